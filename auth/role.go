@@ -1,0 +1,79 @@
+package auth
+
+import "slices"
+
+// Role is a person's standing in one organisation.
+type Role string
+
+// The roles, least to most powerful.
+const (
+	RoleMember   Role = "member"
+	RoleReviewer Role = "reviewer"
+	RoleAdmin    Role = "admin"
+	RoleOwner    Role = "owner"
+)
+
+// Permission is one thing a role may do. Handlers and tool policy ask for
+// permissions, never for roles.
+type Permission string
+
+// The permissions.
+const (
+	PermChat            Permission = "chat"             // own threads and runs; shared threads
+	PermReview          Permission = "review"           // decide on reviewed tool calls
+	PermReadAnyThread   Permission = "thread.read_any"  // read any thread of the organisation, audited
+	PermManageAssistant Permission = "assistant.manage" // assistants, tools, memory
+	PermManageMembers   Permission = "members.manage"   // members, roles, invitations
+	PermManageKeys      Permission = "keys.manage_any"  // other people's API keys
+	PermReadAudit       Permission = "audit.read"       // the audit log
+	PermManageOrg       Permission = "org.manage"       // name, domains, deletion
+)
+
+// granted is the one table that says what a role may do.
+var granted = map[Role][]Permission{
+	RoleMember:   {PermChat},
+	RoleReviewer: {PermChat, PermReview},
+	RoleAdmin: {PermChat, PermReview, PermReadAnyThread, PermManageAssistant, PermManageMembers,
+		PermManageKeys, PermReadAudit},
+	RoleOwner: {PermChat, PermReview, PermReadAnyThread, PermManageAssistant, PermManageMembers,
+		PermManageKeys, PermReadAudit, PermManageOrg},
+}
+
+// Roles lists every role, least to most powerful.
+func Roles() []Role { return []Role{RoleMember, RoleReviewer, RoleAdmin, RoleOwner} }
+
+// Valid reports whether r is one of the four roles; an unknown role may do
+// nothing.
+func (r Role) Valid() bool { return slices.Contains(Roles(), r) }
+
+// Permissions lists what r may do; an unknown role gets none.
+func (r Role) Permissions() []Permission { return slices.Clone(granted[r]) }
+
+func (r Role) grants(p Permission) bool { return slices.Contains(granted[r], p) }
+
+// KeyScope narrows an API key to a class of operations.
+type KeyScope string
+
+// The scopes of API keys.
+const (
+	ScopeChat   KeyScope = "chat"   // threads, runs, state: the default of a new key
+	ScopeReview KeyScope = "review" // decisions on reviewed tool calls
+	ScopeAdmin  KeyScope = "admin"  // assistants, members, keys, audit
+)
+
+// KeyScopes lists every scope a key may carry.
+func KeyScopes() []KeyScope { return []KeyScope{ScopeChat, ScopeReview, ScopeAdmin} }
+
+// Valid reports whether k is a known scope.
+func (k KeyScope) Valid() bool { return slices.Contains(KeyScopes(), k) }
+
+func (k KeyScope) covers(p Permission) bool {
+	switch p {
+	case PermChat:
+		return k == ScopeChat
+	case PermReview:
+		return k == ScopeReview
+	default:
+		return k == ScopeAdmin
+	}
+}
