@@ -1,0 +1,139 @@
+package agents
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// MessageRole says who speaks in a message.
+type MessageRole string
+
+// The roles of messages.
+const (
+	RoleUser      MessageRole = "user"
+	RoleAssistant MessageRole = "assistant"
+	RoleTool      MessageRole = "tool"
+	RoleSystem    MessageRole = "system"
+)
+
+// MessageStatus says how a message ended.
+type MessageStatus string
+
+// The statuses of messages.
+const (
+	MessageComplete MessageStatus = ""        // whole
+	MessageStopped  MessageStatus = "stopped" // a person stopped the run; the text so far is kept
+	MessageFailed   MessageStatus = "failed"  // a tool result that is an error
+)
+
+// Message is an immutable (ID, Revision). Its JSON form is the stored body.
+type Message struct {
+	ID       MessageID     `json:"id"`
+	Revision int           `json:"revision,omitempty"`
+	Role     MessageRole   `json:"role"`
+	Text     string        `json:"text,omitempty"`
+	Status   MessageStatus `json:"status,omitempty"`
+	// Blocks holds content that is more than plain text, as the client sent
+	// it; Text then holds its text parts, joined.
+	Blocks json.RawMessage `json:"blocks,omitempty"`
+	// Name is the tool's name on a tool result.
+	Name string `json:"name,omitempty"`
+	// ToolCalls are what the model asked for, in its order.
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+	// ToolCallID ties a tool result to its call.
+	ToolCallID string `json:"tool_call_id,omitempty"`
+	// Summary is one line about a tool result for people, such as "3 results".
+	Summary string `json:"summary,omitempty"`
+	// Data is a tool result's structured form for user interfaces.
+	Data json.RawMessage `json:"data,omitempty"`
+	// DurationMS is how long the model or tool took, in milliseconds.
+	DurationMS int64 `json:"duration_ms,omitempty"`
+	// Model names the model that wrote the message.
+	Model string `json:"model,omitempty"`
+	// Usage counts the tokens of the call that wrote the message.
+	Usage *TokenUsage `json:"usage,omitempty"`
+	// Author is the person who wrote a user message.
+	Author string `json:"author,omitempty"`
+	// Run is the run that brought the message.
+	Run       RunID     `json:"run_id,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// ToolCall is a model's request to run a tool.
+type ToolCall struct {
+	ID   string          `json:"id"`
+	Name string          `json:"name"`
+	Args json.RawMessage `json:"args"`
+}
+
+// TokenUsage counts tokens of one model call.
+type TokenUsage struct {
+	Input  int `json:"input"`
+	Output int `json:"output"`
+}
+
+// Op is a list operation on a thread's messages.
+type Op struct {
+	Kind OpKind    `json:"op"`
+	ID   MessageID `json:"id"`
+	Rev  int       `json:"rev,omitempty"`
+}
+
+// OpKind names a list operation.
+type OpKind string
+
+// The list operations: append adds at the end, replace changes the revision in
+// place, remove takes out.
+const (
+	OpAppend  OpKind = "append"
+	OpReplace OpKind = "replace"
+	OpRemove  OpKind = "remove"
+)
+
+// Ref points at one revision of a message.
+type Ref struct {
+	ID  MessageID `json:"id"`
+	Rev int       `json:"rev,omitempty"`
+}
+
+// ApplyOps applies list operations in order and returns the new list; refs is
+// not changed. Appending an id that is present replaces it in place, as the
+// reducers of every LangGraph client expect; replacing or removing an absent id
+// does nothing.
+func ApplyOps(refs []Ref, ops []Op) []Ref {
+	out := make([]Ref, len(refs), len(refs)+len(ops))
+	copy(out, refs)
+	index := make(map[MessageID]int, len(out)+len(ops))
+	for i, r := range out {
+		index[r.ID] = i
+	}
+	removed := false
+	for _, op := range ops {
+		at, present := index[op.ID]
+		switch op.Kind {
+		case OpAppend, OpReplace:
+			if present {
+				out[at].Rev = op.Rev
+			} else if op.Kind == OpAppend {
+				index[op.ID] = len(out)
+				out = append(out, Ref{ID: op.ID, Rev: op.Rev})
+			}
+		case OpRemove:
+			if present {
+				out[at].ID = ""
+				delete(index, op.ID)
+				removed = true
+			}
+		}
+	}
+	if !removed {
+		return out
+	}
+	kept := out[:0]
+	for _, r := range out {
+		if r.ID != "" {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,118 @@
+package agents
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+// RunStatus is a run's state inside Heddle.
+type RunStatus string
+
+// The statuses of a run (design: "Status").
+const (
+	RunPending   RunStatus = "pending"
+	RunRunning   RunStatus = "running"
+	RunWaiting   RunStatus = "waiting" // an interrupt is open
+	RunSuccess   RunStatus = "success"
+	RunFailed    RunStatus = "error"
+	RunTimeout   RunStatus = "timeout"
+	RunCancelled RunStatus = "cancelled" // a person, or a strategy, ended it
+)
+
+// Ended reports whether the run will not go on by itself or by an answer.
+func (s RunStatus) Ended() bool {
+	switch s {
+	case RunSuccess, RunFailed, RunTimeout, RunCancelled:
+		return true
+	default:
+		return false
+	}
+}
+
+// API gives the status in the Agent Server's words.
+func (s RunStatus) API() string {
+	switch s {
+	case RunWaiting:
+		return "success"
+	case RunCancelled:
+		return "interrupted"
+	default:
+		return string(s)
+	}
+}
+
+// Strategy decides what new input does to a busy thread (double texting).
+type Strategy string
+
+// The strategies. Enqueue is the default (C-01).
+const (
+	StrategyReject    Strategy = "reject"
+	StrategyEnqueue   Strategy = "enqueue"
+	StrategyInterrupt Strategy = "interrupt"
+	StrategyRollback  Strategy = "rollback"
+)
+
+// ParseStrategy reads a strategy; the empty string means enqueue. Strategies
+// that this version does not carry out are refused rather than ignored.
+func ParseStrategy(field, s string) (Strategy, error) {
+	switch Strategy(s) {
+	case "", StrategyEnqueue:
+		return StrategyEnqueue, nil
+	case StrategyReject:
+		return StrategyReject, nil
+	case StrategyInterrupt, StrategyRollback:
+		return "", fault.Invalid(field, s+" is not available in this version; use enqueue or reject")
+	default:
+		return "", fault.Invalid(field, "must be one of enqueue, reject")
+	}
+}
+
+// RunInput is what a run brings to its thread.
+type RunInput struct {
+	// Messages are appended before the first node, their ids already final.
+	Messages []Message `json:"messages,omitempty"`
+	// Values are written to the graph's other channels.
+	Values map[string]json.RawMessage `json:"values,omitempty"`
+}
+
+// RunError says why a run ended as error or timeout.
+type RunError struct {
+	// Code is a stable word: "node_failed", "attempts_exhausted", "timeout" …
+	Code string `json:"code"`
+	// Message is safe to show to people.
+	Message string `json:"message"`
+	// Node is where it happened, if anywhere.
+	Node string `json:"node,omitempty"`
+}
+
+// Run is one execution on a thread.
+type Run struct {
+	ID               RunID
+	Org              auth.OrgID
+	Thread           ThreadID
+	Position         int64
+	Assistant        AssistantID
+	AssistantVersion int
+	User             auth.UserID
+	Key              auth.KeyID
+	Status           RunStatus
+	Strategy         Strategy
+	Input            RunInput
+	// Request is what an API client sent, verbatim, for the field kwargs.
+	Request  json.RawMessage
+	Metadata json.RawMessage
+	Attempt  int
+	Failures int
+	Token    int64
+	// CancelRequested is set once somebody asked the run to stop.
+	CancelRequested bool
+	CancelReason    string
+	Error           *RunError
+	CreatedAt       time.Time
+	StartedAt       time.Time
+	EndedAt         time.Time
+	UpdatedAt       time.Time
+}

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/id"
+)
+
+type assistantRow struct {
+	OrgID       string
+	ID          string
+	Graph       string
+	Version     int
+	Name        string
+	Description string
+	Config      agents.AssistantConfig
+	Metadata    json.RawMessage
+	IsDefault   bool
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+func (r assistantRow) assistant() agents.Assistant {
+	return agents.Assistant{
+		ID: agents.AssistantID(r.ID), Org: auth.OrgID(r.OrgID), Graph: r.Graph, Version: r.Version, Name: r.Name,
+		Description: r.Description, Config: r.Config.Defaults(), Metadata: r.Metadata, IsDefault: r.IsDefault,
+		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+}
+
+const assistantColumns = `a.org_id, a.id, v.graph, v.version, v.name, v.description, v.config, v.metadata,
+	a.is_default, a.created_at, v.created_at as updated_at`
+
+const assistantActive = ` from assistants a join assistant_versions v
+	on v.org_id = a.org_id and v.assistant_id = a.id and v.version = a.active_version
+	where a.org_id = @org and a.archived_at is null`
+
+const sqlAssistants = `select ` + assistantColumns + assistantActive + ` order by a.is_default, a.created_at, a.id`
+
+// Assistants lists the organisation's assistants in their active versions,
+// those that people made before the defaults of graphs.
+func (db *DB) Assistants(ctx context.Context, scope auth.Scope) ([]agents.Assistant, error) {
+	rows, err := many[assistantRow](ctx, db, scope, "listing assistants", sqlAssistants,
+		pgx.NamedArgs{"org": string(scope.Org)})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]agents.Assistant, len(rows))
+	for i, r := range rows {
+		out[i] = r.assistant()
+	}
+	return out, nil
+}
+
+const sqlAssistantByID = `select ` + assistantColumns + assistantActive + ` and a.id = @id`
+
+const sqlAssistantByGraph = `select ` + assistantColumns + assistantActive + ` and a.is_default and a.graph = @graph`
+
+// Assistant finds an assistant by its id or, since the API allows a graph's
+// name wherever an assistant's id stands, the default assistant of that graph.
+func (db *DB) Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error) {
+	sql, args := sqlAssistantByGraph, pgx.NamedArgs{"org": string(scope.Org), "graph": idOrGraph}
+	if canonical, ok := id.Canonical(idOrGraph); ok {
+		sql, args = sqlAssistantByID, pgx.NamedArgs{"org": string(scope.Org), "id": canonical}
+	}
+	row, err := one[assistantRow](ctx, db, scope, "Assistant", "reading an assistant", sql, args)
+	if err != nil {
+		return agents.Assistant{}, err
+	}
+	return row.assistant(), nil
+}
+
+const sqlAssistantVersion = `select ` + assistantColumns + ` from assistants a join assistant_versions v
+	on v.org_id = a.org_id and v.assistant_id = a.id
+	where a.org_id = @org and a.id = @id and v.version = @version`
+
+// AssistantVersion reads one immutable version, whether active or not.
+func (db *DB) AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error) {
+	row, err := one[assistantRow](ctx, db, scope, "Assistant", "reading an assistant's version", sqlAssistantVersion,
+		pgx.NamedArgs{"org": string(scope.Org), "id": string(assistant), "version": version})
+	if err != nil {
+		return agents.Assistant{}, err
+	}
+	return row.assistant(), nil
+}
+
+// sqlAssistantEnsure makes an assistant with its first version unless it is
+// there; an existing one is left as people have changed it.
+const sqlAssistantEnsure = `with made as (
+	insert into assistants (org_id, id, graph, active_version, is_default)
+	values (@org, @id, @graph, 1, @is_default) on conflict do nothing returning org_id, id
+)
+insert into assistant_versions (org_id, assistant_id, version, graph, name, description, config, metadata, comment)
+select org_id, id, 1, @graph, @name, @description, @config, @metadata, 'First version' from made`
+
+// EnsureAssistant makes an assistant the product ships with: the default of
+// each graph, and the demo's. What exists stays as it is.
+func (db *DB) EnsureAssistant(ctx context.Context, scope auth.Scope, a agents.Assistant) error {
+	if err := a.Config.Validate(); err != nil {
+		return err
+	}
+	if a.Metadata == nil {
+		a.Metadata = json.RawMessage(`{"created_by":"system"}`)
+	}
+	_, err := db.exec(ctx, scope, "making a default assistant", sqlAssistantEnsure, pgx.NamedArgs{
+		"org": string(scope.Org), "id": string(a.ID), "graph": a.Graph, "is_default": a.IsDefault, "name": a.Name,
+		"description": a.Description, "config": a.Config, "metadata": a.Metadata,
+	})
+	return err
+}

@@ -1,0 +1,245 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// Lease names what an attempt holds: every write it makes carries the token.
+type Lease struct {
+	Thread agents.ThreadID
+	Run    agents.RunID
+	Token  int64
+}
+
+// Step is what one super-step commits.
+type Step struct {
+	Line   agents.LineID
+	Step   int
+	Source agents.CheckpointSource
+	// Messages are new messages or revisions; Ops says where they go.
+	Messages []agents.Message
+	Ops      []agents.Op
+	Deltas   map[string]json.RawMessage
+	Snapshot *agents.Snapshot
+	Next     []string
+	Metadata json.RawMessage
+	// Events are appended with the step, in this order.
+	Events []event.Envelope
+}
+
+// Finish is how a run ends.
+type Finish struct {
+	Status agents.RunStatus
+	Error  *agents.RunError
+	Events []event.Envelope
+}
+
+// Appended says which numbers a write's events got: base+1 … base+n.
+type Appended struct {
+	Base  int64
+	Epoch string
+}
+
+// sqlStepCommit writes a step if, and only if, the lease's token still holds:
+// every part hangs on the fenced update of the head, so an old attempt changes
+// no row at all. The checkpoint's event_seq is the number of the step's last
+// event: the state contains all that the log says up to there.
+const sqlStepCommit = `with head as (
+	update thread_heads set seq = seq + cardinality(@event_bodies::text[])
+	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
+		and exists (select 1 from lines l where l.org_id = @org and l.id = @line and l.step = @step - 1)
+	returning seq, seq - cardinality(@event_bodies::text[]) as base, epoch
+), appended as (
+	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
+	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
+	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
+), written as (
+	insert into messages (org_id, thread_id, id, revision, role, body, run_id)
+	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.body, @run::uuid
+	from head, jsonb_to_recordset(@messages::jsonb) as m(id text, revision int, role text, body jsonb)
+	on conflict do nothing
+), stepped as (
+	update lines set step = @step from head
+	where lines.org_id = @org and lines.id = @line and lines.step = @step - 1
+	returning lines.id
+), checkpointed as (
+	insert into checkpoints (org_id, line_id, step, id, thread_id, run_id, source, ops, deltas, snapshot, next, metadata, event_seq)
+	select @org::uuid, @line::uuid, @step::int, @checkpoint::uuid, @thread::uuid, @run::uuid, @source::text, @ops::jsonb, @deltas::jsonb, @snapshot::jsonb, @next::jsonb, @metadata::jsonb, head.seq
+	from head, stepped
+	returning id
+), reset as (
+	update runs set failures = 0, updated_at = now() from head
+	where runs.org_id = @org and runs.id = @run and runs.failures > 0
+)
+select head.base, head.epoch::text as epoch from head, checkpointed`
+
+// sqlRunFinish ends a run under its token and frees the thread; the thread is
+// busy still if another run is in line.
+const sqlRunFinish = `with head as (
+	update thread_heads set seq = seq + cardinality(@event_bodies::text[]), run_id = null, worker_id = null, lease_until = null
+	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
+	returning seq - cardinality(@event_bodies::text[]) as base, epoch
+), appended as (
+	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
+	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
+	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
+), ended as (
+	update runs set status = @status::text, error = @error::jsonb, ended_at = now(), updated_at = now() from head
+	where runs.org_id = @org and runs.id = @run
+), freed as (
+	update threads t set updated_at = now(), status = case
+		when exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id and r.status = 'pending') then 'busy'
+		else @thread_status::text end
+	from head where t.org_id = @org and t.id = @thread
+)
+select head.base, head.epoch::text as epoch from head`
+
+// CommitStep writes one super-step and, when finish is given, the run's end in
+// the same transaction. ErrFenced means the lease is gone and nothing was
+// written.
+func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease Lease, step Step, finish *Finish) (stepped, finished Appended, err error) {
+	if err := checkScope(scope); err != nil {
+		return stepped, finished, err
+	}
+	args, err := stepArgs(scope, lease, step)
+	if err != nil {
+		return stepped, finished, err
+	}
+	var batch pgx.Batch
+	batch.Queue(sqlSetOrg, string(scope.Org))
+	batch.Queue(sqlStepCommit, args)
+	if finish != nil {
+		end, err := finishArgs(scope, lease, *finish)
+		if err != nil {
+			return stepped, finished, err
+		}
+		batch.Queue(sqlRunFinish, end)
+	}
+	results := db.app.SendBatch(ctx, &batch)
+	defer results.Close()
+	if _, err := results.Exec(); err != nil {
+		return stepped, finished, fmt.Errorf("committing a step: %w", err)
+	}
+	if stepped, err = readAppended(results); err != nil {
+		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
+	}
+	if finish != nil {
+		if finished, err = readAppended(results); err != nil {
+			return stepped, finished, fmt.Errorf("finishing a run: %w", err)
+		}
+	}
+	if err := results.Close(); err != nil {
+		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
+	}
+	return stepped, finished, nil
+}
+
+// FinishRun ends a run without a further step.
+func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease Lease, finish Finish) (Appended, error) {
+	args, err := finishArgs(scope, lease, finish)
+	if err != nil {
+		return Appended{}, err
+	}
+	rows, err := many[Appended](ctx, db, scope, "finishing a run", sqlRunFinish, args)
+	if err != nil {
+		return Appended{}, err
+	}
+	if len(rows) == 0 {
+		return Appended{}, ErrFenced
+	}
+	return rows[0], nil
+}
+
+func readAppended(results pgx.BatchResults) (Appended, error) {
+	rows, _ := results.Query()
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[Appended])
+	if err != nil {
+		return Appended{}, err
+	}
+	if len(all) == 0 {
+		return Appended{}, ErrFenced
+	}
+	return all[0], nil
+}
+
+func stepArgs(scope auth.Scope, lease Lease, step Step) (pgx.NamedArgs, error) {
+	types, bodies, err := renderEvents(step.Events)
+	if err != nil {
+		return nil, err
+	}
+	type stored struct {
+		ID       agents.MessageID   `json:"id"`
+		Revision int                `json:"revision"`
+		Role     agents.MessageRole `json:"role"`
+		Body     agents.Message     `json:"body"`
+	}
+	messages := make([]stored, len(step.Messages))
+	for i, m := range step.Messages {
+		messages[i] = stored{ID: m.ID, Revision: m.Revision, Role: m.Role, Body: m}
+	}
+	metadata := step.Metadata
+	if metadata == nil {
+		metadata = json.RawMessage(`{}`)
+	}
+	return pgx.NamedArgs{
+		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
+		"event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
+		"checkpoint": id.New(), "source": string(step.Source), "ops": orEmpty(step.Ops), "deltas": orEmptyMap(step.Deltas),
+		"snapshot": step.Snapshot, "next": orEmpty(step.Next), "metadata": metadata,
+	}, nil
+}
+
+func finishArgs(scope auth.Scope, lease Lease, f Finish) (pgx.NamedArgs, error) {
+	types, bodies, err := renderEvents(f.Events)
+	if err != nil {
+		return nil, err
+	}
+	status := agents.ThreadIdle
+	switch f.Status {
+	case agents.RunFailed, agents.RunTimeout:
+		status = agents.ThreadError
+	case agents.RunWaiting:
+		status = agents.ThreadInterrupted
+	default:
+	}
+	return pgx.NamedArgs{
+		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
+		"event_types": types, "event_bodies": bodies, "status": string(f.Status), "error": f.Error,
+		"thread_status": string(status),
+	}, nil
+}
+
+func renderEvents(envelopes []event.Envelope) (types, bodies []string, err error) {
+	types, bodies = make([]string, len(envelopes)), make([]string, len(envelopes))
+	for i, e := range envelopes {
+		body, err := e.Body()
+		if err != nil {
+			return nil, nil, err
+		}
+		types[i], bodies[i] = string(e.Type), string(body)
+	}
+	return types, bodies, nil
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func orEmptyMap(m map[string]json.RawMessage) map[string]json.RawMessage {
+	if m == nil {
+		return map[string]json.RawMessage{}
+	}
+	return m
+}

@@ -1,0 +1,105 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
+)
+
+// LogRow is one row of a thread's log. It covers the numbers From to Seq.
+type LogRow struct {
+	Seq, From int64
+	Type      string
+	Body      string
+}
+
+// Envelope composes the row's envelope as clients receive it.
+func (r LogRow) Envelope(epoch string) []byte { return event.Compose(r.Seq, epoch, []byte(r.Body)) }
+
+type headRow struct {
+	Seq   int64
+	Epoch string
+}
+
+const sqlHead = `select seq, epoch::text as epoch from thread_heads where org_id = @org and thread_id = @thread`
+
+const sqlLogAfter = `select seq, from_seq as "from", type, body from events
+	where org_id = @org and thread_id = @thread and seq > @after order by seq limit @limit`
+
+// maxLogPage bounds one read of the log.
+const maxLogPage = 2000
+
+// Log reads a thread's log after a number, oldest first, and the log's head at
+// that moment. The scope must be able to read the thread.
+func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID, after int64, limit int) ([]LogRow, agents.Position, error) {
+	if _, err := db.Thread(ctx, scope, thread); err != nil {
+		return nil, agents.Position{}, err
+	}
+	if limit < 1 || limit > maxLogPage {
+		limit = maxLogPage
+	}
+	var rows []LogRow
+	var head agents.Position
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		var err error
+		rows, head, err = readLog(ctx, tx, string(scope.Org), thread, after, limit)
+		return err
+	})
+	return rows, head, err
+}
+
+// readLog reads head and rows in one transaction. The head is read first: rows
+// that arrive in between are beyond it and are dropped, so that what is
+// returned never runs ahead of the head it is returned with.
+func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID, after int64, limit int) ([]LogRow, agents.Position, error) {
+	args := pgx.NamedArgs{"org": org, "thread": string(thread), "after": after, "limit": limit}
+	head, err := pgxOne[headRow](ctx, tx, sqlHead, args)
+	if err != nil {
+		return nil, agents.Position{}, fmt.Errorf("reading a log's head: %w", translate(err))
+	}
+	found, _ := tx.Query(ctx, sqlLogAfter, args)
+	rows, err := pgx.CollectRows(found, pgx.RowToStructByName[LogRow])
+	if err != nil {
+		return nil, agents.Position{}, fmt.Errorf("reading a log: %w", err)
+	}
+	for len(rows) > 0 && rows[len(rows)-1].Seq > head.Seq {
+		rows = rows[:len(rows)-1]
+	}
+	return rows, agents.Position{Seq: head.Seq, Epoch: head.Epoch}, nil
+}
+
+// sqlAppend numbers and appends events to one thread's log without a token, in
+// a transaction that holds the thread's head.
+const sqlAppend = `with head as (
+	update thread_heads set seq = seq + cardinality(@event_bodies::text[])
+	where org_id = @org and thread_id = @thread
+	returning seq - cardinality(@event_bodies::text[]) as base, epoch
+), appended as (
+	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
+	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
+	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
+)
+select base, epoch::text as epoch from head`
+
+// appendEvents appends news about a thread that no attempt holds a token for: a
+// queued message, a decision, a new title.
+func appendEvents(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, run agents.RunID, events []event.Envelope) (Appended, error) {
+	types, bodies, err := renderEvents(events)
+	if err != nil {
+		return Appended{}, err
+	}
+	args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "run": nil, "event_types": types, "event_bodies": bodies}
+	if run != "" {
+		args["run"] = string(run)
+	}
+	out, err := pgxOne[Appended](ctx, tx, sqlAppend, args)
+	if err != nil {
+		return Appended{}, fmt.Errorf("appending to a log: %w", translate(err))
+	}
+	return out, nil
+}

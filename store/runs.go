@@ -1,0 +1,326 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
+)
+
+type runRow struct {
+	OrgID             string
+	ID                string
+	ThreadID          string
+	Position          int64
+	AssistantID       string
+	AssistantVersion  int
+	UserID            string
+	KeyID             *string
+	Status            string
+	Strategy          string
+	Input             agents.RunInput
+	Request           json.RawMessage
+	Metadata          json.RawMessage
+	Attempt           int
+	Failures          int
+	Token             *int64
+	CancelRequestedAt *time.Time
+	CancelReason      *string
+	Error             *agents.RunError
+	CreatedAt         time.Time
+	StartedAt         *time.Time
+	EndedAt           *time.Time
+	UpdatedAt         time.Time
+}
+
+const runColumns = `r.org_id, r.id, r.thread_id, r.position, r.assistant_id, r.assistant_version, r.user_id, r.key_id,
+	r.status, r.strategy, r.input, r.request, r.metadata, r.attempt, r.failures, r.token, r.cancel_requested_at,
+	r.cancel_reason, r.error, r.created_at, r.started_at, r.ended_at, r.updated_at`
+
+func (r runRow) run() agents.Run {
+	out := agents.Run{
+		ID: agents.RunID(r.ID), Org: auth.OrgID(r.OrgID), Thread: agents.ThreadID(r.ThreadID), Position: r.Position,
+		Assistant: agents.AssistantID(r.AssistantID), AssistantVersion: r.AssistantVersion, User: auth.UserID(r.UserID),
+		Status: agents.RunStatus(r.Status), Strategy: agents.Strategy(r.Strategy), Input: r.Input, Request: r.Request,
+		Metadata: r.Metadata, Attempt: r.Attempt, Failures: r.Failures, CancelRequested: r.CancelRequestedAt != nil,
+		Error: r.Error, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+	if r.KeyID != nil {
+		out.Key = auth.KeyID(*r.KeyID)
+	}
+	if r.Token != nil {
+		out.Token = *r.Token
+	}
+	if r.CancelReason != nil {
+		out.CancelReason = *r.CancelReason
+	}
+	if r.StartedAt != nil {
+		out.StartedAt = r.StartedAt.UTC()
+	}
+	if r.EndedAt != nil {
+		out.EndedAt = r.EndedAt.UTC()
+	}
+	return out
+}
+
+// MaxQueued bounds how many runs may wait on one thread.
+const MaxQueued = 25
+
+// Submission is a new run on a thread.
+type Submission struct {
+	Run       agents.RunID // chosen by the caller, so that it can be told before the commit
+	Thread    agents.ThreadID
+	Assistant agents.Assistant
+	Strategy  agents.Strategy
+	Input     agents.RunInput
+	Request   json.RawMessage
+	Metadata  json.RawMessage
+	// Create, when set, makes the thread in the same transaction if it is absent.
+	Create *NewThread
+	// Title names a thread that has no title yet.
+	Title string
+	// Queued builds the event that tells watchers of the new run; ahead is how
+	// many runs stand before it.
+	Queued func(ahead int) (event.Envelope, error)
+}
+
+// Submitted is what became of a submission.
+type Submitted struct {
+	Run agents.Run
+	// Queued is the appended event, Position its number and epoch.
+	Queued   event.Envelope
+	Position agents.Position
+	Created  bool
+}
+
+const sqlRunsAhead = `select count(*) from runs r
+	where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')`
+
+const sqlRunInsert = `insert into runs as r (org_id, id, thread_id, assistant_id, assistant_version, user_id, key_id,
+		strategy, input, request, metadata)
+	values (@org, @id, @thread, @assistant, @version, @user, @key, @strategy, @input, @request, @metadata)
+	returning ` + runColumns
+
+// sqlThreadBusy marks the thread and, on its first run, pins the assistant and
+// writes what clients list threads by (agentserver 3).
+const sqlThreadBusy = `update threads set status = 'busy', updated_at = now(),
+		title = case when title = '' then @title else title end,
+		assistant_id = @assistant, assistant_version = @version,
+		metadata = metadata || jsonb_build_object('graph_id', @graph::text, 'assistant_id', @assistant::text)
+	where org_id = @org and id = @thread`
+
+// Submit places a run in its thread's line: one transaction checks the
+// strategy, writes the run and appends the event that tells of it.
+func (db *DB) Submit(ctx context.Context, scope auth.Scope, s Submission) (Submitted, error) {
+	if err := scope.Require(auth.PermChat); err != nil {
+		return Submitted{}, err
+	}
+	var out Submitted
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		if s.Create != nil {
+			made, err := ensureThread(ctx, tx, scope, *s.Create)
+			if err != nil {
+				return err
+			}
+			out.Created = made
+		}
+		thread, err := lockThread(ctx, tx, scope, s.Thread)
+		if err != nil {
+			return err
+		}
+		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread.ID)}
+		var ahead int
+		if err := tx.QueryRow(ctx, sqlRunsAhead, args).Scan(&ahead); err != nil {
+			return fmt.Errorf("counting a thread's runs: %w", err)
+		}
+		switch {
+		case ahead > 0 && s.Strategy == agents.StrategyReject:
+			return fault.Conflict("Thread is already running a task. Wait for it to finish or choose a different multitask strategy.").
+				WithCode("thread_busy")
+		case ahead > MaxQueued:
+			return fault.Limited(fmt.Sprintf("This thread has %d messages waiting already. Wait for an answer or remove one.", ahead-1)).
+				WithCode("queue_full")
+		}
+		if out.Run, err = insertRun(ctx, tx, scope, s); err != nil {
+			return err
+		}
+		args["title"], args["assistant"], args["version"] = s.Title, string(s.Assistant.ID), s.Assistant.Version
+		args["graph"] = s.Assistant.Graph
+		if _, err := tx.Exec(ctx, sqlThreadBusy, args); err != nil {
+			return fmt.Errorf("marking a thread busy: %w", err)
+		}
+		if out.Queued, err = s.Queued(ahead); err != nil {
+			return err
+		}
+		appended, err := appendEvents(ctx, tx, scope, thread.ID, s.Run, []event.Envelope{out.Queued})
+		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
+		return err
+	})
+	if err != nil {
+		return Submitted{}, fmt.Errorf("submitting a run: %w", err)
+	}
+	return out, nil
+}
+
+// ensureThread makes the thread unless its id is taken; whose it then is, the
+// lock that follows finds out.
+func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n NewThread) (made bool, err error) {
+	args, err := newThreadArgs(scope, n)
+	if err != nil {
+		return false, err
+	}
+	rows, _ := tx.Query(ctx, sqlThreadInsert, args)
+	created, err := pgx.CollectRows(rows, pgx.RowToStructByName[threadRow])
+	if err != nil {
+		return false, fmt.Errorf("creating a thread: %w", err)
+	}
+	return len(created) > 0, nil
+}
+
+func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s Submission) (agents.Run, error) {
+	args := pgx.NamedArgs{
+		"org": string(scope.Org), "id": string(s.Run), "thread": string(s.Thread), "assistant": string(s.Assistant.ID),
+		"version": s.Assistant.Version, "user": string(scope.User), "key": nil, "strategy": string(s.Strategy),
+		"input": s.Input, "request": orObject(s.Request), "metadata": orObject(s.Metadata),
+	}
+	if scope.Key != "" {
+		args["key"] = string(scope.Key)
+	}
+	row, err := pgxOne[runRow](ctx, tx, sqlRunInsert, args)
+	if err != nil {
+		return agents.Run{}, fmt.Errorf("writing a run: %w", translate(err))
+	}
+	return row.run(), nil
+}
+
+func orObject(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return json.RawMessage(`{}`)
+	}
+	return raw
+}
+
+const sqlRunByID = `select ` + runColumns + ` from runs r join threads t on t.org_id = r.org_id and t.id = r.thread_id
+	where r.org_id = @org and r.id = @id and r.thread_id = @thread and ` + threadReadable
+
+// Run reads a run of a thread the scope may see.
+func (db *DB) Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error) {
+	if !id.Valid(string(thread)) || !id.Valid(string(run)) {
+		return agents.Run{}, fault.NotFound("Run")
+	}
+	row, err := one[runRow](ctx, db, scope, "Run", "reading a run", sqlRunByID,
+		readerArgs(scope, pgx.NamedArgs{"id": string(run), "thread": string(thread)}))
+	if err != nil {
+		return agents.Run{}, err
+	}
+	return row.run(), nil
+}
+
+const sqlRunsOpen = `select ` + runColumns + ` from runs r join threads t on t.org_id = r.org_id and t.id = r.thread_id
+	where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting') and ` + threadReadable + `
+	order by r.position`
+
+// OpenRuns lists a thread's runs that have not ended, in their order.
+func (db *DB) OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error) {
+	if !id.Valid(string(thread)) {
+		return nil, threadNotFound()
+	}
+	rows, err := many[runRow](ctx, db, scope, "listing a thread's open runs", sqlRunsOpen,
+		readerArgs(scope, pgx.NamedArgs{"thread": string(thread)}))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]agents.Run, len(rows))
+	for i, r := range rows {
+		out[i] = r.run()
+	}
+	return out, nil
+}
+
+// Cancelled says what a request to cancel did.
+type Cancelled struct {
+	Run agents.Run
+	// Ended is true when the run had not started and is over now; its event
+	// was appended at Position. Otherwise whoever executes the run ends it.
+	Ended    bool
+	Event    event.Envelope
+	Position agents.Position
+}
+
+const sqlRunLock = `select ` + runColumns + ` from runs r where r.org_id = @org and r.id = @id and r.thread_id = @thread for update`
+
+const sqlRunCancelPending = `update runs set status = 'cancelled', cancel_requested_at = now(), cancel_reason = @reason,
+		ended_at = now(), updated_at = now()
+	where org_id = @org and id = @id`
+
+const sqlRunCancelRequest = `update runs set cancel_requested_at = coalesce(cancel_requested_at, now()),
+		cancel_reason = coalesce(cancel_reason, @reason), updated_at = now()
+	where org_id = @org and id = @id`
+
+const sqlThreadSettle = `update threads t set updated_at = now(), status = case
+		when exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id
+			and r.status in ('pending', 'running')) then 'busy' else 'idle' end
+	where t.org_id = @org and t.id = @thread`
+
+// CancelRun ends a run that has not started and marks one that has, so that its
+// worker stops it. A run that ended already is returned as it is. ended builds
+// the event of the first case.
+func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
+	ended func(agents.Run) (event.Envelope, error)) (Cancelled, error) {
+	if !id.Valid(string(run)) {
+		return Cancelled{}, fault.NotFound("Run")
+	}
+	if err := scope.Require(auth.PermChat); err != nil {
+		return Cancelled{}, err
+	}
+	var out Cancelled
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
+			return err
+		}
+		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(run), "thread": string(thread), "reason": reason}
+		row, err := pgxOne[runRow](ctx, tx, sqlRunLock, args)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fault.NotFound("Run")
+		}
+		if err != nil {
+			return fmt.Errorf("locking a run: %w", err)
+		}
+		out.Run = row.run()
+		if out.Run.Status != agents.RunPending || out.Run.Attempt > 0 {
+			if !out.Run.Status.Ended() {
+				if _, err := tx.Exec(ctx, sqlRunCancelRequest, args); err != nil {
+					return fmt.Errorf("asking a run to stop: %w", err)
+				}
+				out.Run.CancelRequested = true
+			}
+			return nil
+		}
+		out.Ended, out.Run.Status = true, agents.RunCancelled
+		if _, err := tx.Exec(ctx, sqlRunCancelPending, args); err != nil {
+			return fmt.Errorf("cancelling a run: %w", err)
+		}
+		if _, err := tx.Exec(ctx, sqlThreadSettle, args); err != nil {
+			return fmt.Errorf("settling a thread: %w", err)
+		}
+		if out.Event, err = ended(out.Run); err != nil {
+			return err
+		}
+		appended, err := appendEvents(ctx, tx, scope, thread, run, []event.Envelope{out.Event})
+		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
+		return err
+	})
+	if err != nil {
+		return Cancelled{}, fmt.Errorf("cancelling a run: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+)
+
+// Claimed is a run that now belongs to a worker, under a fresh token.
+type Claimed struct {
+	Run agents.Run
+	// Role is what the run's user may do in the organisation at this moment;
+	// empty when the membership has ended.
+	Role auth.Role
+}
+
+type claimedRow struct {
+	runRow
+	Role *string
+}
+
+// sqlClaim takes the oldest due runs whose thread is free and has no earlier
+// run in line. Taking the thread's lease gives it a new token; SKIP LOCKED lets
+// workers claim side by side.
+const sqlClaim = `with due as (
+	select r.org_id, r.id, r.thread_id from runs r
+	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
+	where r.status = 'pending' and r.run_after <= now() and h.run_id is null
+		and not exists (select 1 from runs p where p.org_id = r.org_id and p.thread_id = r.thread_id
+			and p.status in ('pending', 'waiting') and p.position < r.position)
+	order by r.position limit @limit
+	for update of r, h skip locked
+), heads as (
+	update thread_heads h set token = h.token + 1, run_id = due.id, worker_id = @worker,
+		lease_until = now() + @lease::interval
+	from due where h.org_id = due.org_id and h.thread_id = due.thread_id
+	returning h.org_id, h.run_id, h.token
+), claimed as (
+	update runs r set status = 'running', token = heads.token, attempt = r.attempt + 1,
+		started_at = coalesce(r.started_at, now()), updated_at = now()
+	from heads where r.org_id = heads.org_id and r.id = heads.run_id
+	returning r.*
+)
+select ` + runColumns + `, m.role from claimed r
+left join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
+order by r.position`
+
+// Claim gives up to limit due runs to a worker, each with a lease by the
+// database's clock.
+func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]Claimed, error) {
+	rows, err := db.system.Query(ctx, sqlClaim, pgx.NamedArgs{
+		"worker": string(worker), "limit": limit, "lease": lease.String()})
+	if err != nil {
+		return nil, fmt.Errorf("claiming runs: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimedRow])
+	if err != nil {
+		return nil, fmt.Errorf("claiming runs: %w", err)
+	}
+	out := make([]Claimed, len(found))
+	for i, r := range found {
+		out[i].Run = r.run()
+		if r.Role != nil {
+			out[i].Role = auth.Role(*r.Role)
+		}
+	}
+	return out, nil
+}
+
+// Held is a run a worker still holds, as a renewal saw it.
+type Held struct {
+	Run             agents.RunID
+	Token           int64
+	CancelRequested bool
+}
+
+const sqlRenew = `with renewed as (
+	update thread_heads set lease_until = now() + @lease::interval
+	where worker_id = @worker and run_id is not null
+	returning org_id, run_id, token
+)
+select h.run_id as run, h.token, r.cancel_requested_at is not null as cancel_requested
+from renewed h join runs r on r.org_id = h.org_id and r.id = h.run_id`
+
+// Renew extends all leases of a worker and says which runs it still holds: one
+// that is missing was taken over, and its attempt must end.
+func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, lease time.Duration) ([]Held, error) {
+	rows, err := db.system.Query(ctx, sqlRenew, pgx.NamedArgs{"worker": string(worker), "lease": lease.String()})
+	if err != nil {
+		return nil, fmt.Errorf("renewing leases: %w", err)
+	}
+	held, err := pgx.CollectRows(rows, pgx.RowToStructByName[Held])
+	if err != nil {
+		return nil, fmt.Errorf("renewing leases: %w", err)
+	}
+	return held, nil
+}
+
+// sqlSweep gives runs of dead holders back to the queue. The token grows at
+// once, so that a holder that is not dead after all can write nothing more.
+const sqlSweep = `with lost as (
+	select org_id, thread_id, run_id from thread_heads
+	where run_id is not null and (lease_until < now() or worker_id = any(@dead::uuid[]))
+	for update skip locked
+), freed as (
+	update thread_heads h set token = h.token + 1, run_id = null, worker_id = null, lease_until = null
+	from lost where h.org_id = lost.org_id and h.thread_id = lost.thread_id
+)
+update runs r set status = 'pending', failures = r.failures + 1, updated_at = now()
+from lost where r.org_id = lost.org_id and r.id = lost.run_id and r.status = 'running'`
+
+// sqlHandBack returns a run to the queue at a step boundary; it does not count
+// as a failure.
+const sqlHandBack = `with head as (
+	update thread_heads set token = token + 1, run_id = null, worker_id = null, lease_until = null
+	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
+	returning org_id, thread_id
+)
+update runs r set status = 'pending', updated_at = now() from head
+where r.org_id = head.org_id and r.id = @run`
+
+// HandBack gives a run to whichever worker claims it next.
+func (db *DB) HandBack(ctx context.Context, org auth.OrgID, lease Lease) error {
+	tag, err := db.system.Exec(ctx, sqlHandBack, pgx.NamedArgs{
+		"org": string(org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token})
+	if err != nil {
+		return fmt.Errorf("handing back a run: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrFenced
+	}
+	return nil
+}

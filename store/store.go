@@ -1,0 +1,121 @@
+// Package store is all SQL of the product. It owns the two connection pools,
+// the rule that every query runs under an organisation, and one file per
+// aggregate.
+//
+// Invariants:
+//   - Every method takes (ctx, auth.Scope, …) and runs as heddle_app with
+//     heddle.org set to the scope's organisation; row-level security and an
+//     explicit org_id in each query both hold. Methods that precede or cross
+//     organisations live in files named *_system.go and run as heddle_system.
+//   - Absent and foreign are the same fault.NotFound; nil, nil is never returned.
+//   - A statement is a constant named sql… beside its method; a test prepares
+//     every one of them on a freshly migrated database.
+//
+// It imports agents, auth, event and pgx. app and tests import it; handlers
+// never do.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Options says how to reach PostgreSQL.
+type Options struct {
+	// URL is a libpq connection string. Its role must be able to SET ROLE to
+	// heddle_app and heddle_system, which Migrate grants.
+	URL string
+	// MaxConns and MinConns bound the pool of scoped queries; the system pool
+	// has a quarter of them, at least four. Defaults 20 and 2.
+	MaxConns, MinConns int32
+	// StatementTimeout bounds every statement; default 60 s (LG-48).
+	StatementTimeout time.Duration
+}
+
+// DB is the product's access to PostgreSQL. Safe for concurrent use.
+type DB struct {
+	app    *pgxpool.Pool
+	system *pgxpool.Pool
+	url    string
+}
+
+// Open makes the pools. It does not connect: the first query does, so that a
+// server can start and report itself not ready while the database is away.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	if o.MaxConns == 0 {
+		o.MaxConns = 20
+	}
+	if o.MinConns == 0 {
+		o.MinConns = 2
+	}
+	if o.StatementTimeout == 0 {
+		o.StatementTimeout = time.Minute
+	}
+	app, err := openPool(ctx, o, "heddle_app", o.MaxConns)
+	if err != nil {
+		return nil, err
+	}
+	system, err := openPool(ctx, o, "heddle_system", max(4, o.MaxConns/4))
+	if err != nil {
+		app.Close()
+		return nil, err
+	}
+	return &DB{app: app, system: system, url: o.URL}, nil
+}
+
+func openPool(ctx context.Context, o Options, role string, size int32) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("reading the database URL: %w", withoutPassword(err))
+	}
+	cfg.MaxConns = size
+	cfg.MinConns = min(o.MinConns, size)
+	cfg.MaxConnIdleTime = 5 * time.Minute
+	cfg.ConnConfig.RuntimeParams["application_name"] = "heddle"
+	cfg.ConnConfig.RuntimeParams["statement_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds())
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "60000"
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		// role is one of two constants of this file, never input.
+		if _, err := conn.Exec(ctx, "set role "+role); err != nil {
+			return fmt.Errorf("taking the role %s: %w", role, err)
+		}
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("opening the %s pool: %w", role, err)
+	}
+	return pool, nil
+}
+
+// withoutPassword keeps pgx's parse error from quoting the connection string.
+func withoutPassword(err error) error {
+	var parse *pgconn.ParseConfigError
+	if errors.As(err, &parse) {
+		return errors.New("it is not a PostgreSQL connection string")
+	}
+	return err
+}
+
+// Close waits for queries in flight and closes all connections.
+func (db *DB) Close() {
+	db.app.Close()
+	db.system.Close()
+}
+
+// Ping reports whether the database answers within the context's deadline.
+func (db *DB) Ping(ctx context.Context) error {
+	if err := db.system.Ping(ctx); err != nil {
+		return fmt.Errorf("asking the database: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// threadRow is a thread with its head, as the queries below select it.
+type threadRow struct {
+	OrgID            string
+	ID               string
+	OwnerID          string
+	Visibility       string
+	Title            string
+	Status           string
+	AssistantID      *string
+	AssistantVersion *int
+	LineID           string
+	Metadata         json.RawMessage
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+}
+
+func (r threadRow) thread() agents.Thread {
+	t := agents.Thread{
+		ID: agents.ThreadID(r.ID), Org: auth.OrgID(r.OrgID), Owner: auth.UserID(r.OwnerID),
+		Visibility: agents.Visibility(r.Visibility), Title: r.Title, Status: agents.ThreadStatus(r.Status),
+		Line: agents.LineID(r.LineID), Metadata: r.Metadata, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+	if r.AssistantID != nil {
+		t.Assistant = agents.AssistantID(*r.AssistantID)
+	}
+	if r.AssistantVersion != nil {
+		t.AssistantVersion = *r.AssistantVersion
+	}
+	return t
+}
+
+const threadColumns = `t.org_id, t.id, t.owner_id, t.visibility, t.title, t.status, t.assistant_id,
+	t.assistant_version, t.line_id, t.metadata, t.created_at, t.updated_at`
+
+// threadReadable is the rule who sees a thread; it needs the named arguments
+// of readerArgs.
+const threadReadable = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation' or @read_any)`
+
+func readerArgs(s auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
+	args := pgx.NamedArgs{"org": string(s.Org), "user": string(s.User), "read_any": s.Can(auth.PermReadAnyThread)}
+	for k, v := range more {
+		args[k] = v
+	}
+	return args
+}
+
+// NewThread describes a thread to be made.
+type NewThread struct {
+	// ID is chosen by the caller or, when empty, by the store.
+	ID         agents.ThreadID
+	Title      string
+	Visibility agents.Visibility
+	// Metadata is a JSON object; nil means {}.
+	Metadata json.RawMessage
+}
+
+const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
+	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata)
+	select @org, @id, @user, @visibility, @title, line.id, @metadata from line
+	on conflict do nothing
+	returning *
+), head as (
+	insert into thread_heads (org_id, thread_id, epoch) select org_id, id, @epoch from made
+), first_line as (
+	insert into lines (org_id, id, thread_id) select org_id, line_id, id from made
+)
+select ` + threadColumns + ` from made t`
+
+// CreateThread makes a thread owned by the scope's user. A conflict fault says
+// that the id is taken within the organisation.
+func (db *DB) CreateThread(ctx context.Context, scope auth.Scope, n NewThread) (agents.Thread, error) {
+	args, err := newThreadArgs(scope, n)
+	if err != nil {
+		return agents.Thread{}, err
+	}
+	rows, err := many[threadRow](ctx, db, scope, "creating a thread", sqlThreadInsert, args)
+	if err != nil {
+		return agents.Thread{}, err
+	}
+	if len(rows) == 0 {
+		return agents.Thread{}, fault.Conflict("A thread with this id exists already.").WithCode("thread_exists")
+	}
+	return rows[0].thread(), nil
+}
+
+func newThreadArgs(scope auth.Scope, n NewThread) (pgx.NamedArgs, error) {
+	if err := scope.Require(auth.PermChat); err != nil {
+		return nil, err
+	}
+	if n.ID == "" {
+		n.ID = agents.ThreadID(id.New())
+	} else if !id.Valid(string(n.ID)) {
+		return nil, fault.Invalid("thread_id", "must be a UUID")
+	}
+	if n.Visibility == "" {
+		n.Visibility = agents.VisibilityPrivate
+	}
+	if n.Metadata == nil {
+		n.Metadata = json.RawMessage(`{}`)
+	}
+	return pgx.NamedArgs{
+		"org": string(scope.Org), "id": string(n.ID), "user": string(scope.User), "visibility": string(n.Visibility),
+		"title": n.Title, "metadata": n.Metadata, "line": id.New(), "epoch": id.New(),
+	}, nil
+}
+
+const sqlThreadByID = `select ` + threadColumns + ` from threads t where t.id = @id and ` + threadReadable
+
+// Thread reads a thread the scope may see.
+func (db *DB) Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error) {
+	if !id.Valid(string(thread)) {
+		return agents.Thread{}, threadNotFound()
+	}
+	row, err := one[threadRow](ctx, db, scope, "Thread", "reading a thread", sqlThreadByID,
+		readerArgs(scope, pgx.NamedArgs{"id": string(thread)}))
+	if err != nil {
+		return agents.Thread{}, err
+	}
+	return row.thread(), nil
+}
+
+func threadNotFound() error { return fault.NotFound("Thread") }
+
+// ThreadQuery selects a page of a person's threads, newest first.
+type ThreadQuery struct {
+	// Text filters by title, case-insensitively; empty means all.
+	Text string
+	// Before continues after the thread with this time and id.
+	BeforeTime time.Time
+	BeforeID   agents.ThreadID
+	// Limit is 1 to 100; default 40.
+	Limit int
+}
+
+const sqlThreadPage = `select ` + threadColumns + ` from threads t
+	where t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation')
+	and (@text = '' or t.title ilike '%' || @text || '%' escape '\')
+	and (@before_time::timestamptz is null or (t.updated_at, t.id) < (@before_time, @before_id::uuid))
+	order by t.updated_at desc, t.id desc limit @limit`
+
+// Threads lists the threads that belong to the scope's user or are shared with
+// the organisation. An admin's right to read any thread does not flood the list.
+func (db *DB) Threads(ctx context.Context, scope auth.Scope, q ThreadQuery) ([]agents.Thread, error) {
+	if q.Limit < 1 || q.Limit > 100 {
+		q.Limit = 40
+	}
+	args := pgx.NamedArgs{
+		"org": string(scope.Org), "user": string(scope.User), "text": escapeLike(q.Text), "limit": q.Limit,
+		"before_time": nil, "before_id": nil,
+	}
+	if !q.BeforeTime.IsZero() && id.Valid(string(q.BeforeID)) {
+		args["before_time"], args["before_id"] = q.BeforeTime, string(q.BeforeID)
+	}
+	rows, err := many[threadRow](ctx, db, scope, "listing threads", sqlThreadPage, args)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]agents.Thread, len(rows))
+	for i, r := range rows {
+		out[i] = r.thread()
+	}
+	return out, nil
+}
+
+const sqlThreadRename = `update threads t set title = @title, updated_at = now()
+	where t.id = @id and t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation')`
+
+// RenameThread changes the title; the scope must be able to write to the thread.
+func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error {
+	if err := scope.Require(auth.PermChat); err != nil {
+		return err
+	}
+	return db.changeThread(ctx, scope, thread, "renaming a thread", sqlThreadRename, pgx.NamedArgs{"title": title})
+}
+
+const sqlThreadDelete = `delete from threads t where t.id = @id and t.org_id = @org and t.owner_id = @user`
+
+// DeleteThread removes a thread with its history, runs and log. Only its owner
+// may. A run in flight finds its token gone and ends.
+func (db *DB) DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error {
+	if err := scope.Require(auth.PermChat); err != nil {
+		return err
+	}
+	return db.changeThread(ctx, scope, thread, "deleting a thread", sqlThreadDelete, nil)
+}
+
+func (db *DB) changeThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, doing, sql string, more pgx.NamedArgs) error {
+	if !id.Valid(string(thread)) {
+		return threadNotFound()
+	}
+	args := pgx.NamedArgs{"id": string(thread), "org": string(scope.Org), "user": string(scope.User)}
+	for k, v := range more {
+		args[k] = v
+	}
+	n, err := db.exec(ctx, scope, doing, sql, args)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return threadNotFound()
+	}
+	return nil
+}
+
+// escapeLike keeps the pattern characters of LIKE from meaning anything.
+func escapeLike(s string) string {
+	out := make([]rune, 0, len(s))
+	for _, r := range s {
+		if r == '\\' || r == '%' || r == '_' {
+			out = append(out, '\\')
+		}
+		out = append(out, r)
+	}
+	return string(out)
+}
+
+// lockThread locks a thread's head for the rest of the transaction and returns
+// the thread if the scope may write to it.
+func lockThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error) {
+	if !id.Valid(string(thread)) {
+		return agents.Thread{}, threadNotFound()
+	}
+	rows, _ := tx.Query(ctx, sqlThreadLock, pgx.NamedArgs{
+		"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[threadRow])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return agents.Thread{}, threadNotFound()
+	}
+	if err != nil {
+		return agents.Thread{}, fmt.Errorf("locking a thread: %w", err)
+	}
+	return row.thread(), nil
+}
+
+const sqlThreadLock = `select ` + threadColumns + ` from threads t
+	join thread_heads h on h.org_id = t.org_id and h.thread_id = t.id
+	where t.id = @id and t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation')
+	for update of h`
