@@ -13,42 +13,6 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// Lease names what an attempt holds: every write it makes carries the token.
-type Lease struct {
-	Thread agents.ThreadID
-	Run    agents.RunID
-	Token  int64
-}
-
-// Step is what one super-step commits.
-type Step struct {
-	Line   agents.LineID
-	Step   int
-	Source agents.CheckpointSource
-	// Messages are new messages or revisions; Ops says where they go.
-	Messages []agents.Message
-	Ops      []agents.Op
-	Deltas   map[string]json.RawMessage
-	Snapshot *agents.Snapshot
-	Next     []string
-	Metadata json.RawMessage
-	// Events are appended with the step, in this order.
-	Events []event.Envelope
-}
-
-// Finish is how a run ends.
-type Finish struct {
-	Status agents.RunStatus
-	Error  *agents.RunError
-	Events []event.Envelope
-}
-
-// Appended says which numbers a write's events got: base+1 … base+n.
-type Appended struct {
-	Base  int64
-	Epoch string
-}
-
 // sqlStepCommit writes a step if, and only if, the lease's token still holds:
 // every part hangs on the fenced update of the head, so an old attempt changes
 // no row at all. The checkpoint's event_seq is the number of the step's last
@@ -104,9 +68,9 @@ const sqlRunFinish = `with head as (
 select head.base, head.epoch::text as epoch from head`
 
 // CommitStep writes one super-step and, when finish is given, the run's end in
-// the same transaction. ErrFenced means the lease is gone and nothing was
+// the same transaction. agents.ErrFenced means the lease is gone and nothing was
 // written.
-func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease Lease, step Step, finish *Finish) (stepped, finished Appended, err error) {
+func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
 	if err := checkScope(scope); err != nil {
 		return stepped, finished, err
 	}
@@ -144,34 +108,34 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease Lease, ste
 }
 
 // FinishRun ends a run without a further step.
-func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease Lease, finish Finish) (Appended, error) {
+func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error) {
 	args, err := finishArgs(scope, lease, finish)
 	if err != nil {
-		return Appended{}, err
+		return agents.Appended{}, err
 	}
-	rows, err := many[Appended](ctx, db, scope, "finishing a run", sqlRunFinish, args)
+	rows, err := many[agents.Appended](ctx, db, scope, "finishing a run", sqlRunFinish, args)
 	if err != nil {
-		return Appended{}, err
+		return agents.Appended{}, err
 	}
 	if len(rows) == 0 {
-		return Appended{}, ErrFenced
+		return agents.Appended{}, agents.ErrFenced
 	}
 	return rows[0], nil
 }
 
-func readAppended(results pgx.BatchResults) (Appended, error) {
+func readAppended(results pgx.BatchResults) (agents.Appended, error) {
 	rows, _ := results.Query()
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[Appended])
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[agents.Appended])
 	if err != nil {
-		return Appended{}, err
+		return agents.Appended{}, err
 	}
 	if len(all) == 0 {
-		return Appended{}, ErrFenced
+		return agents.Appended{}, agents.ErrFenced
 	}
 	return all[0], nil
 }
 
-func stepArgs(scope auth.Scope, lease Lease, step Step) (pgx.NamedArgs, error) {
+func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.NamedArgs, error) {
 	types, bodies, err := renderEvents(step.Events)
 	if err != nil {
 		return nil, err
@@ -198,7 +162,7 @@ func stepArgs(scope auth.Scope, lease Lease, step Step) (pgx.NamedArgs, error) {
 	}, nil
 }
 
-func finishArgs(scope auth.Scope, lease Lease, f Finish) (pgx.NamedArgs, error) {
+func finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.NamedArgs, error) {
 	types, bodies, err := renderEvents(f.Events)
 	if err != nil {
 		return nil, err
@@ -237,9 +201,9 @@ func orEmpty[T any](s []T) []T {
 	return s
 }
 
-func orEmptyMap(m map[string]json.RawMessage) map[string]json.RawMessage {
+func orEmptyMap[V any](m map[string]V) map[string]V {
 	if m == nil {
-		return map[string]json.RawMessage{}
+		return map[string]V{}
 	}
 	return m
 }

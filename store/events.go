@@ -11,16 +11,6 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// LogRow is one row of a thread's log. It covers the numbers From to Seq.
-type LogRow struct {
-	Seq, From int64
-	Type      string
-	Body      string
-}
-
-// Envelope composes the row's envelope as clients receive it.
-func (r LogRow) Envelope(epoch string) []byte { return event.Compose(r.Seq, epoch, []byte(r.Body)) }
-
 type headRow struct {
 	Seq   int64
 	Epoch string
@@ -36,14 +26,14 @@ const maxLogPage = 2000
 
 // Log reads a thread's log after a number, oldest first, and the log's head at
 // that moment. The scope must be able to read the thread.
-func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID, after int64, limit int) ([]LogRow, agents.Position, error) {
+func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {
 	if _, err := db.Thread(ctx, scope, thread); err != nil {
 		return nil, agents.Position{}, err
 	}
 	if limit < 1 || limit > maxLogPage {
 		limit = maxLogPage
 	}
-	var rows []LogRow
+	var rows []agents.LogRow
 	var head agents.Position
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		var err error
@@ -56,14 +46,14 @@ func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID,
 // readLog reads head and rows in one transaction. The head is read first: rows
 // that arrive in between are beyond it and are dropped, so that what is
 // returned never runs ahead of the head it is returned with.
-func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID, after int64, limit int) ([]LogRow, agents.Position, error) {
+func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {
 	args := pgx.NamedArgs{"org": org, "thread": string(thread), "after": after, "limit": limit}
 	head, err := pgxOne[headRow](ctx, tx, sqlHead, args)
 	if err != nil {
 		return nil, agents.Position{}, fmt.Errorf("reading a log's head: %w", translate(err))
 	}
 	found, _ := tx.Query(ctx, sqlLogAfter, args)
-	rows, err := pgx.CollectRows(found, pgx.RowToStructByName[LogRow])
+	rows, err := pgx.CollectRows(found, pgx.RowToStructByName[agents.LogRow])
 	if err != nil {
 		return nil, agents.Position{}, fmt.Errorf("reading a log: %w", err)
 	}
@@ -88,18 +78,18 @@ select base, epoch::text as epoch from head`
 
 // appendEvents appends news about a thread that no attempt holds a token for: a
 // queued message, a decision, a new title.
-func appendEvents(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, run agents.RunID, events []event.Envelope) (Appended, error) {
+func appendEvents(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, run agents.RunID, events []event.Envelope) (agents.Appended, error) {
 	types, bodies, err := renderEvents(events)
 	if err != nil {
-		return Appended{}, err
+		return agents.Appended{}, err
 	}
 	args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "run": nil, "event_types": types, "event_bodies": bodies}
 	if run != "" {
 		args["run"] = string(run)
 	}
-	out, err := pgxOne[Appended](ctx, tx, sqlAppend, args)
+	out, err := pgxOne[agents.Appended](ctx, tx, sqlAppend, args)
 	if err != nil {
-		return Appended{}, fmt.Errorf("appending to a log: %w", translate(err))
+		return agents.Appended{}, fmt.Errorf("appending to a log: %w", translate(err))
 	}
 	return out, nil
 }

@@ -10,24 +10,6 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// Entry is one envelope on its way into the log, of any organisation.
-type Entry struct {
-	Org    auth.OrgID
-	Thread agents.ThreadID
-	Run    agents.RunID
-	// Token is the attempt's fencing token.
-	Token int64
-	Type  string
-	Body  []byte
-}
-
-// Numbered is what the log answered for one entry.
-type Numbered struct {
-	// Seq is zero when the entry was refused because its token is old.
-	Seq   int64
-	Epoch string
-}
-
 // sqlAppendBatch appends entries of any number of threads in one statement:
 // lock the heads in the order of their keys (so that two nodes can't deadlock),
 // accept the entries whose token is the thread's, number them, add their count
@@ -58,27 +40,27 @@ from accepted a join heads on heads.org_id = a.org_id and heads.thread_id = a.th
 
 // Append writes a batch of entries and returns their numbers in the same
 // order. Entries of an old token come back with number zero.
-func (db *DB) Append(ctx context.Context, entries []Entry) ([]Numbered, error) {
+func (db *DB) Append(ctx context.Context, entries []agents.Entry) ([]agents.Numbered, error) {
 	n := len(entries)
 	orgs, threads, runs := make([]string, n), make([]string, n), make([]string, n)
 	tokens, types, bodies := make([]int64, n), make([]string, n), make([]string, n)
 	for i, e := range entries {
 		orgs[i], threads[i], runs[i] = string(e.Org), string(e.Thread), string(e.Run)
-		tokens[i], types[i], bodies[i] = e.Token, e.Type, string(e.Body)
+		tokens[i], types[i], bodies[i] = e.Token, string(e.Type), string(e.Body)
 	}
 	rows, err := db.system.Query(ctx, sqlAppendBatch, orgs, threads, runs, tokens, types, bodies)
 	if err != nil {
 		return nil, fmt.Errorf("appending %d events: %w", n, err)
 	}
 	defer rows.Close()
-	out := make([]Numbered, n)
+	out := make([]agents.Numbered, n)
 	for rows.Next() {
 		var ord, seq int64
 		var epoch string
 		if err := rows.Scan(&ord, &seq, &epoch); err != nil {
 			return nil, fmt.Errorf("appending %d events: %w", n, err)
 		}
-		out[ord-1] = Numbered{Seq: seq, Epoch: epoch}
+		out[ord-1] = agents.Numbered{Seq: seq, Epoch: epoch}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("appending %d events: %w", n, err)
@@ -88,11 +70,11 @@ func (db *DB) Append(ctx context.Context, entries []Entry) ([]Numbered, error) {
 
 // LogOf reads a thread's log for the hub, whose subscriptions were authorised
 // when a socket joined.
-func (db *DB) LogOf(ctx context.Context, org auth.OrgID, thread agents.ThreadID, after int64, limit int) ([]LogRow, agents.Position, error) {
+func (db *DB) LogOf(ctx context.Context, org auth.OrgID, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {
 	if limit < 1 || limit > maxLogPage {
 		limit = maxLogPage
 	}
-	var rows []LogRow
+	var rows []agents.LogRow
 	var head agents.Position
 	err := pgx.BeginTxFunc(ctx, db.system, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var err error

@@ -75,33 +75,6 @@ func (r runRow) run() agents.Run {
 // MaxQueued bounds how many runs may wait on one thread.
 const MaxQueued = 25
 
-// Submission is a new run on a thread.
-type Submission struct {
-	Run       agents.RunID // chosen by the caller, so that it can be told before the commit
-	Thread    agents.ThreadID
-	Assistant agents.Assistant
-	Strategy  agents.Strategy
-	Input     agents.RunInput
-	Request   json.RawMessage
-	Metadata  json.RawMessage
-	// Create, when set, makes the thread in the same transaction if it is absent.
-	Create *NewThread
-	// Title names a thread that has no title yet.
-	Title string
-	// Queued builds the event that tells watchers of the new run; ahead is how
-	// many runs stand before it.
-	Queued func(ahead int) (event.Envelope, error)
-}
-
-// Submitted is what became of a submission.
-type Submitted struct {
-	Run agents.Run
-	// Queued is the appended event, Position its number and epoch.
-	Queued   event.Envelope
-	Position agents.Position
-	Created  bool
-}
-
 const sqlRunsAhead = `select count(*) from runs r
 	where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')`
 
@@ -120,11 +93,11 @@ const sqlThreadBusy = `update threads set status = 'busy', updated_at = now(),
 
 // Submit places a run in its thread's line: one transaction checks the
 // strategy, writes the run and appends the event that tells of it.
-func (db *DB) Submit(ctx context.Context, scope auth.Scope, s Submission) (Submitted, error) {
+func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission) (agents.Submitted, error) {
 	if err := scope.Require(auth.PermChat); err != nil {
-		return Submitted{}, err
+		return agents.Submitted{}, err
 	}
-	var out Submitted
+	var out agents.Submitted
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		if s.Create != nil {
 			made, err := ensureThread(ctx, tx, scope, *s.Create)
@@ -166,14 +139,14 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s Submission) (Submi
 		return err
 	})
 	if err != nil {
-		return Submitted{}, fmt.Errorf("submitting a run: %w", err)
+		return agents.Submitted{}, fmt.Errorf("submitting a run: %w", err)
 	}
 	return out, nil
 }
 
 // ensureThread makes the thread unless its id is taken; whose it then is, the
 // lock that follows finds out.
-func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n NewThread) (made bool, err error) {
+func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n agents.NewThread) (made bool, err error) {
 	args, err := newThreadArgs(scope, n)
 	if err != nil {
 		return false, err
@@ -186,7 +159,7 @@ func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n NewThread)
 	return len(created) > 0, nil
 }
 
-func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s Submission) (agents.Run, error) {
+func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission) (agents.Run, error) {
 	args := pgx.NamedArgs{
 		"org": string(scope.Org), "id": string(s.Run), "thread": string(s.Thread), "assistant": string(s.Assistant.ID),
 		"version": s.Assistant.Version, "user": string(scope.User), "key": nil, "strategy": string(s.Strategy),
@@ -246,16 +219,6 @@ func (db *DB) OpenRuns(ctx context.Context, scope auth.Scope, thread agents.Thre
 	return out, nil
 }
 
-// Cancelled says what a request to cancel did.
-type Cancelled struct {
-	Run agents.Run
-	// Ended is true when the run had not started and is over now; its event
-	// was appended at Position. Otherwise whoever executes the run ends it.
-	Ended    bool
-	Event    event.Envelope
-	Position agents.Position
-}
-
 const sqlRunLock = `select ` + runColumns + ` from runs r where r.org_id = @org and r.id = @id and r.thread_id = @thread for update`
 
 const sqlRunCancelPending = `update runs set status = 'cancelled', cancel_requested_at = now(), cancel_reason = @reason,
@@ -275,14 +238,14 @@ const sqlThreadSettle = `update threads t set updated_at = now(), status = case
 // worker stops it. A run that ended already is returned as it is. ended builds
 // the event of the first case.
 func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
-	ended func(agents.Run) (event.Envelope, error)) (Cancelled, error) {
+	ended func(agents.Run) (event.Envelope, error)) (agents.Cancelled, error) {
 	if !id.Valid(string(run)) {
-		return Cancelled{}, fault.NotFound("Run")
+		return agents.Cancelled{}, fault.NotFound("Run")
 	}
 	if err := scope.Require(auth.PermChat); err != nil {
-		return Cancelled{}, err
+		return agents.Cancelled{}, err
 	}
-	var out Cancelled
+	var out agents.Cancelled
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
 			return err
@@ -320,7 +283,7 @@ func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 		return err
 	})
 	if err != nil {
-		return Cancelled{}, fmt.Errorf("cancelling a run: %w", err)
+		return agents.Cancelled{}, fmt.Errorf("cancelling a run: %w", err)
 	}
 	return out, nil
 }

@@ -11,14 +11,6 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// Claimed is a run that now belongs to a worker, under a fresh token.
-type Claimed struct {
-	Run agents.Run
-	// Role is what the run's user may do in the organisation at this moment;
-	// empty when the membership has ended.
-	Role auth.Role
-}
-
 type claimedRow struct {
 	runRow
 	Role *string
@@ -52,7 +44,7 @@ order by r.position`
 
 // Claim gives up to limit due runs to a worker, each with a lease by the
 // database's clock.
-func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]Claimed, error) {
+func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error) {
 	rows, err := db.system.Query(ctx, sqlClaim, pgx.NamedArgs{
 		"worker": string(worker), "limit": limit, "lease": lease.String()})
 	if err != nil {
@@ -62,7 +54,7 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	if err != nil {
 		return nil, fmt.Errorf("claiming runs: %w", err)
 	}
-	out := make([]Claimed, len(found))
+	out := make([]agents.Claimed, len(found))
 	for i, r := range found {
 		out[i].Run = r.run()
 		if r.Role != nil {
@@ -72,29 +64,27 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	return out, nil
 }
 
-// Held is a run a worker still holds, as a renewal saw it.
-type Held struct {
-	Run             agents.RunID
-	Token           int64
-	CancelRequested bool
-}
-
 const sqlRenew = `with renewed as (
 	update thread_heads set lease_until = now() + @lease::interval
-	where worker_id = @worker and run_id is not null
+	where worker_id = @worker and run_id = any(@runs::uuid[])
 	returning org_id, run_id, token
 )
 select h.run_id as run, h.token, r.cancel_requested_at is not null as cancel_requested
 from renewed h join runs r on r.org_id = h.org_id and r.id = h.run_id`
 
-// Renew extends all leases of a worker and says which runs it still holds: one
+// Renew extends a worker's leases on the runs it names (those that execute in its
+// process: a run it has dropped must expire) and says which it still holds: one
 // that is missing was taken over, and its attempt must end.
-func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, lease time.Duration) ([]Held, error) {
-	rows, err := db.system.Query(ctx, sqlRenew, pgx.NamedArgs{"worker": string(worker), "lease": lease.String()})
+func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error) {
+	ids := make([]string, len(runs))
+	for i, r := range runs {
+		ids[i] = string(r)
+	}
+	rows, err := db.system.Query(ctx, sqlRenew, pgx.NamedArgs{"worker": string(worker), "runs": ids, "lease": lease.String()})
 	if err != nil {
 		return nil, fmt.Errorf("renewing leases: %w", err)
 	}
-	held, err := pgx.CollectRows(rows, pgx.RowToStructByName[Held])
+	held, err := pgx.CollectRows(rows, pgx.RowToStructByName[agents.Held])
 	if err != nil {
 		return nil, fmt.Errorf("renewing leases: %w", err)
 	}
@@ -125,14 +115,14 @@ update runs r set status = 'pending', updated_at = now() from head
 where r.org_id = head.org_id and r.id = @run`
 
 // HandBack gives a run to whichever worker claims it next.
-func (db *DB) HandBack(ctx context.Context, org auth.OrgID, lease Lease) error {
+func (db *DB) HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error {
 	tag, err := db.system.Exec(ctx, sqlHandBack, pgx.NamedArgs{
 		"org": string(org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token})
 	if err != nil {
 		return fmt.Errorf("handing back a run: %w", err)
 	}
 	if tag.RowsAffected() == 0 {
-		return ErrFenced
+		return agents.ErrFenced
 	}
 	return nil
 }

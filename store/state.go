@@ -10,7 +10,6 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
-	"github.com/heddle/heddle/internal/fault"
 )
 
 type checkpointRow struct {
@@ -20,7 +19,7 @@ type checkpointRow struct {
 	RunID      *string
 	Source     string
 	Ops        []agents.Op
-	Deltas     map[string]json.RawMessage
+	Deltas     map[string][]agents.Delta
 	Snapshot   *agents.Snapshot
 	Next       []string
 	Metadata   json.RawMessage
@@ -115,13 +114,16 @@ func loadState(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.T
 			return agents.State{}, fmt.Errorf("reading a parent line: %w", err)
 		}
 	}
-	refs := foldCheckpoints(&state, segments)
+	refs, err := foldCheckpoints(&state, segments)
+	if err != nil {
+		return agents.State{}, err
+	}
 	state.Messages, err = loadMessages(ctx, tx, scope, thread, refs)
 	return state, err
 }
 
 // foldCheckpoints replays segments, oldest last in the slice, onto the state.
-func foldCheckpoints(state *agents.State, segments [][]checkpointRow) []agents.Ref {
+func foldCheckpoints(state *agents.State, segments [][]checkpointRow) ([]agents.Ref, error) {
 	var refs []agents.Ref
 	for i := len(segments) - 1; i >= 0; i-- {
 		for _, row := range segments[i] {
@@ -134,14 +136,18 @@ func foldCheckpoints(state *agents.State, segments [][]checkpointRow) []agents.R
 				}
 			} else {
 				refs = agents.ApplyOps(refs, c.Ops)
-				for k, v := range c.Deltas {
-					state.Values[k] = v
+				for channel, deltas := range c.Deltas {
+					value, err := agents.ApplyDeltas(state.Values[channel], deltas)
+					if err != nil {
+						return nil, fmt.Errorf("replaying channel %s at step %d: %w", channel, c.Step, err)
+					}
+					state.Values[channel] = value
 				}
 			}
 			state.Parent, state.Head = state.Head, &c
 		}
 	}
-	return refs
+	return refs, nil
 }
 
 func loadMessages(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, refs []agents.Ref) ([]agents.Message, error) {
@@ -183,7 +189,3 @@ func pgxOne[T any](ctx context.Context, tx pgx.Tx, sql string, args ...any) (T, 
 	rows, _ := tx.Query(ctx, sql, args...)
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[T])
 }
-
-// ErrFenced says that the lease has passed to somebody else: this attempt must
-// end without writing anything more.
-var ErrFenced = fault.Conflict("This attempt no longer holds the thread.").WithCode("fenced")

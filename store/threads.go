@@ -61,16 +61,6 @@ func readerArgs(s auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
 	return args
 }
 
-// NewThread describes a thread to be made.
-type NewThread struct {
-	// ID is chosen by the caller or, when empty, by the store.
-	ID         agents.ThreadID
-	Title      string
-	Visibility agents.Visibility
-	// Metadata is a JSON object; nil means {}.
-	Metadata json.RawMessage
-}
-
 const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
 	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata)
 	select @org, @id, @user, @visibility, @title, line.id, @metadata from line
@@ -85,7 +75,7 @@ select ` + threadColumns + ` from made t`
 
 // CreateThread makes a thread owned by the scope's user. A conflict fault says
 // that the id is taken within the organisation.
-func (db *DB) CreateThread(ctx context.Context, scope auth.Scope, n NewThread) (agents.Thread, error) {
+func (db *DB) CreateThread(ctx context.Context, scope auth.Scope, n agents.NewThread) (agents.Thread, error) {
 	args, err := newThreadArgs(scope, n)
 	if err != nil {
 		return agents.Thread{}, err
@@ -100,7 +90,7 @@ func (db *DB) CreateThread(ctx context.Context, scope auth.Scope, n NewThread) (
 	return rows[0].thread(), nil
 }
 
-func newThreadArgs(scope auth.Scope, n NewThread) (pgx.NamedArgs, error) {
+func newThreadArgs(scope auth.Scope, n agents.NewThread) (pgx.NamedArgs, error) {
 	if err := scope.Require(auth.PermChat); err != nil {
 		return nil, err
 	}

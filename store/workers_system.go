@@ -18,7 +18,7 @@ const workerLockClass = 1
 // It needs a direct connection: a pooler that multiplexes sessions would keep
 // the lock of a dead process.
 type Presence struct {
-	ID   agents.WorkerID
+	id   agents.WorkerID
 	conn *pgx.Conn
 }
 
@@ -37,7 +37,7 @@ func (db *DB) Arrive(ctx context.Context, name string) (*Presence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting a worker: %w", err)
 	}
-	p := &Presence{ID: agents.WorkerID(id.New()), conn: conn}
+	p := &Presence{id: agents.WorkerID(id.New()), conn: conn}
 	if err := p.register(ctx, name); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("registering a worker: %w", err)
@@ -53,7 +53,7 @@ func (p *Presence) register(ctx context.Context, name string) error {
 	}
 	return pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
 		var key int32
-		args := pgx.NamedArgs{"id": string(p.ID), "name": name}
+		args := pgx.NamedArgs{"id": string(p.id), "name": name}
 		if err := tx.QueryRow(ctx, sqlWorkerInsert, args).Scan(&key); err != nil {
 			return err
 		}
@@ -61,6 +61,9 @@ func (p *Presence) register(ctx context.Context, name string) error {
 		return err
 	})
 }
+
+// Worker gives the worker's id.
+func (p *Presence) Worker() agents.WorkerID { return p.id }
 
 // Alive asks the connection that holds the lock; an error means the lock is
 // gone and the worker must stop, arrive anew and claim nothing in between.
@@ -73,7 +76,7 @@ func (p *Presence) Alive(ctx context.Context) error {
 
 // Leave removes the row and frees the lock.
 func (p *Presence) Leave(ctx context.Context) error {
-	_, err := p.conn.Exec(ctx, sqlWorkerDelete, pgx.NamedArgs{"id": string(p.ID)})
+	_, err := p.conn.Exec(ctx, sqlWorkerDelete, pgx.NamedArgs{"id": string(p.id)})
 	if closeErr := p.conn.Close(ctx); err == nil {
 		err = closeErr
 	}

@@ -1,0 +1,157 @@
+package agents
+
+import (
+	"encoding/json"
+
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+// The types of this file are the contract between whoever executes runs and
+// the store that keeps them.
+
+// ErrFenced says that the lease has passed to somebody else: this attempt must
+// end without writing anything more.
+var ErrFenced = fault.Conflict("This attempt no longer holds the thread.").WithCode("fenced")
+
+// Lease names what an attempt holds: every write it makes carries the token.
+type Lease struct {
+	Thread ThreadID
+	Run    RunID
+	Token  int64
+}
+
+// Step is what one super-step commits.
+type Step struct {
+	Line   LineID
+	Step   int
+	Source CheckpointSource
+	// Messages are new messages or revisions; Ops says where they go.
+	Messages []Message
+	Ops      []Op
+	Deltas   map[string][]Delta
+	Snapshot *Snapshot
+	Next     []string
+	Metadata json.RawMessage
+	// Events are appended with the step, in this order.
+	Events []event.Envelope
+}
+
+// Finish is how a run ends.
+type Finish struct {
+	Status RunStatus
+	Error  *RunError
+	Events []event.Envelope
+}
+
+// Appended says which numbers a write's events got: Base+1 and on.
+type Appended struct {
+	Base  int64
+	Epoch string
+}
+
+// Entry is one envelope on its way into the log, of any organisation.
+type Entry struct {
+	Org    auth.OrgID
+	Thread ThreadID
+	Run    RunID
+	// Token is the attempt's fencing token.
+	Token int64
+	Type  event.Type
+	Body  []byte
+}
+
+// Numbered is what the log answered for one entry.
+type Numbered struct {
+	// Seq is zero when the entry was refused because its token is old.
+	Seq   int64
+	Epoch string
+}
+
+// Claimed is a run that now belongs to a worker, under a fresh token.
+type Claimed struct {
+	Run Run
+	// Role is what the run's user may do in the organisation at this moment;
+	// empty when the membership has ended.
+	Role auth.Role
+}
+
+// Held is a run a worker still holds, as a renewal saw it.
+type Held struct {
+	Run             RunID
+	Token           int64
+	CancelRequested bool
+}
+
+// NewThread describes a thread to be made.
+type NewThread struct {
+	// ID is chosen by the caller or, when empty, by the store.
+	ID         ThreadID
+	Title      string
+	Visibility Visibility
+	// Metadata is a JSON object; nil means {}.
+	Metadata json.RawMessage
+}
+
+// Submission is a new run on a thread.
+type Submission struct {
+	Run       RunID // chosen by the caller, so that it can be told before the commit
+	Thread    ThreadID
+	Assistant Assistant
+	Strategy  Strategy
+	Input     RunInput
+	Request   json.RawMessage
+	Metadata  json.RawMessage
+	// Create, when set, makes the thread in the same transaction if it is absent.
+	Create *NewThread
+	// Title names a thread that has no title yet.
+	Title string
+	// Queued builds the event that tells watchers of the new run; ahead is how
+	// many runs stand before it.
+	Queued func(ahead int) (event.Envelope, error)
+}
+
+// Submitted is what became of a submission.
+type Submitted struct {
+	Run Run
+	// Queued is the appended event, Position its number and epoch.
+	Queued   event.Envelope
+	Position Position
+	// Created says that the thread was made with the run.
+	Created bool
+}
+
+// Cancelled says what a request to cancel did.
+type Cancelled struct {
+	Run Run
+	// Ended is true when the run had not started and is over now; its event
+	// was appended at Position. Otherwise whoever executes the run ends it.
+	Ended    bool
+	Event    event.Envelope
+	Position Position
+}
+
+// LogRow is one row of a thread's log. It covers the numbers From to Seq.
+type LogRow struct {
+	Seq, From int64
+	Type      string
+	Body      string
+}
+
+// Payload composes the row's envelope as clients receive it.
+func (r LogRow) Payload(epoch string) []byte { return event.Compose(r.Seq, epoch, []byte(r.Body)) }
+
+// View is one consistent reading of a thread: its state, its runs and the log
+// beyond the state's checkpoint.
+type View struct {
+	Thread Thread
+	State  State
+	// Base is the log position the state reflects, Head the log's end; Tail
+	// holds the rows in between.
+	Base, Head Position
+	Tail       []LogRow
+	// Open are the runs that have not ended; Latest the newest that has.
+	Open   []Run
+	Latest *Run
+}

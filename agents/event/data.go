@@ -1,0 +1,194 @@
+package event
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// The data of the AG-UI types keeps that protocol's field names, so that a
+// projection to its wire is a merge and not a translation.
+
+// Outcome says how a run that did not fail ended.
+type Outcome string
+
+// The outcomes of RUN_FINISHED.
+const (
+	OutcomeSuccess   Outcome = "success"
+	OutcomeInterrupt Outcome = "interrupt"
+	OutcomeCancelled Outcome = "cancelled"
+)
+
+// RunStartedData is the data of RUN_STARTED. MessageIDs are the messages the
+// run brought, as told by message.queued before.
+type RunStartedData struct {
+	ThreadID   string   `json:"threadId"`
+	RunID      string   `json:"runId"`
+	MessageIDs []string `json:"messageIds"`
+	Assistant  string   `json:"assistantId"`
+	Version    int      `json:"assistantVersion"`
+	Graph      string   `json:"graph"`
+}
+
+// RunFinishedData is the data of RUN_FINISHED. Reason says why a cancelled run
+// was cancelled.
+type RunFinishedData struct {
+	ThreadID string  `json:"threadId"`
+	RunID    string  `json:"runId"`
+	Outcome  Outcome `json:"outcome"`
+	Reason   string  `json:"reason,omitempty"`
+}
+
+// RunErrorData is the data of RUN_ERROR. Message is safe to show to people.
+type RunErrorData struct {
+	Message string `json:"message"`
+	Code    string `json:"code"`
+	Node    string `json:"node,omitempty"`
+}
+
+// StepData is the data of STEP_STARTED and STEP_FINISHED.
+type StepData struct {
+	StepName string `json:"stepName"`
+}
+
+// TextStartData is the data of TEXT_MESSAGE_START and REASONING_MESSAGE_START.
+type TextStartData struct {
+	MessageID string `json:"messageId"`
+	Role      string `json:"role"`
+}
+
+// TextContentData is the data of TEXT_MESSAGE_CONTENT and
+// REASONING_MESSAGE_CONTENT; Delta is never empty.
+type TextContentData struct {
+	MessageID string `json:"messageId"`
+	Delta     string `json:"delta"`
+}
+
+// TextEndData is the data of TEXT_MESSAGE_END and REASONING_MESSAGE_END.
+// Broken says that the attempt which wrote the message died and that the text
+// is void; Stopped that a person stopped the run and the text so far stands.
+type TextEndData struct {
+	MessageID string `json:"messageId"`
+	Broken    bool   `json:"broken,omitempty"`
+	Stopped   bool   `json:"stopped,omitempty"`
+}
+
+// ToolStartData is the data of TOOL_CALL_START.
+type ToolStartData struct {
+	ToolCallID      string `json:"toolCallId"`
+	ToolCallName    string `json:"toolCallName"`
+	ParentMessageID string `json:"parentMessageId"`
+}
+
+// ToolArgsData is the data of TOOL_CALL_ARGS.
+type ToolArgsData struct {
+	ToolCallID string `json:"toolCallId"`
+	Delta      string `json:"delta"`
+}
+
+// ToolEndData is the data of TOOL_CALL_END: the arguments are complete.
+type ToolEndData struct {
+	ToolCallID string `json:"toolCallId"`
+	Broken     bool   `json:"broken,omitempty"`
+}
+
+// ToolResultData is the data of TOOL_CALL_RESULT.
+type ToolResultData struct {
+	MessageID  string `json:"messageId"`
+	ToolCallID string `json:"toolCallId"`
+	Name       string `json:"name"`
+	Content    string `json:"content"`
+	Role       string `json:"role"`
+	// Summary is one line for people; Failed marks an error the model saw.
+	Summary    string          `json:"summary,omitempty"`
+	Failed     bool            `json:"failed,omitempty"`
+	Data       json.RawMessage `json:"data,omitempty"`
+	DurationMS int64           `json:"durationMs"`
+}
+
+// CustomData is the data of CUSTOM.
+type CustomData struct {
+	Name  Name            `json:"name"`
+	Value json.RawMessage `json:"value"`
+}
+
+// QueuedValue is the value of message.queued: a run was accepted, and these are
+// the messages it brings. Ahead is how many runs of the thread come before it.
+type QueuedValue struct {
+	RunID    string          `json:"run_id"`
+	Ahead    int             `json:"ahead"`
+	Messages json.RawMessage `json:"messages"`
+}
+
+// UnqueuedValue is the value of message.unqueued: the run was withdrawn before
+// it started, its messages never became part of the thread.
+type UnqueuedValue struct {
+	RunID  string `json:"run_id"`
+	Reason string `json:"reason"`
+}
+
+// ContinuedValue is the value of run.continued: a new attempt goes on from the
+// last checkpoint. Discarded are the messages of the unfinished step; the new
+// attempt writes that step's messages anew.
+type ContinuedValue struct {
+	Attempt   int      `json:"attempt"`
+	Discarded []string `json:"discarded"`
+}
+
+// CheckpointValue is the value of checkpoint: it names the checkpoint and
+// carries no state.
+type CheckpointValue struct {
+	Line   string   `json:"line"`
+	Step   int      `json:"step"`
+	Source string   `json:"source"`
+	Next   []string `json:"next"`
+}
+
+// UsageValue is the value of usage: the tokens of one model call.
+type UsageValue struct {
+	MessageID string `json:"message_id"`
+	Model     string `json:"model"`
+	Input     int    `json:"input_tokens"`
+	Output    int    `json:"output_tokens"`
+}
+
+// ThreadValue is the value of thread.changed.
+type ThreadValue struct {
+	Title string `json:"title"`
+}
+
+// Data renders any data value; only values of this package are passed, which
+// always render.
+func Data(v any) json.RawMessage {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		// Reached only by a value that JSON can't hold, which is a bug here.
+		raw, _ = json.Marshal(map[string]string{"unrenderable": err.Error()})
+	}
+	return raw
+}
+
+// NewCustom renders the data of a CUSTOM envelope.
+func NewCustom(name Name, value any) json.RawMessage {
+	return Data(CustomData{Name: name, Value: Data(value)})
+}
+
+// Decode reads the data of an envelope into v.
+func (e Envelope) Decode(v any) error {
+	if err := json.Unmarshal(e.Data, v); err != nil {
+		return fmt.Errorf("reading the data of %s %d: %w", e.Type, e.Seq, err)
+	}
+	return nil
+}
+
+// CustomName gives the name of a CUSTOM envelope and its value; other types
+// have no name.
+func (e Envelope) CustomName() (Name, json.RawMessage) {
+	if e.Type != Custom {
+		return "", nil
+	}
+	var d CustomData
+	if json.Unmarshal(e.Data, &d) != nil {
+		return "", nil
+	}
+	return d.Name, d.Value
+}

@@ -1,0 +1,305 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/agents/transcript"
+	"github.com/heddle/heddle/auth"
+)
+
+// The ways an attempt's context ends before the graph does.
+var (
+	errCancelled = errors.New("the run was cancelled")
+	errTimeout   = errors.New("the run exceeded its time limit")
+	errHandBack  = errors.New("the worker is draining")
+	errShutdown  = errors.New("the worker is shutting down")
+)
+
+// storageError marks a failure of the store: the run is left for another
+// attempt, since its end couldn't be written either.
+type storageError struct{ err error }
+
+func (e *storageError) Error() string { return "storing: " + e.err.Error() }
+func (e *storageError) Unwrap() error { return e.err }
+
+// attempt is one try of a run under one token.
+type attempt struct {
+	w      *Worker
+	claim  agents.Claimed
+	scope  auth.Scope
+	lease  agents.Lease
+	logger *slog.Logger
+	out    *emitter
+
+	assistant agents.Assistant
+	line      agents.LineID
+	step      int
+}
+
+func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) *attempt {
+	r := claim.Run
+	role := claim.Role
+	if !role.Valid() {
+		// The membership has ended: the run only gets an end, and writing that
+		// needs no more than a member's scope.
+		role = auth.RoleMember
+	}
+	return &attempt{
+		w: w, claim: claim, lease: agents.Lease{Thread: r.Thread, Run: r.ID, Token: r.Token},
+		scope:  auth.Scope{User: r.User, Org: r.Org, Role: role, RequestID: string(r.ID)},
+		logger: w.o.Logger.With("org_id", r.Org, "thread_id", r.Thread, "run_id", r.ID, "attempt", r.Attempt),
+		out:    newEmitter(claim, w.o.Log, w.o.Clock, fail),
+	}
+}
+
+// execute carries the run to its end, or to where another attempt goes on.
+func (a *attempt) execute(ctx context.Context) {
+	err := a.run(ctx)
+	if closeErr := a.out.close(); err == nil && closeErr != nil {
+		err = closeErr
+	}
+	// What follows must not be cut short by the reason the attempt ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
+	defer cancel()
+	var storage *storageError
+	switch {
+	case err == nil:
+	case errors.Is(err, agents.ErrFenced):
+		a.logger.WarnContext(ctx, "attempt lost its thread to another")
+	case errors.Is(err, errHandBack), errors.Is(err, errShutdown):
+		if err := a.w.o.Store.HandBack(ctx, a.scope.Org, a.lease); err != nil {
+			a.logger.ErrorContext(ctx, "run could not be handed back", "err", err)
+			return
+		}
+		a.w.o.Signals.Wake(ctx)
+	case errors.As(err, &storage):
+		a.logger.ErrorContext(ctx, "attempt ended without storage, another will follow", "err", err)
+	default:
+		if err := a.settle(ctx, err); err != nil && !errors.Is(err, agents.ErrFenced) {
+			a.logger.ErrorContext(ctx, "run's end could not be written, another attempt will follow", "err", err)
+		}
+	}
+}
+
+func (a *attempt) run(ctx context.Context) error {
+	r := a.claim.Run
+	view, err := a.w.o.Store.View(ctx, a.scope, r.Thread)
+	if err != nil {
+		return &storageError{err}
+	}
+	a.line, a.step = view.State.Line, view.State.Step
+	if a.assistant, err = a.w.o.Store.AssistantVersion(ctx, a.scope, r.Assistant, r.AssistantVersion); err != nil {
+		return &storageError{err}
+	}
+	state := graph.NewState(view.State.Messages, view.State.Values)
+	next := []string(nil)
+	if head := view.State.Head; head != nil && head.Run == r.ID {
+		if err := a.goOn(ctx, view); err != nil {
+			return err
+		}
+		next = orStart(head.Next)
+	} else {
+		if err := a.mayStart(); err != nil {
+			return err
+		}
+		if state, err = a.begin(ctx, state); err != nil {
+			return err
+		}
+	}
+	g, ok := a.w.o.Graphs.Graph(a.assistant.Graph)
+	if !ok {
+		return &graph.NodeError{Node: graph.Start, Err: graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")}
+	}
+	_, err = g.Run(ctx, graph.Execution{
+		Info:  graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant},
+		State: state, Next: next, Step: a.step, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
+	})
+	return err
+}
+
+// orStart maps what a checkpoint stored to what the engine takes: the input
+// checkpoint names the start, for which the engine takes nil.
+func orStart(next []string) []string {
+	if len(next) == 1 && next[0] == graph.Start {
+		return nil
+	}
+	return next
+}
+
+// mayStart checks, before anything is done, what may have changed since the
+// run was accepted.
+func (a *attempt) mayStart() error {
+	switch {
+	case !a.claim.Role.Valid():
+		return graph.Fail("The person who asked no longer belongs to this organisation.")
+	case a.claim.Run.CancelRequested:
+		return errCancelled
+	case a.claim.Run.Failures >= a.w.o.MaxAttempts:
+		return graph.Fail(fmt.Sprintf("The run was tried %d times and its worker was lost each time.", a.claim.Run.Failures))
+	default:
+		return nil
+	}
+}
+
+// begin commits the run's input as a step of its own.
+func (a *attempt) begin(ctx context.Context, state graph.State) (graph.State, error) {
+	r := a.claim.Run
+	writes := graph.AddMessages(r.Input.Messages...)
+	next, changes, err := graph.Apply(state, writes)
+	if err != nil {
+		return state, err
+	}
+	ids := make([]string, len(r.Input.Messages))
+	for i, m := range r.Input.Messages {
+		ids[i] = string(m.ID)
+	}
+	started := a.envelope(event.RunStarted, event.Data(event.RunStartedData{
+		ThreadID: string(r.Thread), RunID: string(r.ID), MessageIDs: ids, Assistant: string(r.Assistant),
+		Version: r.AssistantVersion, Graph: a.assistant.Graph,
+	}))
+	return next, a.commit(ctx, agents.SourceInput, graph.Commit{
+		Step: a.step + 1, Changes: changes, State: next, Next: []string{graph.Start},
+	}, []event.Envelope{started}, nil)
+}
+
+// goOn tells watchers that a new attempt continues, after it has closed and
+// taken back what the lost one left beyond the last checkpoint.
+func (a *attempt) goOn(ctx context.Context, view agents.View) error {
+	if err := a.mayStart(); err != nil {
+		return err
+	}
+	t, err := transcriptOf(view)
+	if err != nil {
+		return err
+	}
+	left := t.Unfinished(a.claim.Run.ID)
+	discarded := []string{}
+	for _, e := range left.Entries {
+		discarded = append(discarded, string(e.ID))
+		if e.State == transcript.EntryStreaming && e.Text != "" {
+			a.Emit(event.Envelope{Type: event.TextMessageEnd, Step: a.step, Data: event.Data(event.TextEndData{MessageID: string(e.ID), Broken: true})})
+		}
+	}
+	for _, c := range left.Calls {
+		if c.State == transcript.CallWriting {
+			a.Emit(event.Envelope{Type: event.ToolCallEnd, Step: a.step, Data: event.Data(event.ToolEndData{ToolCallID: c.ID, Broken: true})})
+		}
+	}
+	a.Emit(event.Envelope{Type: event.Custom, Step: a.step, Data: event.NewCustom(event.RunContinued,
+		event.ContinuedValue{Attempt: a.claim.Run.Attempt, Discarded: discarded})})
+	return a.out.flush(ctx)
+}
+
+func transcriptOf(view agents.View) (*transcript.Transcript, error) {
+	t := transcript.New(transcript.Base{
+		Position: view.Base, Title: view.Thread.Title, Messages: view.State.Messages, Open: view.Open, Latest: view.Latest,
+	})
+	for _, row := range view.Tail {
+		e, err := event.Parse(row.Payload(view.Head.Epoch))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := t.Apply(e); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// Emit implements [graph.Host].
+func (a *attempt) Emit(e event.Envelope) { a.out.emit(e) }
+
+// Commit implements [graph.Host]: one transaction for the step and, if nothing
+// is due any more, for the run's end.
+func (a *attempt) Commit(ctx context.Context, c graph.Commit) error {
+	var finish *agents.Finish
+	if len(c.Next) == 0 {
+		finish = &agents.Finish{Status: agents.RunSuccess, Events: []event.Envelope{a.finished(event.OutcomeSuccess, "")}}
+	}
+	if err := a.commit(ctx, agents.SourceLoop, c, nil, finish); err != nil {
+		return err
+	}
+	if finish == nil && a.w.draining() {
+		return errHandBack
+	}
+	return nil
+}
+
+func (a *attempt) finished(outcome event.Outcome, reason string) event.Envelope {
+	r := a.claim.Run
+	return a.envelope(event.RunFinished, event.Data(event.RunFinishedData{
+		ThreadID: string(r.Thread), RunID: string(r.ID), Outcome: outcome, Reason: reason}))
+}
+
+// envelope makes an envelope that is written with a step rather than emitted.
+func (a *attempt) envelope(t event.Type, data []byte) event.Envelope {
+	r := a.claim.Run
+	return event.Envelope{
+		Type: t, Time: a.w.o.Clock.Now(), ThreadID: string(r.Thread), RunID: string(r.ID), Attempt: r.Attempt,
+		Step: a.step + 1, Data: data,
+	}
+}
+
+// commit stores a step after all that was emitted before it.
+func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c graph.Commit, events []event.Envelope, finish *agents.Finish) error {
+	if err := a.out.flush(ctx); err != nil {
+		return err
+	}
+	step := agents.Step{
+		Line: a.line, Step: c.Step, Source: source, Messages: c.Changes.Messages, Ops: c.Changes.Ops,
+		Deltas: c.Changes.Deltas, Next: c.Next,
+	}
+	if c.Step > 0 && c.Step%agents.SnapshotEvery == 0 {
+		s := agents.State{Messages: c.State.Messages()}
+		step.Snapshot = &agents.Snapshot{Messages: s.Refs(), Values: c.State.Values()}
+	}
+	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, event.CheckpointValue{
+		Line: string(a.line), Step: c.Step, Source: string(source), Next: append([]string{}, c.Next...)})))
+	stepped, finished, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, agents.ErrFenced) {
+			// The commit may or may not have happened; whoever goes on reads the truth.
+			return &storageError{errors.Join(cause, err)}
+		}
+		if errors.Is(err, agents.ErrFenced) {
+			return err
+		}
+		return &storageError{err}
+	}
+	a.step = c.Step
+	a.publish(ctx, stepped, step.Events)
+	if finish != nil {
+		a.publish(ctx, finished, finish.Events)
+		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
+	}
+	return nil
+}
+
+func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {
+	logged, err := Render(a.scope.Org, a.claim.Run.Thread, at, events)
+	if err != nil {
+		a.logger.ErrorContext(ctx, "envelopes could not be rendered", "err", err)
+		return
+	}
+	a.w.o.Publish.PublishLogged(ctx, logged)
+}
+
+// Render composes appended envelopes for publishing.
+func Render(org auth.OrgID, thread agents.ThreadID, at agents.Appended, events []event.Envelope) ([]Logged, error) {
+	out := make([]Logged, len(events))
+	for i, e := range events {
+		body, err := e.Body()
+		if err != nil {
+			return nil, err
+		}
+		seq := at.Base + int64(i) + 1
+		out[i] = Logged{Org: string(org), Thread: thread, Seq: seq, Epoch: at.Epoch, Payload: event.Compose(seq, at.Epoch, body)}
+	}
+	return out, nil
+}

@@ -1,0 +1,204 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/clock"
+	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// Queue is what the service needs of the database.
+type Queue interface {
+	Submit(ctx context.Context, scope auth.Scope, s agents.Submission) (agents.Submitted, error)
+	CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
+		ended func(agents.Run) (event.Envelope, error)) (agents.Cancelled, error)
+	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
+	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
+	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)
+}
+
+// Watcher tells when something was published about a thread.
+type Watcher interface {
+	// Watch returns a channel that receives after each publication on the
+	// thread (merged if the reader is slow) and a function that ends it.
+	Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan struct{}, func(), error)
+}
+
+// Service accepts, cancels and awaits runs for pages, sockets and the API.
+type Service struct {
+	queue   Queue
+	publish Publisher
+	signals Signals
+	watch   Watcher
+	clock   clock.Clock
+	logger  *slog.Logger
+}
+
+// NewService makes the service.
+func NewService(q Queue, p Publisher, s Signals, w Watcher, c clock.Clock, logger *slog.Logger) *Service {
+	return &Service{queue: q, publish: p, signals: s, watch: w, clock: c, logger: logger}
+}
+
+// Request is new input for a thread.
+type Request struct {
+	Thread agents.ThreadID
+	// Create makes the thread if it is absent.
+	Create *agents.NewThread
+	// Assistant is an assistant's id or a graph's name.
+	Assistant string
+	Strategy  agents.Strategy
+	Input     agents.RunInput
+	Raw       json.RawMessage
+	Metadata  json.RawMessage
+}
+
+// Text is the input of one human message.
+func (s *Service) Text(scope auth.Scope, text string) agents.RunInput {
+	return agents.RunInput{Messages: []agents.Message{{
+		ID: agents.MessageID(id.New()), Role: agents.RoleUser, Text: text, Author: string(scope.User), CreatedAt: s.clock.Now(),
+	}}}
+}
+
+// Submit places a run in its thread's line and tells watchers and workers.
+func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agents.Run, error) {
+	assistant, err := s.queue.Assistant(ctx, scope, r.Assistant)
+	if err != nil {
+		return agents.Run{}, err
+	}
+	run := agents.RunID(id.New())
+	for i := range r.Input.Messages {
+		r.Input.Messages[i].Run = run
+	}
+	if r.Strategy == "" {
+		r.Strategy = agents.StrategyEnqueue
+	}
+	messages, err := json.Marshal(r.Input.Messages)
+	if err != nil {
+		return agents.Run{}, fault.Invalid("input", "can't be stored as JSON").WithCause(err)
+	}
+	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
+		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
+		Metadata: r.Metadata, Create: r.Create, Title: titleOf(r.Input),
+		Queued: func(ahead int) (event.Envelope, error) {
+			return event.Envelope{
+				Type: event.Custom, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(run),
+				Data: event.NewCustom(event.MessageQueued, event.QueuedValue{RunID: string(run), Ahead: ahead, Messages: messages}),
+			}, nil
+		},
+	})
+	if err != nil {
+		return agents.Run{}, err
+	}
+	s.tell(ctx, scope, r.Thread, submitted.Position, submitted.Queued)
+	s.signals.Wake(ctx)
+	return submitted.Run, nil
+}
+
+// tell publishes one appended envelope.
+func (s *Service) tell(ctx context.Context, scope auth.Scope, thread agents.ThreadID, at agents.Position, e event.Envelope) {
+	logged, err := Render(scope.Org, thread, agents.Appended{Base: at.Seq - 1, Epoch: at.Epoch}, []event.Envelope{e})
+	if err != nil {
+		s.logger.ErrorContext(ctx, "envelope could not be rendered", "thread_id", thread, "err", err)
+		return
+	}
+	s.publish.PublishLogged(ctx, logged)
+}
+
+// maxTitle is how long a title made from a first message gets, in runes.
+const maxTitle = 60
+
+// titleOf makes a thread's first title from the first line of its first
+// message, cut at a word.
+func titleOf(in agents.RunInput) string {
+	for _, m := range in.Messages {
+		if m.Role != agents.RoleUser {
+			continue
+		}
+		line, _, _ := strings.Cut(strings.TrimSpace(m.Text), "\n")
+		line = strings.Join(strings.Fields(line), " ")
+		if utf8.RuneCountInString(line) <= maxTitle {
+			return line
+		}
+		runes := []rune(line)[:maxTitle]
+		cut := string(runes)
+		if at := strings.LastIndexByte(cut, ' '); at > maxTitle/2 {
+			cut = cut[:at]
+		}
+		return cut + "…"
+	}
+	return ""
+}
+
+// Cancel ends a run: one that waits in line is over at once, one that executes
+// is stopped by its worker, one that ended stays as it is.
+func (s *Service) Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string) (agents.Run, error) {
+	done, err := s.queue.CancelRun(ctx, scope, thread, run, reason, func(r agents.Run) (event.Envelope, error) {
+		return event.Envelope{
+			Type: event.Custom, Time: s.clock.Now(), ThreadID: string(thread), RunID: string(r.ID),
+			Data: event.NewCustom(event.MessageUnqueued, event.UnqueuedValue{RunID: string(r.ID), Reason: reason}),
+		}, nil
+	})
+	if err != nil {
+		return agents.Run{}, err
+	}
+	switch {
+	case done.Ended:
+		s.tell(ctx, scope, thread, done.Position, done.Event)
+		s.signals.Wake(ctx) // the next in line may be due
+	case !done.Run.Status.Ended():
+		s.signals.Stop(ctx, run)
+	}
+	return done.Run, nil
+}
+
+// CancelCurrent cancels the run that executes on a thread, or the first in
+// line if none does yet. A thread with no open run is left as it is.
+func (s *Service) CancelCurrent(ctx context.Context, scope auth.Scope, thread agents.ThreadID, reason string) error {
+	open, err := s.queue.OpenRuns(ctx, scope, thread)
+	if err != nil {
+		return err
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	_, err = s.Cancel(ctx, scope, thread, open[0].ID, reason)
+	return err
+}
+
+// recheck is how often Wait asks the database although nothing was published:
+// a publication can be lost with Redis.
+const recheck = 3 * time.Second
+
+// Wait returns the run once it has ended or waits for an answer. It returns
+// the context's error when that comes first; the run goes on.
+func (s *Service) Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error) {
+	changed, stop, err := s.watch.Watch(ctx, scope.Org, thread)
+	if err != nil {
+		return agents.Run{}, err
+	}
+	defer stop()
+	for {
+		r, err := s.queue.Run(ctx, scope, thread, run)
+		if err != nil {
+			return agents.Run{}, err
+		}
+		if r.Status.Ended() || r.Status == agents.RunWaiting {
+			return r, nil
+		}
+		select {
+		case <-changed:
+		case <-s.clock.After(recheck):
+		case <-ctx.Done():
+			return r, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/agents/transcript"
+	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// cancelledResult is what the model reads for a call that never ran.
+const cancelledResult = "Cancelled: the run was stopped before this tool finished."
+
+// settle ends a run that was cancelled or failed: what the answer already said
+// is kept, every unanswered tool call gets a synthetic result (so that the next
+// model call is valid), and the run gets its end, all in one transaction.
+func (a *attempt) settle(ctx context.Context, cause error) error {
+	view, err := a.w.o.Store.View(ctx, a.scope, a.claim.Run.Thread)
+	if err != nil {
+		return err
+	}
+	t, err := transcriptOf(view)
+	if err != nil {
+		return err
+	}
+	a.line, a.step = view.State.Line, view.State.Step
+	finish := a.ending(cause)
+	messages, closing := a.keep(t.Unfinished(a.claim.Run.ID))
+	if len(messages) == 0 {
+		at, err := a.w.o.Store.FinishRun(ctx, a.scope, a.lease, finish)
+		if err != nil {
+			return err
+		}
+		a.publish(ctx, at, finish.Events)
+		a.w.o.Signals.Wake(ctx)
+		return nil
+	}
+	state, changes, err := graph.Apply(graph.NewState(view.State.Messages, view.State.Values), graph.AddMessages(messages...))
+	if err != nil {
+		return err
+	}
+	a.out = newEmitter(a.claim, a.w.o.Log, a.w.o.Clock, func(error) {})
+	defer a.out.close() //nolint:errcheck // nothing is emitted any more
+	return a.commit(ctx, agents.SourceLoop, graph.Commit{Step: a.step + 1, Changes: changes, State: state}, closing, &finish)
+}
+
+// ending says how the run ends, to the database and to watchers.
+func (a *attempt) ending(cause error) agents.Finish {
+	if errors.Is(cause, errCancelled) {
+		return agents.Finish{
+			Status: agents.RunCancelled,
+			Events: []event.Envelope{a.finished(event.OutcomeCancelled, a.claim.Run.CancelReason)},
+		}
+	}
+	status, failure := agents.RunFailed, runError(cause)
+	if failure.Code == "timeout" {
+		status = agents.RunTimeout
+	}
+	a.logger.Error("run failed", "err", cause, "code", failure.Code)
+	return agents.Finish{Status: status, Error: &failure, Events: []event.Envelope{
+		a.envelope(event.RunError, event.Data(event.RunErrorData{Message: failure.Message, Code: failure.Code, Node: failure.Node})),
+	}}
+}
+
+// runError gives a failure its public face.
+func runError(err error) agents.RunError {
+	out := agents.RunError{Code: "node_failed", Message: "The assistant could not finish this answer."}
+	var node *graph.NodeError
+	if errors.As(err, &node) {
+		out.Node = node.Node
+	}
+	var limit *graph.RecursionError
+	var failure *graph.Failure
+	var public *fault.Error
+	switch {
+	case errors.Is(err, errTimeout):
+		out.Code, out.Message = "timeout", "The run took longer than its time limit and was stopped."
+	case errors.As(err, &limit):
+		out.Code, out.Message = "recursion_limit", limit.Error()
+	case errors.As(err, &failure):
+		out.Message = failure.Error()
+	case errors.As(err, &public) && public.Kind != fault.KindInternal:
+		out.Code, out.Message = public.Code, public.Public
+	}
+	return out
+}
+
+// keep turns what an attempt left beyond its last checkpoint into messages.
+func (a *attempt) keep(left transcript.Unfinished) ([]agents.Message, []event.Envelope) {
+	var messages []agents.Message
+	var events []event.Envelope
+	now := a.w.o.Clock.Now()
+	for _, e := range left.Entries {
+		m := agents.Message{
+			ID: e.ID, Role: agents.RoleAssistant, Text: e.Text, Status: agents.MessageStopped, Model: e.Model,
+			Usage: e.Usage, Run: a.claim.Run.ID, CreatedAt: now,
+		}
+		if e.State == transcript.EntryComplete && e.Text != "" {
+			m.Status = agents.MessageComplete
+		}
+		if e.State == transcript.EntryStreaming {
+			events = append(events, a.envelope(event.TextMessageEnd, event.Data(event.TextEndData{MessageID: string(e.ID), Stopped: true})))
+		}
+		for _, c := range e.Calls {
+			if json.Valid([]byte(c.Args)) {
+				m.ToolCalls = append(m.ToolCalls, agents.ToolCall{ID: c.ID, Name: c.Name, Args: json.RawMessage(c.Args)})
+			}
+		}
+		if m.Text != "" || len(m.ToolCalls) > 0 {
+			messages = append(messages, m)
+		}
+	}
+	for _, c := range left.Calls {
+		if !json.Valid([]byte(c.Args)) {
+			continue // the model was still writing it: it never became a call
+		}
+		m := agents.Message{
+			ID: c.ResultID, Role: agents.RoleTool, Name: c.Name, ToolCallID: c.ID, Text: c.Result, Summary: c.Summary,
+			Data: c.Data, DurationMS: c.DurationMS, Run: a.claim.Run.ID, CreatedAt: now,
+		}
+		if c.State != transcript.CallDone {
+			m.Status = agents.MessageFailed
+		}
+		if c.ResultID == "" {
+			m.ID, m.Text, m.Summary = agents.MessageID(id.New()), cancelledResult, "Stopped"
+			events = append(events, a.envelope(event.ToolCallResult, event.Data(event.ToolResultData{
+				MessageID: string(m.ID), ToolCallID: c.ID, Name: c.Name, Content: m.Text, Role: "tool", Summary: m.Summary, Failed: true})))
+		}
+		messages = append(messages, m)
+	}
+	return messages, events
+}

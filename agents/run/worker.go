@@ -1,0 +1,355 @@
+// Package run is the life of runs: accepting them, claiming them from the
+// queue, executing their graphs under a lease, cancelling, handing over, and
+// taking over what dead workers left.
+//
+// Invariants: every write of an attempt carries its token; whoever holds an old
+// one writes nothing; what watchers see is in the log first; each run has one
+// goroutine and a worker waits for all of its own.
+//
+// app wires it; handlers call [Service]. It imports graph, transcript and the
+// domain, never store or realtime: it declares what it needs of them.
+package run
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/clock"
+)
+
+// Store is what a worker needs of the database.
+type Store interface {
+	Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error)
+	Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error)
+	TakeOver(ctx context.Context) (int, error)
+	HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error
+	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
+	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
+	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
+	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error)
+}
+
+// Presence is a worker's sign of life in the database.
+type Presence interface {
+	Worker() agents.WorkerID
+	Alive(ctx context.Context) error
+	Leave(ctx context.Context) error
+}
+
+// Graphs finds compiled graphs by name.
+type Graphs interface {
+	Graph(name string) (*graph.Graph, bool)
+}
+
+// Signals are hints between nodes. Losing one costs milliseconds: the queue is
+// polled and cancel requests are read with every renewal.
+type Signals interface {
+	// Wake tells workers that a run may be due.
+	Wake(ctx context.Context)
+	// Stop tells the worker that executes a run to cancel it.
+	Stop(ctx context.Context, run agents.RunID)
+}
+
+// Options configure a worker. The times' defaults are those of the design.
+type Options struct {
+	Store   Store
+	Arrive  func(ctx context.Context, name string) (Presence, error)
+	Graphs  Graphs
+	Log     *Log
+	Publish Publisher
+	Signals Signals
+	Clock   clock.Clock
+	Logger  *slog.Logger
+	// Runs bounds how many runs execute at once; default 10 (LG-47).
+	Runs int
+	// Lease, Renew, Sweep and Poll default to 15 s, 5 s, 2 s and 1 s.
+	Lease, Renew, Sweep, Poll time.Duration
+	// RunTimeout ends a run as timeout; default 1 h (LG-56).
+	RunTimeout time.Duration
+	// Drain is how long running steps may go on after a stop; default 180 s.
+	Drain time.Duration
+	// SettleTimeout bounds the writing of a run's end; default 30 s.
+	SettleTimeout time.Duration
+	// MaxAttempts is how often one step is tried; default 3.
+	MaxAttempts int
+}
+
+func (o Options) withDefaults() Options {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&o.Lease, 15*time.Second)
+	def(&o.Renew, 5*time.Second)
+	def(&o.Sweep, 2*time.Second)
+	def(&o.Poll, time.Second)
+	def(&o.RunTimeout, time.Hour)
+	def(&o.Drain, 180*time.Second)
+	def(&o.SettleTimeout, 30*time.Second)
+	if o.Runs == 0 {
+		o.Runs = 10
+	}
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = 3
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System{}
+	}
+	return o
+}
+
+// Worker executes runs.
+type Worker struct {
+	o    Options
+	wake chan struct{}
+
+	mu       sync.Mutex
+	active   map[agents.RunID]*active
+	drain    bool
+	finished sync.WaitGroup
+	slotFree chan struct{}
+}
+
+type active struct {
+	token  int64
+	cancel context.CancelCauseFunc
+}
+
+// NewWorker makes a worker; [Worker.Run] starts it.
+func NewWorker(o Options) *Worker {
+	return &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
+}
+
+// Wake makes the worker look at the queue now.
+func (w *Worker) Wake() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Stop cancels a run if this worker executes it.
+func (w *Worker) Stop(run agents.RunID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a, ok := w.active[run]; ok {
+		a.cancel(errCancelled)
+	}
+}
+
+// Active counts the runs in execution.
+func (w *Worker) Active() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.active)
+}
+
+func (w *Worker) draining() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.drain
+}
+
+// Run works until ctx ends, then drains: it claims nothing more, lets running
+// steps reach their end and hands the rest of each run back. It returns once
+// every run of this worker has stopped.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.finish()
+	for ctx.Err() == nil {
+		err := w.session(ctx)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		w.o.Logger.WarnContext(ctx, "worker lost the database, trying again", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-w.o.Clock.After(w.o.Poll):
+		}
+	}
+	return nil
+}
+
+// session works under one presence: when its connection is gone so is the
+// lock, others take over, and this worker's attempts are void.
+func (w *Worker) session(ctx context.Context) error {
+	host, _ := os.Hostname()
+	presence, err := w.o.Arrive(ctx, host)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if ctx.Err() == nil {
+			w.abandon()
+		} else {
+			w.finish()
+		}
+		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := presence.Leave(leave); err != nil {
+			w.o.Logger.DebugContext(leave, "worker could not sign off", "err", err)
+		}
+	}()
+	renew, sweep, poll := time.NewTicker(w.o.Renew), time.NewTicker(w.o.Sweep), time.NewTicker(w.o.Poll)
+	defer renew.Stop()
+	defer sweep.Stop()
+	defer poll.Stop()
+	w.Wake()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return w.drainUnder(ctx, presence)
+		case <-w.wake:
+			err = w.claim(ctx, presence)
+		case <-w.slotFree:
+			err = w.claim(ctx, presence)
+		case <-poll.C:
+			err = w.claim(ctx, presence)
+		case <-renew.C:
+			if err = presence.Alive(ctx); err == nil {
+				err = w.renew(ctx, presence)
+			}
+		case <-sweep.C:
+			var n int
+			if n, err = w.o.Store.TakeOver(ctx); n > 0 {
+				w.o.Logger.InfoContext(ctx, "took back runs of lost workers", "runs", n)
+				w.o.Signals.Wake(ctx)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// drainUnder keeps renewing while the last steps end.
+func (w *Worker) drainUnder(ctx context.Context, presence Presence) error {
+	w.mu.Lock()
+	w.drain = true
+	w.mu.Unlock()
+	stopped := make(chan struct{})
+	go func() { w.finished.Wait(); close(stopped) }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.Drain)
+	defer cancel()
+	renew := time.NewTicker(w.o.Renew)
+	defer renew.Stop()
+	for {
+		select {
+		case <-stopped:
+			return nil
+		case <-renew.C:
+			if err := w.renew(ctx, presence); err != nil {
+				w.o.Logger.WarnContext(ctx, "lease could not be renewed while draining", "err", err)
+			}
+		case <-ctx.Done():
+			w.endAll(errShutdown)
+			<-stopped
+			return nil
+		}
+	}
+}
+
+// finish ends whatever still runs and waits for it.
+func (w *Worker) finish() {
+	w.endAll(errShutdown)
+	w.finished.Wait()
+}
+
+// abandon voids all attempts after the presence was lost.
+func (w *Worker) abandon() {
+	w.endAll(agents.ErrFenced)
+	w.finished.Wait()
+}
+
+func (w *Worker) endAll(cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.active {
+		a.cancel(cause)
+	}
+}
+
+func (w *Worker) claim(ctx context.Context, presence Presence) error {
+	for {
+		free := w.o.Runs - w.Active()
+		if free <= 0 {
+			return nil
+		}
+		claimed, err := w.o.Store.Claim(ctx, presence.Worker(), free, w.o.Lease)
+		if err != nil {
+			return err
+		}
+		for _, c := range claimed {
+			w.start(ctx, c)
+		}
+		if len(claimed) < free {
+			return nil
+		}
+	}
+}
+
+func (w *Worker) start(ctx context.Context, c agents.Claimed) {
+	// The attempt outlives the signal to stop: draining lets its step end.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	w.mu.Lock()
+	w.active[c.Run.ID] = &active{token: c.Run.Token, cancel: cancel}
+	w.finished.Add(1)
+	w.mu.Unlock()
+	go func() {
+		defer w.finished.Done()
+		defer cancel(nil)
+		timed, stop := context.WithTimeoutCause(ctx, w.o.RunTimeout, errTimeout)
+		defer stop()
+		w.newAttempt(c, cancel).execute(timed)
+		w.mu.Lock()
+		delete(w.active, c.Run.ID)
+		w.mu.Unlock()
+		select {
+		case w.slotFree <- struct{}{}:
+		default:
+		}
+	}()
+}
+
+// renew extends the leases of what runs here and ends what was lost or asked
+// to stop.
+func (w *Worker) renew(ctx context.Context, presence Presence) error {
+	w.mu.Lock()
+	runs := make([]agents.RunID, 0, len(w.active))
+	for id := range w.active {
+		runs = append(runs, id)
+	}
+	w.mu.Unlock()
+	if len(runs) == 0 {
+		return nil
+	}
+	held, err := w.o.Store.Renew(ctx, presence.Worker(), runs, w.o.Lease)
+	if err != nil {
+		return err
+	}
+	byRun := make(map[agents.RunID]agents.Held, len(held))
+	for _, h := range held {
+		byRun[h.Run] = h
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range runs {
+		a, running := w.active[id]
+		h, ours := byRun[id]
+		switch {
+		case !running:
+		case !ours || h.Token != a.token:
+			a.cancel(agents.ErrFenced)
+		case h.CancelRequested:
+			a.cancel(errCancelled)
+		}
+	}
+	return nil
+}

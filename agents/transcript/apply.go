@@ -1,0 +1,255 @@
+package transcript
+
+import (
+	"encoding/json"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+)
+
+// Apply folds one envelope, in the order of numbers; one that was applied
+// already changes nothing. reload is true when the envelope says that the
+// messages must be read anew (a rolled back or cut history).
+func (t *Transcript) Apply(e event.Envelope) (reload bool, err error) {
+	if e.Seq <= t.At.Seq && e.Epoch == t.At.Epoch {
+		return false, nil
+	}
+	t.At = agents.Position{Seq: e.Seq, Epoch: e.Epoch}
+	switch e.Type {
+	case event.RunStarted:
+		return false, t.runStarted(e)
+	case event.RunFinished:
+		return false, t.runFinished(e)
+	case event.RunError:
+		var d event.RunErrorData
+		if err := e.Decode(&d); err != nil {
+			return false, err
+		}
+		t.endRun(e, Activity{Kind: Failed, Run: agents.RunID(e.RunID), Since: e.Time, Error: d.Message})
+	case event.StepStarted:
+		a := t.Activity
+		a.Step, a.Node, a.Tool, a.Writing = e.Step, e.Node, "", false
+		t.setActivity(a, e.Seq)
+	case event.TextMessageStart, event.TextMessageContent, event.TextMessageEnd:
+		return false, t.text(e)
+	case event.ToolCallStart, event.ToolCallArgs, event.ToolCallEnd, event.ToolCallResult:
+		return false, t.tool(e)
+	case event.MessagesSnapshot:
+		return true, nil
+	case event.Custom:
+		return false, t.custom(e)
+	default: // types that change nothing a person sees here
+	}
+	return false, nil
+}
+
+func (t *Transcript) runStarted(e event.Envelope) error {
+	if q, ok := t.unqueue(agents.RunID(e.RunID), e.Seq); ok {
+		for _, m := range q.Messages {
+			if t.Entry(m.ID) == nil {
+				t.addMessage(m, e.Seq)
+			}
+		}
+	}
+	t.setActivity(Activity{Kind: Working, Run: agents.RunID(e.RunID), Since: e.Time, Step: e.Step}, e.Seq)
+	return nil
+}
+
+func (t *Transcript) runFinished(e event.Envelope) error {
+	var d event.RunFinishedData
+	if err := e.Decode(&d); err != nil {
+		return err
+	}
+	a := Activity{Kind: Idle, Run: agents.RunID(e.RunID), Since: e.Time}
+	if d.Outcome == event.OutcomeCancelled {
+		a.Kind = Stopped
+	}
+	t.endRun(e, a)
+	return nil
+}
+
+// endRun settles what the run left open; the next in line, if any, is starting.
+func (t *Transcript) endRun(e event.Envelope, a Activity) {
+	for _, entry := range t.Entries {
+		if entry.Run == agents.RunID(e.RunID) && entry.State == EntryStreaming {
+			entry.State, entry.Changed = EntryStopped, e.Seq
+		}
+	}
+	t.unqueue(agents.RunID(e.RunID), e.Seq)
+	if len(t.Queue) > 0 {
+		a = Activity{Kind: Starting, Run: t.Queue[0].Run, Since: e.Time}
+	}
+	t.setActivity(a, e.Seq)
+	t.commit()
+}
+
+func (t *Transcript) text(e event.Envelope) error {
+	// The three data types share messageId; one decode serves all.
+	var d struct {
+		MessageID agents.MessageID `json:"messageId"`
+		Delta     string           `json:"delta"`
+		Broken    bool             `json:"broken"`
+		Stopped   bool             `json:"stopped"`
+	}
+	if err := e.Decode(&d); err != nil {
+		return err
+	}
+	entry := t.assistantEntry(d.MessageID, e)
+	switch e.Type {
+	case event.TextMessageStart:
+		a := t.Activity
+		a.Writing = true
+		t.setActivity(a, e.Seq)
+	case event.TextMessageContent:
+		entry.Text += d.Delta
+	case event.TextMessageEnd:
+		switch {
+		case d.Broken:
+			t.remove(d.MessageID, e.Seq)
+		case d.Stopped:
+			entry.State = EntryStopped
+		default:
+			entry.State = EntryComplete
+		}
+		a := t.Activity
+		a.Writing = false
+		t.setActivity(a, e.Seq)
+	default:
+	}
+	entry.Changed = e.Seq
+	return nil
+}
+
+// assistantEntry finds the entry an envelope speaks of, or opens it.
+func (t *Transcript) assistantEntry(id agents.MessageID, e event.Envelope) *Entry {
+	if entry := t.Entry(id); entry != nil {
+		return entry
+	}
+	entry := &Entry{ID: id, Role: agents.RoleAssistant, State: EntryStreaming, Run: agents.RunID(e.RunID), CreatedAt: e.Time, Changed: e.Seq}
+	t.Entries = append(t.Entries, entry)
+	return entry
+}
+
+func (t *Transcript) tool(e event.Envelope) error {
+	var d struct {
+		event.ToolResultData
+		ToolCallName    string           `json:"toolCallName"`
+		ParentMessageID agents.MessageID `json:"parentMessageId"`
+		Delta           string           `json:"delta"`
+		Broken          bool             `json:"broken"`
+	}
+	if err := e.Decode(&d); err != nil {
+		return err
+	}
+	call, entry := t.callAndEntry(d.ToolCallID)
+	if call == nil {
+		if e.Type != event.ToolCallStart {
+			return nil // its start was part of a discarded step
+		}
+		entry = t.assistantEntry(d.ParentMessageID, e)
+		call = &Call{ID: d.ToolCallID, Name: d.ToolCallName, State: CallWriting}
+		entry.Calls = append(entry.Calls, call)
+	}
+	entry.Changed = e.Seq
+	switch e.Type {
+	case event.ToolCallArgs:
+		call.Args += d.Delta
+	case event.ToolCallEnd:
+		call.State = CallRunning
+		if len(entry.Text) == 0 && entry.State == EntryStreaming {
+			entry.State = EntryComplete
+		}
+		a := t.Activity
+		a.Tool = call.Name
+		t.setActivity(a, e.Seq)
+	case event.ToolCallResult:
+		call.State, call.Result, call.Summary = CallDone, d.Content, d.Summary
+		call.ResultID, call.Data, call.DurationMS = agents.MessageID(d.MessageID), d.Data, d.DurationMS
+		if d.Failed {
+			call.State = CallFailed
+		}
+	default:
+	}
+	return nil
+}
+
+func (t *Transcript) custom(e event.Envelope) error {
+	name, value := e.CustomName()
+	switch name {
+	case event.MessageQueued:
+		var v event.QueuedValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		return t.queued(e, v)
+	case event.MessageUnqueued:
+		var v event.UnqueuedValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		t.unqueue(agents.RunID(v.RunID), e.Seq)
+		if t.Activity.Kind == Starting && t.Activity.Run == agents.RunID(v.RunID) {
+			a := Activity{Kind: Idle, Since: e.Time}
+			if len(t.Queue) > 0 {
+				a = Activity{Kind: Starting, Run: t.Queue[0].Run, Since: e.Time}
+			}
+			t.setActivity(a, e.Seq)
+		}
+	case event.RunContinued:
+		var v event.ContinuedValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		for _, id := range v.Discarded {
+			t.remove(agents.MessageID(id), e.Seq)
+		}
+		for _, c := range t.Unfinished(agents.RunID(e.RunID)).Calls {
+			c.State = CallRunning
+		}
+		t.setActivity(Activity{Kind: Continuing, Run: agents.RunID(e.RunID), Since: e.Time, Step: e.Step}, e.Seq)
+	case event.CheckpointMade:
+		t.commit()
+	case event.ThreadChanged:
+		var v event.ThreadValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		t.Title, t.TitleChanged = v.Title, e.Seq
+	case event.Usage:
+		var v event.UsageValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		if entry := t.Entry(agents.MessageID(v.MessageID)); entry != nil {
+			entry.Model, entry.Changed = v.Model, e.Seq
+			entry.Usage = &agents.TokenUsage{Input: v.Input, Output: v.Output}
+		}
+	default:
+	}
+	return nil
+}
+
+func (t *Transcript) queued(e event.Envelope, v event.QueuedValue) error {
+	run := agents.RunID(v.RunID)
+	for _, q := range t.Queue {
+		if q.Run == run {
+			return nil
+		}
+	}
+	if t.Activity.Run == run {
+		return nil
+	}
+	var messages []agents.Message
+	if err := json.Unmarshal(v.Messages, &messages); err != nil {
+		return err
+	}
+	if len(messages) > 0 && t.Entry(messages[0].ID) != nil {
+		return nil
+	}
+	t.Queue = append(t.Queue, Queued{Run: run, Messages: messages})
+	t.QueueChanged = e.Seq
+	if !t.Busy() {
+		t.setActivity(Activity{Kind: Starting, Run: run, Since: e.Time}, e.Seq)
+	}
+	return nil
+}
