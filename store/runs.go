@@ -87,8 +87,8 @@ const sqlRunInsert = `insert into runs as r (org_id, id, thread_id, assistant_id
 // writes what clients list threads by (agentserver 3).
 const sqlThreadBusy = `update threads set status = 'busy', updated_at = now(),
 		title = case when title = '' then @title else title end,
-		assistant_id = @assistant, assistant_version = @version,
-		metadata = metadata || jsonb_build_object('graph_id', @graph::text, 'assistant_id', @assistant::text)
+		assistant_id = @assistant::uuid, assistant_version = @version,
+		metadata = metadata || jsonb_build_object('graph_id', @graph::text, 'assistant_id', (@assistant::uuid)::text)
 	where org_id = @org and id = @thread`
 
 // Submit places a run in its thread's line: one transaction checks the
