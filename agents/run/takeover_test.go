@@ -70,7 +70,7 @@ func TestARunOfALostWorkerGoesOnOnceAndItsZombieWritesNothing(t *testing.T) {
 	g := newGate()
 	b := setup(t, g.graph(t))
 	// The first worker never notices that its presence is gone: no renewal.
-	b.worker(t, func(o *run.Options) { o.Renew, o.Sweep, o.Poll = time.Hour, time.Hour, 50 * time.Millisecond })
+	b.worker(t, func(o *run.Options) { o.Renew, o.Sweep, o.Poll = time.Hour, time.Hour, 50*time.Millisecond })
 	thread := agents.ThreadID(id.New())
 	r := b.submit(t, thread, "gate", "hello")
 	require.Equal(t, 1, <-g.entered)
