@@ -45,6 +45,9 @@ func TestAnEgressRuleCoversItsNetworkAndPort(t *testing.T) {
 		}
 		require.Equal(t, want, covered, target)
 	}
+	cfg, problems = load(t, []string{"HEDDLE_EGRESS_ALLOW=none"}, "")
+	require.Empty(t, problems)
+	require.Empty(t, cfg.Network.EgressAllow, "not even the default of development")
 	for _, bad := range []string{"10.0.0.1:80", "10.0.0.0/8:0", "10.0.0.0/8:65536", "10.0.0.0/40:1", "x/8:1"} {
 		_, problems := load(t, []string{"HEDDLE_EGRESS_ALLOW=" + bad}, "")
 		require.Len(t, problems, 1, bad)

@@ -29,12 +29,16 @@ func (r EgressRule) String() string {
 	return r.Net.String() + ":" + port
 }
 
-// EgressRules is a list of rules, separated by commas.
+// EgressRules is a list of rules, separated by commas; the word "none" is an
+// empty list, which differs from the default in development.
 type EgressRules []EgressRule
 
 // UnmarshalText reads the list; its error names the entry.
 func (rs *EgressRules) UnmarshalText(text []byte) error {
 	*rs = nil
+	if strings.TrimSpace(string(text)) == "none" {
+		return nil
+	}
 	for _, entry := range items(string(text)) {
 		at := strings.LastIndexByte(entry, ':')
 		if at < 0 || !strings.Contains(entry[:at], "/") {

@@ -61,7 +61,7 @@ type Mail struct {
 
 // Network is what may be reached, and who may reach us.
 type Network struct {
-	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Private targets that tools may reach all the same, as CIDR:port with * for any port, separated by commas. Public targets need no entry."`
+	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Private targets that tools may reach all the same, as CIDR:port with * for any port, separated by commas, or none. Public targets need no entry."`
 	CORSOrigins    Origins     `env:"HEDDLE_CORS_ORIGINS" doc:"Origins of other sites whose pages may call the API, separated by commas."`
 	TrustedProxies Prefixes    `env:"HEDDLE_TRUSTED_PROXIES" doc:"Addresses or CIDRs of reverse proxies whose X-Forwarded- headers are believed, separated by commas."`
 }
