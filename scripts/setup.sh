@@ -189,7 +189,7 @@ apt_install() {
 	# Word splitting is meant: these are package names.
 	# shellcheck disable=SC2046
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		-o DPkg::Lock::Timeout=120 $(apt_packages)
+		-o DPkg::Lock::Timeout=120 $(apt_packages) >/dev/null
 }
 
 install_debian() {

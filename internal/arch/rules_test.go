@@ -43,7 +43,9 @@ var rooms = []room{
 
 	{"agents/transcript", domain},
 	{"agents/model/...", list(domain, lowest)},
+	{"agents/model/modeltest", list(domain, lowest, suite)},
 	{"agents/tool/...", list(domain, lowest, "github.com/google/jsonschema-go/...")},
+	{"agents/tool/tooltest", list(domain, lowest, suite)},
 	{"agents/memory/...", list(domain, lowest)},
 	{"agents/file/...", list(domain, lowest)},
 	{"agents/review/...", list(domain, lowest)},
@@ -54,14 +56,15 @@ var rooms = []room{
 
 	// The wire knows no domain: topics are strings and payloads are bytes.
 	{"realtime/...", list("realtime/...", fiber, redis)},
+	{"realtime/pubsubtest", list("realtime/...", suite)},
 
 	{"store", list(domain, "migrations", pgx)},
-	{"store/storetest/...", list(domain, "store", "migrations", pgx, "internal/testpg", "github.com/stretchr/testify/...", "github.com/google/go-cmp/...")},
+	{"store/storetest/...", list(domain, "store", "migrations", pgx, "internal/testpg", suite)},
 	{"store/embedded/...", list("store/embedded/...", pgx, redis, "github.com/alicebob/miniredis/v2/...", "golang.org/x/sys/...")},
 	{"migrations", nil},
 
 	{"static", nil},
-	{"static/build", list("static", "github.com/evanw/esbuild/...")},
+	{"static/build", list("static", "github.com/evanw/esbuild/...", "github.com/andybalholm/brotli/...")},
 	{"views/...", list("views/...", "agents", "auth", "static", "github.com/a-h/templ/...",
 		"github.com/yuin/goldmark/...", "github.com/alecthomas/chroma/v2/...", "github.com/microcosm-cc/bluemonday/...")},
 
@@ -82,6 +85,8 @@ var rooms = []room{
 var (
 	pgx   = list("github.com/jackc/pgx/v5/...", "github.com/jackc/tern/v2/...")
 	redis = list("github.com/redis/go-redis/v9/...")
+	// suite is what a conformance suite, a package other tests call, needs.
+	suite = list("github.com/stretchr/testify/...", "github.com/google/go-cmp/...", "go.uber.org/goleak")
 	fiber = list("github.com/gofiber/fiber/v2/...", "github.com/gofiber/contrib/websocket", "github.com/fasthttp/websocket", "github.com/valyala/fasthttp/...")
 )
 
@@ -101,6 +106,10 @@ var keepers = []keeper{
 	{"internal/testredis/...", list("internal/testredis/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},
 	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
+	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
+	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
+	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
+	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},
 	{"github.com/google/uuid", list("internal/id"), "ids are made and read by internal/id"},
 	{"github.com/google/jsonschema-go/...", list("agents/tool/..."), "schemas belong to tools"},
 }
