@@ -99,8 +99,8 @@ func (m *member) work(ctx context.Context) {
 
 // guard runs fn, which answers ref, under a deadline, and turns a panic into a
 // refusal.
-func (m *member) guard(ctx context.Context, ref json.RawMessage, fn func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(ctx, m.conn.srv.CommandTimeout)
+func (m *member) guard(life context.Context, ref json.RawMessage, fn func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(life, m.conn.srv.CommandTimeout)
 	defer cancel()
 	err := func() (err error) {
 		defer func() {
@@ -114,7 +114,7 @@ func (m *member) guard(ctx context.Context, ref json.RawMessage, fn func(context
 	if err == nil {
 		return
 	}
-	if fault.Is(err, fault.KindInternal) && ctx.Err() == nil {
+	if fault.Is(err, fault.KindInternal) && life.Err() == nil {
 		m.conn.srv.Logger.Error("socket command failed", "topic", m.topic, "err", err)
 	}
 	m.conn.refuse(m.joinRef, ref, m.topic, err)

@@ -46,7 +46,9 @@ func (s *Server) Handler() fiber.Handler {
 		if err != nil {
 			return refuseHTTP(c, status(err), fault.Public(err))
 		}
-		id, err := s.Authenticate(c.UserContext(), h)
+		ctx, cancel := context.WithTimeout(c.UserContext(), s.CommandTimeout)
+		id, err := s.Authenticate(ctx, h)
+		cancel()
 		if err != nil {
 			if fault.Is(err, fault.KindInternal) {
 				s.Logger.Error("socket could not be authenticated", "err", err)
