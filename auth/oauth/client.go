@@ -74,10 +74,11 @@ func within(ctx context.Context, client *http.Client) *http.Client {
 			cancel()
 			return nil, err
 		}
-		resp.Body = boundedBody{resp.Body, closerFunc(func() error {
+		body := resp.Body
+		resp.Body = boundedBody{body, closerFunc(func() error {
 			defer cancel()
 			stop()
-			return resp.Body.Close()
+			return body.Close()
 		})}
 		return resp, nil
 	})
