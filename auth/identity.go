@@ -50,11 +50,16 @@ const MaxNameLength = 120
 // CleanName makes a display name of what a provider sent: spaces folded,
 // control characters dropped, cut at [MaxNameLength].
 func CleanName(s string) string {
-	s = strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(s, ""))), " ")
+	s = CleanText(s)
 	if r := []rune(s); len(r) > MaxNameLength {
 		s = string(r[:MaxNameLength])
 	}
 	return strings.TrimSpace(s)
+}
+
+// CleanText folds spaces and drops control characters and broken UTF-8.
+func CleanText(s string) string {
+	return strings.Join(strings.Fields(strings.Map(printable, strings.ToValidUTF8(s, ""))), " ")
 }
 
 // printable also drops the marks that reorder text, with which a name could

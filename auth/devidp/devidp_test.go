@@ -34,17 +34,17 @@ type bundle struct {
 
 type attempts struct {
 	mu   sync.Mutex
-	rows map[auth.Digest]oauth.Attempt
+	rows map[auth.Digest]auth.Attempt
 }
 
-func (s *attempts) Put(_ context.Context, a oauth.Attempt) error {
+func (s *attempts) Put(_ context.Context, a auth.Attempt) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows[a.State] = a
 	return nil
 }
 
-func (s *attempts) Take(_ context.Context, state auth.Digest) (oauth.Attempt, error) {
+func (s *attempts) Take(_ context.Context, state auth.Digest) (auth.Attempt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.rows[state]
@@ -65,7 +65,7 @@ func setup(t *testing.T) bundle {
 	idp, err := devidp.New(devidp.Options{BaseURL: b.url, ClientID: "heddle", ClientSecret: "s+/= %", Clock: b.clock})
 	require.NoError(t, err)
 	flow, err := oauth.New(oauth.Options{BaseURL: b.url, Clock: b.clock,
-		Attempts: &attempts{rows: make(map[auth.Digest]oauth.Attempt)},
+		Attempts: &attempts{rows: make(map[auth.Digest]auth.Attempt)},
 		Providers: []oauth.Provider{{Name: devidp.ProviderName, Kind: oauth.KindOIDC, ClientID: "heddle",
 			ClientSecret: "s+/= %", Issuer: devidp.Issuer(b.url)}}})
 	require.NoError(t, err)

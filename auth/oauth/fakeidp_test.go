@@ -205,22 +205,22 @@ func publicPEM(key *rsa.PrivateKey) []byte {
 // attempts is an Attempts in memory with the contract of the database's.
 type attempts struct {
 	mu   sync.Mutex
-	rows map[auth.Digest]Attempt
+	rows map[auth.Digest]auth.Attempt
 }
 
-func (s *attempts) Put(_ context.Context, a Attempt) error {
+func (s *attempts) Put(_ context.Context, a auth.Attempt) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rows[a.State] = a
 	return nil
 }
 
-func (s *attempts) Take(_ context.Context, state auth.Digest) (Attempt, error) {
+func (s *attempts) Take(_ context.Context, state auth.Digest) (auth.Attempt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.rows[state]
 	if !ok {
-		return Attempt{}, fault.NotFound("Sign-in attempt")
+		return auth.Attempt{}, fault.NotFound("Sign-in attempt")
 	}
 	delete(s.rows, state)
 	return a, nil
@@ -239,7 +239,7 @@ func setup(t *testing.T) bundle {
 	t.Helper()
 	clk := clock.NewFake(time.Now())
 	idp := newFakeIDP(t, clk)
-	store := &attempts{rows: make(map[auth.Digest]Attempt)}
+	store := &attempts{rows: make(map[auth.Digest]auth.Attempt)}
 	provider := Provider{Name: "idp", Label: "IdP", Kind: KindOIDC, ClientID: "client-1", ClientSecret: "secret-1", Issuer: idp.server.URL}
 	twin := provider
 	twin.Name = "twin"

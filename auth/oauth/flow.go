@@ -28,28 +28,13 @@ const (
 	CodeDenied = "sign_in_denied"
 )
 
-// Attempt is a sign-in that was begun. State and cookie are stored as digests;
-// nonce and verifier are needed again in clear and are worth nothing without
-// the code that only the callback brings.
-type Attempt struct {
-	State    auth.Digest
-	Cookie   auth.Digest
-	Provider string
-	Verifier string
-	Nonce    string
-	ReturnTo string
-	// Invitation is the digest of an invitation link's secret, nil without one.
-	Invitation *auth.Digest
-	ExpiresAt  time.Time
-}
-
 // Attempts keeps what was begun until its callback.
 type Attempts interface {
-	Put(ctx context.Context, a Attempt) error
+	Put(ctx context.Context, a auth.Attempt) error
 	// Take removes the attempt with that state and returns it, in one
 	// statement, so that of two callbacks one gets it. A fault of kind not
 	// found says that there is none.
-	Take(ctx context.Context, state auth.Digest) (Attempt, error)
+	Take(ctx context.Context, state auth.Digest) (auth.Attempt, error)
 }
 
 // Start is what the person brings to the beginning of a sign-in.
@@ -157,7 +142,7 @@ func (f *Flow) Begin(ctx context.Context, provider string, s Start) (redirectURL
 	if err != nil {
 		return "", "", away(provider, err)
 	}
-	a := Attempt{
+	a := auth.Attempt{
 		State: state.Digest(), Cookie: cookie.Digest(), Provider: provider,
 		Verifier: verifier.Reveal(), Nonce: nonce.Reveal(),
 		ReturnTo: LocalPath(s.ReturnTo), ExpiresAt: f.clock.Now().Add(AttemptLifetime),
@@ -215,23 +200,23 @@ func (f *Flow) Finish(ctx context.Context, provider string, query url.Values, co
 
 // take uses up the attempt that state names and checks that it belongs to this
 // browser and provider.
-func (f *Flow) take(ctx context.Context, provider string, query url.Values, cookieValue string) (Attempt, error) {
+func (f *Flow) take(ctx context.Context, provider string, query url.Values, cookieValue string) (auth.Attempt, error) {
 	state, ok := single(query, "state")
 	if !ok {
-		return Attempt{}, badAttempt(errors.New("no state"))
+		return auth.Attempt{}, badAttempt(errors.New("no state"))
 	}
 	a, err := f.attempts.Take(ctx, auth.Token(state).Digest())
 	switch {
 	case fault.Is(err, fault.KindNotFound):
-		return Attempt{}, badAttempt(errors.New("unknown or used state"))
+		return auth.Attempt{}, badAttempt(errors.New("unknown or used state"))
 	case err != nil:
-		return Attempt{}, fmt.Errorf("taking the sign-in attempt: %w", err)
+		return auth.Attempt{}, fmt.Errorf("taking the sign-in attempt: %w", err)
 	case cookieValue == "" || !auth.Token(cookieValue).Digest().Equal(a.Cookie):
-		return Attempt{}, badAttempt(errors.New("begun in another browser"))
+		return auth.Attempt{}, badAttempt(errors.New("begun in another browser"))
 	case a.Provider != provider:
-		return Attempt{}, badAttempt(errors.New("begun at another provider"))
+		return auth.Attempt{}, badAttempt(errors.New("begun at another provider"))
 	case !f.clock.Now().Before(a.ExpiresAt):
-		return Attempt{}, badAttempt(errors.New("expired"))
+		return auth.Attempt{}, badAttempt(errors.New("expired"))
 	}
 	return a, nil
 }

@@ -82,7 +82,7 @@ func TestGitHubSignsInWithPKCEAndThePrimaryVerifiedAddress(t *testing.T) {
 			g := &fakeGitHub{user: c.user, emails: c.emails}
 			at := g.serve(t).URL
 			flow, err := New(Options{BaseURL: "http://localhost:8080", Clock: clock.System{},
-				Attempts: &attempts{rows: make(map[auth.Digest]Attempt)},
+				Attempts: &attempts{rows: make(map[auth.Digest]auth.Attempt)},
 				Providers: []Provider{{Name: "github", Kind: KindGitHub, ClientID: "client-1", ClientSecret: "secret-1",
 					GitHub: GitHubEndpoints{Authorize: at + "/login/oauth/authorize", Token: at + "/login/oauth/access_token",
 						User: at + "/user", Emails: at + "/user/emails"}}}})
