@@ -39,7 +39,7 @@ func (db *DB) FindAPIKey(ctx context.Context, prefix string) (auth.APIKey, auth.
 // sqlAPIKeyTouch writes at most once a minute, so that a busy key costs
 // nothing.
 const sqlAPIKeyTouch = `update api_keys set last_used_at = @now
-where org_id = @org and id = @id and (last_used_at is null or last_used_at < @now - interval '1 minute')`
+where org_id = @org and id = @id and (last_used_at is null or last_used_at < @now::timestamptz - interval '1 minute')`
 
 // TouchAPIKey notes that a key was used.
 func (db *DB) TouchAPIKey(ctx context.Context, key auth.APIKey, now time.Time) error {

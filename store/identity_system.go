@@ -77,7 +77,7 @@ func timeOrZero(t *time.Time) time.Time {
 	return t.UTC()
 }
 
-const sqlIdentityLock = `select pg_advisory_xact_lock(hashtextextended(@issuer || ' ' || @subject, 0))`
+const sqlIdentityLock = `select pg_advisory_xact_lock(hashtextextended(@issuer::text || ' ' || @subject::text, 0))`
 
 const sqlIdentityUser = `update identities i set last_login_at = now(), email = @email, email_verified = @verified
 from users u where i.issuer = @issuer and i.subject = @subject and u.id = i.user_id

@@ -18,7 +18,7 @@ const sqlOrgEnsure = `with made as (
 select id from made union all select id from orgs where slug = @slug limit 1`
 
 const sqlMembershipEnsure = `insert into memberships (org_id, user_id, role) values (@org, @user, @role)
-on conflict (org_id, user_id) do nothing`
+on conflict (org_id, user_id) do update set role = memberships.role returning role`
 
 // sqlOrgMember finds the one member of an organisation who has an address.
 const sqlOrgMember = `select m.org_id, m.user_id, m.role from memberships m
@@ -53,15 +53,16 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 			return fmt.Errorf("making the organisation: %w", err)
 		}
 		if !known {
-			if err := adoptOrInsert(ctx, tx, user, profile, p.OrgSlug, &user.ID); err != nil {
+			if user.ID, err = adoptOrInsert(ctx, tx, user, profile, p.OrgSlug); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.Exec(ctx, sqlMembershipEnsure, pgx.NamedArgs{
-			"org": org, "user": string(user.ID), "role": string(p.Role)}); err != nil {
+		var role string
+		if err := tx.QueryRow(ctx, sqlMembershipEnsure, pgx.NamedArgs{
+			"org": org, "user": string(user.ID), "role": string(p.Role)}).Scan(&role); err != nil {
 			return fmt.Errorf("adding the membership: %w", err)
 		}
-		scope = auth.Scope{User: user.ID, Org: auth.OrgID(org), Role: p.Role}
+		scope = auth.Scope{User: user.ID, Org: auth.OrgID(org), Role: auth.Role(role)}
 		return nil
 	})
 	if err != nil {
@@ -71,23 +72,22 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 }
 
 // adoptOrInsert gives the identity to the organisation's member with the same
-// address, or makes the person.
-func adoptOrInsert(ctx context.Context, tx pgx.Tx, user auth.User, p auth.Profile, slug string, chosen *auth.UserID) error {
+// address, or makes the person; it gives whoever has the identity now.
+func adoptOrInsert(ctx context.Context, tx pgx.Tx, user auth.User, p auth.Profile, slug string) (auth.UserID, error) {
 	rows, _ := tx.Query(ctx, sqlOrgMember, pgx.NamedArgs{"slug": slug, "email": p.Email})
 	members, err := pgx.CollectRows(rows, pgx.RowToStructByName[memberRow])
 	if err != nil {
-		return fmt.Errorf("finding the member: %w", err)
+		return "", fmt.Errorf("finding the member: %w", err)
 	}
 	if len(members) != 1 {
-		return insertPerson(ctx, tx, user, auth.Entry{Profile: p})
+		return user.ID, insertPerson(ctx, tx, user, auth.Entry{Profile: p})
 	}
-	*chosen = auth.UserID(members[0].UserID)
 	if _, err := tx.Exec(ctx, sqlIdentityInsert, pgx.NamedArgs{"user": members[0].UserID,
 		"issuer": p.Identity.Issuer, "subject": p.Identity.Subject, "provider": p.Provider,
 		"email": p.Email, "verified": true}); err != nil {
-		return fmt.Errorf("adding the identity: %w", err)
+		return "", fmt.Errorf("adding the identity: %w", err)
 	}
-	return nil
+	return auth.UserID(members[0].UserID), nil
 }
 
 // MemberScope gives the scope of an organisation's member, for operator
