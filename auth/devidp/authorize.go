@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/heddle/heddle/auth"
 )
@@ -36,8 +37,11 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 		p.choose(w, r)
 		return
 	}
+	// Cloned because a server that adapts fasthttp's requests to net/http lends
+	// us strings of a buffer that it uses again.
 	name := p.codes.put(code{
-		person: person, challenge: q.Get("code_challenge"), nonce: q.Get("nonce"), at: p.clock.Now(),
+		person: person, challenge: strings.Clone(q.Get("code_challenge")), nonce: strings.Clone(q.Get("nonce")),
+		at: p.clock.Now(),
 	})
 	p.sendBack(w, r, url.Values{"code": {name}})
 }
