@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/auth"
@@ -376,4 +377,82 @@ func TestAnOperatorMayAddAnIdentityToAMemberByAddress(t *testing.T) {
 		Email: "boss@" + b.domain(), OrgSlug: b.slug(), OrgName: "Org", Role: auth.RoleMember})
 	require.NoError(t, err)
 	require.Equal(t, boss, moved, "what exists stays as it is")
+}
+
+// system runs one statement as the role that crosses organisations.
+func system(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, databaseURL)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(ctx)) }()
+	_, err = conn.Exec(ctx, "set role heddle_system")
+	require.NoError(t, err)
+	tag, err := conn.Exec(ctx, sql, args...)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, tag.RowsAffected())
+}
+
+func TestLeavingTheOrganisationEndsSessionsAndKeysThere(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*testing.T, auth.SignedIn){
+		"membership ended": func(t *testing.T, in auth.SignedIn) {
+			system(t, "delete from memberships where org_id = $1 and user_id = $2", string(in.Org.ID), string(in.User.ID))
+		},
+		"person disabled": func(t *testing.T, in auth.SignedIn) {
+			system(t, "update users set disabled_at = now() where id = $1", string(in.User.ID))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, b := context.Background(), setup(t, auth.SignupOpen)
+			in, token, err := b.Enter(ctx, b.profile("ada"), signin.Browser{})
+			require.NoError(t, err)
+			key, clear, err := auth.MintAPIKey(in.Scope(), auth.KeyID(id.New()), "k", nil, 0, b.clock.Now())
+			require.NoError(t, err)
+			require.NoError(t, b.db.CreateAPIKey(ctx, in.Scope(), key))
+			_, err = b.Key(ctx, clear.Reveal())
+			require.NoError(t, err)
+
+			end(t, in)
+			_, err = b.Cookie(ctx, token.Reveal())
+			require.Equal(t, fault.KindUnauthenticated, fault.KindOf(err))
+			_, err = b.Key(ctx, clear.Reveal())
+			require.Equal(t, fault.KindUnauthenticated, fault.KindOf(err))
+			live, err := b.db.LiveSessions(ctx, []auth.SessionID{in.Session.ID}, b.clock.Now())
+			require.NoError(t, err)
+			require.Empty(t, live, "sockets of the session are to be closed")
+			if name == "person disabled" {
+				_, _, err = b.Enter(ctx, b.profile("ada"), signin.Browser{})
+				require.Equal(t, "account_disabled", fault.Code(err))
+			}
+		})
+	}
+}
+
+func TestARoleChangeCountsFromTheNextRequest(t *testing.T) {
+	t.Parallel()
+	ctx, b := context.Background(), setup(t, auth.SignupOpen)
+	in, token, err := b.Enter(ctx, b.profile("ada"), signin.Browser{})
+	require.NoError(t, err)
+	system(t, "update memberships set role = 'member' where org_id = $1 and user_id = $2", string(in.Org.ID), string(in.User.ID))
+	got, err := b.Cookie(ctx, token.Reveal())
+	require.NoError(t, err)
+	require.Equal(t, auth.RoleMember, got.Scope().Role)
+}
+
+func TestARefusedSignInLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	ctx, b := context.Background(), setup(t, auth.SignupInvite)
+	_, _, err := b.Enter(ctx, b.profile("ada"), signin.Browser{})
+	require.Equal(t, "signup_refused", fault.Code(err))
+	conn, err := pgx.Connect(ctx, databaseURL)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(ctx)) }()
+	_, err = conn.Exec(ctx, "set role heddle_system")
+	require.NoError(t, err)
+	var n int
+	require.NoError(t, conn.QueryRow(ctx, `select (select count(*) from users where email = $1)
+		+ (select count(*) from identities where issuer = $2)`, "ada@"+b.domain(), "https://id.test/"+b.tag).Scan(&n))
+	require.Zero(t, n)
 }
