@@ -1,0 +1,51 @@
+// Package middleware holds what stands before every handler: the request's id,
+// the security headers, recovery, who asks, and the defence against forged
+// posts.
+//
+// Invariants: a handler learns who asks from [Scope] alone; a request that
+// carries an API key is judged by the key alone, whatever cookies it has; what
+// outlives a request is copied, because Fiber's strings are views of buffers
+// that the next request overwrites.
+//
+// Order: RequestID, Headers, Recover, then per group one of Page or API.
+// handlers and app import it.
+package middleware
+
+import (
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
+	"github.com/google/uuid"
+
+	"github.com/heddle/heddle/internal/id"
+)
+
+// Locals are read by name, as strings: typed keys do not survive the upgrade
+// to a socket.
+const (
+	localRequestID = "heddle.request_id"
+	localNonce     = "heddle.nonce"
+	localSignedIn  = "heddle.signed_in"
+	localScope     = "heddle.scope"
+)
+
+// RequestID names the request and says the name in X-Request-Id. A name from
+// outside counts only when it is a UUID and a trusted proxy sent it. Ours are
+// random, so that they do not tell how many requests there were.
+func RequestID(c *fiber.Ctx) error {
+	name, ok := "", false
+	if c.IsProxyTrusted() && c.App().Config().EnableTrustedProxyCheck {
+		name, ok = id.Canonical(utils.CopyString(c.Get(fiber.HeaderXRequestID)))
+	}
+	if !ok {
+		name = uuid.NewString()
+	}
+	c.Locals(localRequestID, name)
+	c.Set(fiber.HeaderXRequestID, name)
+	return c.Next()
+}
+
+// RequestIDOf gives the request's name.
+func RequestIDOf(c *fiber.Ctx) string {
+	name, _ := c.Locals(localRequestID).(string)
+	return name
+}
