@@ -261,7 +261,7 @@ func TestTheCookiesAreSetAndClearedAlike(t *testing.T) {
 	resp, _ := b.unfollowed().do(t, "GET", "/auth/dev", nil)
 	require.Regexp(t, `^heddle_login=[\w-]{43}; max-age=600; path=/; HttpOnly; SameSite=Lax$`, cookies(resp))
 	old := b.client.Jar.Cookies(resp.Request.URL)
-	resp, _ = b.unfollowed().do(t, "POST", "/auth/logout", url.Values{"csrf": {csrf}})
+	resp, _ = b.unfollowed().do(t, "POST", "/auth/logout", url.Values{"_csrf": {csrf}})
 	require.Equal(t, 303, resp.StatusCode)
 	require.Regexp(t, `^heddle=; expires=Thu, 01 Jan 1970 00:00:01 GMT; path=/; HttpOnly; SameSite=Lax$`, cookies(resp))
 	for _, c := range old {
@@ -303,7 +303,7 @@ func TestUnsafeRequestsNeedTokenAndOrigin(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	token := b.signIn(t)[3]
-	good := url.Values{"csrf": {token}}
+	good := url.Values{"_csrf": {token}}
 	for name, c := range map[string]struct {
 		form    url.Values
 		headers []string
@@ -313,7 +313,7 @@ func TestUnsafeRequestsNeedTokenAndOrigin(t *testing.T) {
 		"header":             {url.Values{}, []string{"X-CSRF-Token", token}, 200},
 		"own origin":         {good, []string{"Origin", b.url, "Sec-Fetch-Site", "same-origin"}, 200},
 		"no token":           {url.Values{}, nil, 403},
-		"wrong token":        {url.Values{"csrf": {token[1:] + "A"}}, nil, 403},
+		"wrong token":        {url.Values{"_csrf": {token[1:] + "A"}}, nil, 403},
 		"foreign origin":     {good, []string{"Origin", "https://evil.test"}, 403},
 		"origin's prefix":    {good, []string{"Origin", b.url + ".evil.test"}, 403},
 		"null origin":        {good, []string{"Origin", "null"}, 403},
@@ -338,16 +338,16 @@ func TestAStaleTabOfAnotherOrganisationIsToldSo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	stale := b.signIn(t)[3]
-	resp, _ := b.do(t, "POST", "/account/org", url.Values{"csrf": {stale}, "org": {"01900000-0000-7000-8000-0000000000ff"}})
+	resp, _ := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org": {"01900000-0000-7000-8000-0000000000ff"}})
 	require.Equal(t, 404, resp.StatusCode)
-	resp, body := b.do(t, "POST", "/account/org", url.Values{"csrf": {stale}, "org": {string(orgAway)}, "return_to": {`/\evil.test`}})
+	resp, body := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org": {string(orgAway)}, "return_to": {`/\evil.test`}})
 	require.Equal(t, b.url+"/", resp.Request.URL.String())
 	now := strings.Split(body, " ")
 	require.Equal(t, string(orgAway), now[1])
-	resp, body = b.do(t, "POST", "/post", url.Values{"csrf": {stale}})
+	resp, body = b.do(t, "POST", "/post", url.Values{"_csrf": {stale}})
 	require.Equal(t, 409, resp.StatusCode)
 	require.True(t, strings.HasPrefix(body, auth.CodeOrgSwitched+": You switched"), body)
-	resp, _ = b.do(t, "POST", "/post", url.Values{"csrf": {now[3]}})
+	resp, _ = b.do(t, "POST", "/post", url.Values{"_csrf": {now[3]}})
 	require.Equal(t, 200, resp.StatusCode)
 }
 

@@ -277,7 +277,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 }
 
 func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {
-	logged, err := Render(a.scope.Org, a.claim.Run.Thread, at, events)
+	logged, err := Render(a.scope, a.claim.Run.Thread, at, events)
 	if err != nil {
 		a.logger.ErrorContext(ctx, "envelopes could not be rendered", "err", err)
 		return
@@ -286,7 +286,7 @@ func (a *attempt) publish(ctx context.Context, at agents.Appended, events []even
 }
 
 // Render composes appended envelopes for publishing.
-func Render(org auth.OrgID, thread agents.ThreadID, at agents.Appended, events []event.Envelope) ([]Logged, error) {
+func Render(scope auth.Scope, thread agents.ThreadID, at agents.Appended, events []event.Envelope) ([]Logged, error) {
 	out := make([]Logged, len(events))
 	for i, e := range events {
 		body, err := e.Body()
@@ -294,7 +294,10 @@ func Render(org auth.OrgID, thread agents.ThreadID, at agents.Appended, events [
 			return nil, err
 		}
 		seq := at.Base + int64(i) + 1
-		out[i] = Logged{Org: string(org), Thread: thread, Seq: seq, Epoch: at.Epoch, Payload: event.Compose(seq, at.Epoch, body)}
+		out[i] = Logged{
+			Org: string(scope.Org), Thread: thread, User: scope.User, Type: e.Type, Seq: seq, Epoch: at.Epoch,
+			Payload: event.Compose(seq, at.Epoch, body),
+		}
 	}
 	return out, nil
 }

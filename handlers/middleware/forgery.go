@@ -13,7 +13,7 @@ import (
 // Where the CSRF token of an unsafe request is looked for.
 const (
 	CSRFHeader = "X-CSRF-Token"
-	CSRFField  = "csrf"
+	CSRFField  = "_csrf"
 )
 
 // CSRFToken gives a token for the forms of this answer.
