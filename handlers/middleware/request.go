@@ -14,7 +14,6 @@ package middleware
 import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
-	"github.com/google/uuid"
 
 	"github.com/heddle/heddle/internal/id"
 )
@@ -29,15 +28,15 @@ const (
 )
 
 // RequestID names the request and says the name in X-Request-Id. A name from
-// outside counts only when it is a UUID and a trusted proxy sent it. Ours are
-// random, so that they do not tell how many requests there were.
+// outside counts only when it is a UUID and a trusted proxy sent it. Ours tell
+// when the request came, but not how many there were.
 func RequestID(c *fiber.Ctx) error {
 	name, ok := "", false
 	if c.IsProxyTrusted() && c.App().Config().EnableTrustedProxyCheck {
 		name, ok = id.Canonical(utils.CopyString(c.Get(fiber.HeaderXRequestID)))
 	}
 	if !ok {
-		name = uuid.NewString()
+		name = id.New()
 	}
 	c.Locals(localRequestID, name)
 	c.Set(fiber.HeaderXRequestID, name)
