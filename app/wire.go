@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -158,4 +159,13 @@ func (l logReader) ReadLog(ctx context.Context, topic string, after int64, limit
 		page.More = rows[n-1].Seq < head.Seq
 	}
 	return page, nil
+}
+
+// stoppedRun reads which run a stop signal means.
+func stoppedRun(m realtime.Message) agents.RunID {
+	var r agents.RunID
+	if json.Unmarshal(m.Payload, &r) != nil {
+		return ""
+	}
+	return r
 }
