@@ -25,7 +25,7 @@ go_sources() { sources '*.go' | grep -v '_templ\.go$'; }
 
 formatted() {
 	unformatted=$(go_sources | xargs gofmt -l)
-	[ -z "$unformatted" ] || fail "not formatted, run make fmt:" $unformatted
+	for file in $unformatted; do fail "$file is not formatted, run make fmt"; done
 }
 
 views_fresh() {
