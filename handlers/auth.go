@@ -114,9 +114,9 @@ func (a *Auth) Logout(c *fiber.Ctx) error {
 	return c.Redirect("/auth/login", fiber.StatusSeeOther)
 }
 
-// SwitchOrg is POST /account/org with the fields org and return_to.
+// SwitchOrg is POST /account/org with the fields org_id and return_to.
 func (a *Auth) SwitchOrg(c *fiber.Ctx) error {
-	token, err := a.door.Switch(c.UserContext(), middleware.Scope(c), auth.OrgID(utils.CopyString(c.FormValue("org"))))
+	token, err := a.door.Switch(c.UserContext(), middleware.Scope(c), auth.OrgID(utils.CopyString(c.FormValue("org_id"))))
 	if err != nil {
 		return err
 	}

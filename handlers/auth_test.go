@@ -338,9 +338,9 @@ func TestAStaleTabOfAnotherOrganisationIsToldSo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	stale := b.signIn(t)[3]
-	resp, _ := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org": {"01900000-0000-7000-8000-0000000000ff"}})
+	resp, _ := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org_id": {"01900000-0000-7000-8000-0000000000ff"}})
 	require.Equal(t, 404, resp.StatusCode)
-	resp, body := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org": {string(orgAway)}, "return_to": {`/\evil.test`}})
+	resp, body := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org_id": {string(orgAway)}, "return_to": {`/\evil.test`}})
 	require.Equal(t, b.url+"/", resp.Request.URL.String())
 	now := strings.Split(body, " ")
 	require.Equal(t, string(orgAway), now[1])
