@@ -68,6 +68,36 @@ func TestAFeedWithoutAPlaceStartsAtTheNewestNumber(t *testing.T) {
 	require.Len(t, s.all(), 1)
 }
 
+func TestALogWithAGapIsReplayedUpToItAndThenStartsAnew(t *testing.T) {
+	log := newLog()
+	h := startHub(t, startRedis(t).addr(), log)
+	ctx := within(t, 10*time.Second)
+	log.append("t", 10)
+	log.mu.Lock()
+	log.topics["t"].rows = append(log.topics["t"].rows[:3:3], log.topics["t"].rows[6:]...)
+	log.mu.Unlock()
+	s := &frames{}
+	f, err := h.Feed(ctx, "t", realtime.Start{After: 1, HasAfter: true}, s)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, f.CatchUp(ctx, func(context.Context) error { return nil }))
+	require.Equal(t, int64(3), s.seq())
+	require.Equal(t, 1, s.resets)
+	again, err := h.Feed(ctx, "t", realtime.Start{After: 3, HasAfter: true}, &frames{})
+	require.NoError(t, err)
+	defer again.Close()
+	require.True(t, again.Cut)
+
+	sub, err := h.SubscribeFrom(ctx, "t", realtime.Start{After: 1, HasAfter: true})
+	require.NoError(t, err)
+	defer sub.Close()
+	got, err := collect(ctx, sub, 10)
+	var reset *realtime.ResetError
+	require.ErrorAs(t, err, &reset)
+	require.Equal(t, []int64{2, 3}, got)
+	require.Equal(t, int64(10), reset.At.Seq)
+}
+
 func TestAFeedThatIsClosedDeliversNothingMore(t *testing.T) {
 	log := newLog()
 	h := startHub(t, startRedis(t).addr(), log)

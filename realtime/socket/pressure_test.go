@@ -68,7 +68,7 @@ func TestASocketThatReadsNothingIsClosedAndHoldsUpNobody(t *testing.T) {
 		w.publish("org:1:room:a", 10)
 		require.Equal(t, upTo(n, n+9), fine.seqs(10))
 	}
-	require.Less(t, time.Since(begun), 2*time.Second)
+	require.Less(t, time.Since(begun), 10*time.Second)
 	require.Eventually(t, func() bool { return w.server.Stats().Sockets == 1 }, 5*time.Second, 5*time.Millisecond)
 }
 
