@@ -14,7 +14,7 @@ import (
 const (
 	// steerBatch bounds the channels of one SUBSCRIBE command.
 	steerBatch = 500
-	// resendAfter is the pause between two attempts to reach Redis.
+	// The pause between two attempts to reach Redis grows between these.
 	firstPause = 50 * time.Millisecond
 	lastPause  = time.Second
 )

@@ -49,9 +49,6 @@ func (h *Hub) fill(ctx context.Context, t *topic) {
 
 		page, err := h.readLog(ctx, t.name, after, limit)
 		if err != nil {
-			if ctx.Err() == nil {
-				h.Logger.Warn("log could not be read for the hub", "topic", t.name, "err", err)
-			}
 			t.mu.Lock()
 			t.look = true
 			t.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -49,9 +50,10 @@ type Options struct {
 // [New], start it with [Hub.Run]. Safe for concurrent use.
 type Hub struct {
 	Options
-	log   LogReader
-	reads chan struct{} // bounds concurrent log reads
-	fillq chan *topic
+	log     LogReader
+	reads   chan struct{} // bounds concurrent log reads
+	logAway atomic.Bool
+	fillq   chan *topic
 
 	mu          sync.RWMutex
 	topics      map[string]*topic

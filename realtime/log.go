@@ -48,7 +48,14 @@ func (h *Hub) readLog(ctx context.Context, topic string, after int64, limit int)
 	}
 	page, err := h.log.ReadLog(ctx, topic, after, limit)
 	if err != nil {
+		// One line per outage: every watched topic tries again and again.
+		if h.logAway.CompareAndSwap(false, true) {
+			h.Logger.Warn("log cannot be read by the hub", "topic", topic, "err", err)
+		}
 		return Page{}, fmt.Errorf("reading the log of %s after %d: %w", topic, after, err)
+	}
+	if h.logAway.CompareAndSwap(true, false) {
+		h.Logger.Info("log can be read by the hub again")
 	}
 	return page, nil
 }

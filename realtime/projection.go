@@ -229,7 +229,6 @@ func (p *projection) follow(ctx context.Context) (err error) {
 				return nil
 			}
 			if err != nil {
-				p.hub.Logger.Warn("projection waits for the log", "topic", p.topic, "err", err)
 				select {
 				case <-ctx.Done():
 					return nil

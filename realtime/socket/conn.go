@@ -30,7 +30,7 @@ type conn struct {
 
 // serve reads until the connection ends. When it returns nothing uses the
 // connection any more.
-func (c *conn) serve(ctx context.Context, ws *websocket.Conn) {
+func (c *conn) serve(ctx context.Context, ws *websocket.Conn, crowded bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		c.out.shut()
@@ -48,6 +48,11 @@ func (c *conn) serve(ctx context.Context, ws *websocket.Conn) {
 		c.close(code, "")
 		return nil
 	})
+	if crowded {
+		c.close(CloseTooMany, "too many open sockets")
+		c.hangUp(ws)
+		return
+	}
 	limit := bucket{rate: c.srv.PerSecond, most: c.srv.Burst, left: c.srv.Burst}
 	for {
 		data, kind, err := c.read(ws)
@@ -62,6 +67,9 @@ func (c *conn) serve(ctx context.Context, ws *websocket.Conn) {
 			c.close(CloseUnsupported, "only text frames")
 			c.hangUp(ws)
 			return
+		}
+		if c.out.ending() {
+			continue // whoever was told goodbye is no longer served
 		}
 		c.saw()
 		f, err := decodeFrame(data)

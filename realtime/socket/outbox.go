@@ -140,6 +140,13 @@ func (o *outbox) lose(m *member) {
 	o.wake(wake)
 }
 
+// ending reports whether the connection takes leave.
+func (o *outbox) ending() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sealed
+}
+
 // silence stops the deliveries of m without dropping what waits.
 func (o *outbox) silence(m *member) {
 	o.mu.Lock()

@@ -284,13 +284,15 @@ func (s *Server) all() []*conn {
 	return all
 }
 
-// enter registers c unless the server is closed.
-func (s *Server) enter(c *conn) bool {
+// enter registers c unless the server is closed. A crowded one is registered
+// only to be told so: it came at the same time as others.
+func (s *Server) enter(c *conn) (entered, crowded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.open {
-		return false
+		return false, false
 	}
+	crowded = len(s.byID[c.id.Key()]) >= s.PerKey
 	s.handlers.Add(1)
 	s.conns[c] = struct{}{}
 	for _, id := range ids(c) {
@@ -299,7 +301,7 @@ func (s *Server) enter(c *conn) bool {
 		}
 		s.byID[id][c] = struct{}{}
 	}
-	return true
+	return true, crowded
 }
 
 func (s *Server) exit(c *conn) {

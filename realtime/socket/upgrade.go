@@ -132,11 +132,12 @@ func (s *Server) serve(wrapper *contrib.Conn) {
 		frames: s.QueueFrames, bytes: s.QueueBytes, stall: s.Stall,
 	}}
 	c.saw()
-	if !s.enter(c) {
+	entered, crowded := s.enter(c)
+	if !entered {
 		return
 	}
 	defer s.exit(c)
-	c.serve(context.Background(), ws)
+	c.serve(context.Background(), ws, crowded)
 }
 
 // unwrap finds the connection that stays the same object for its whole life.
