@@ -81,3 +81,6 @@ func defaultConfig(graph string) agents.AssistantConfig {
 	}
 	return agents.AssistantConfig{Model: script.ID, Tools: allTools}
 }
+
+// MockPace is the mock model's speed for people, in tokens a second.
+const MockPace = script.Pace
