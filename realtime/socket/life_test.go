@@ -106,6 +106,7 @@ func TestADrainSendsEverybodyElsewhereAndKeepsWhatWasPublished(t *testing.T) {
 func TestADrainThatAClientIgnoresEndsWithItsDeadline(t *testing.T) {
 	w := newWorlds(t, 1)[0]
 	w.connect("mia") // never reads, so never answers the close
+	require.Eventually(t, func() bool { return w.server.Stats().Sockets == 1 }, 5*time.Second, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, w.server.Drain(ctx), context.DeadlineExceeded)

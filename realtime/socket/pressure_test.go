@@ -191,3 +191,52 @@ func TestManySocketsAndTopicsKeepTheirOrder(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestNoFrameEverReachesASocketThatDidNotJoin(t *testing.T) {
+	w := newWorlds(t, 1)[0]
+	w.log.size = 2000
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	for r := range 4 {
+		publishing.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					w.publish(fmt.Sprint("org:1:room:", r), 1)
+				}
+			}
+		})
+	}
+	var wg sync.WaitGroup
+	for r := range 4 {
+		wg.Go(func() {
+			own := fmt.Sprint("room:", r)
+			for range 60 {
+				ws, _, err := w.try(w.url(), map[string][]string{"Origin": {origin}, "Cookie": {fmt.Sprint("session=s", r)}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c := &client{t: t, ws: ws}
+				_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+				c.push("", own, "phx_join", `{}`)
+				for range 6 {
+					m, err := c.read()
+					if err != nil {
+						t.Errorf("reading: %v", err)
+						break
+					}
+					if m.topic != own {
+						t.Errorf("socket of %s got a frame of %s", own, m.topic)
+					}
+				}
+				_ = ws.NetConn().Close() // in the middle of the stream
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	publishing.Wait()
+}
