@@ -311,6 +311,44 @@ func TestAfterRedisIsKilledAndBackNothingIsMissing(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestAStreamOutlivesRedisKilledInItsMiddle(t *testing.T) {
+	server := startRedis(t)
+	log := newLog()
+	a, b := startHub(t, server.addr(), log), startHub(t, server.addr(), log)
+	ctx := within(t, 60*time.Second)
+	const last = 1200
+	got := make([][]int64, 2)
+	var wg sync.WaitGroup
+	for i, h := range []*realtime.Hub{a, b} {
+		s, err := h.Subscribe(ctx, "t")
+		require.NoError(t, err)
+		defer s.Close()
+		wg.Go(func() {
+			var err error
+			if got[i], err = collect(ctx, s, last); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	pace := time.NewTicker(2 * time.Millisecond)
+	defer pace.Stop()
+	for n := range last {
+		switch n {
+		case 300, 700:
+			server.kill()
+		case 500, 900:
+			server.start()
+		}
+		<-pace.C
+		_ = a.Publish(ctx, "t", log.append("t", 1)...) // fails while Redis is away
+	}
+	published := time.Now()
+	wg.Wait()
+	require.Less(t, time.Since(published), 3*time.Second)
+	require.Equal(t, numbers(1, last), got[0])
+	require.Equal(t, numbers(1, last), got[1])
+}
+
 func TestWhileRedisIsAwayOtherNodesReadTheLog(t *testing.T) {
 	server := startRedis(t)
 	log := newLog()

@@ -126,9 +126,9 @@ func TestAClientThatVanishesLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAnOriginThatIsNoneIsAMistakeOfTheOperator(t *testing.T) {
-	w := newWorlds(t, 1)[0]
+	var o socket.Options
+	newWorlds(t, 1, func(given *socket.Options) { o = *given })
 	for _, origin := range []string{"*", "heddle.test", "https://heddle.test/"} {
-		o := w.server.Options
 		o.Origins = []string{origin}
 		_, err := socket.New(o)
 		require.ErrorContains(t, err, "must be scheme://host[:port]")
