@@ -47,6 +47,23 @@ func TestASlowReaderIsToldOfItsLagAndComesBackForTheRest(t *testing.T) {
 	require.Positive(t, lags)
 }
 
+func TestAFrameBiggerThanTheQueueGoesThrough(t *testing.T) {
+	w := newWorlds(t, 1)[0]
+	c := w.connect("mia")
+	join, _ := c.join("room:a", `{}`)
+	ref := c.push(join, "room:a", "big", `{}`)
+	for range 20 {
+		c.push("", "phoenix", "heartbeat", `{}`)
+	}
+	status, _ := c.reply(ref)
+	require.Equal(t, "ok", status)
+	m := c.next()
+	for m.event != "pushed" {
+		m = c.next()
+	}
+	require.Greater(t, len(m.raw), 3<<20)
+}
+
 func TestALongReplayWaitsForItsReaderInsteadOfOverflowing(t *testing.T) {
 	w := newWorlds(t, 1, func(o *socket.Options) { o.QueueBytes = 64 << 10; o.QueueFrames = 64 })[0]
 	w.log.size = 4 << 10
