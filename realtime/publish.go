@@ -63,7 +63,7 @@ func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
 		return nil
 	}
 	h.sayMu.Lock()
-	muted := h.Clock.Now().Before(h.mute)
+	muted := h.opt.Clock.Now().Before(h.mute)
 	h.sayMu.Unlock()
 	err := errMuted
 	if !muted {
@@ -75,7 +75,7 @@ func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
 	h.sayMu.Lock()
 	defer h.sayMu.Unlock()
 	if !muted {
-		h.mute = h.Clock.Now().Add(muteFor)
+		h.mute = h.opt.Clock.Now().Add(muteFor)
 	}
 	if !isControl(topic) && len(h.unsaid) < maxUnsaid {
 		h.unsaid[topic] = struct{}{}
@@ -86,9 +86,9 @@ func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
 func (h *Hub) pipe(ctx context.Context, topic string, ms []Message) error {
 	// The commit has happened: whoever gave up waiting must not keep the news
 	// from the others.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.PublishTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.opt.PublishTimeout)
 	defer cancel()
-	_, err := h.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := h.opt.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, m := range ms {
 			p.Publish(ctx, channelPrefix+topic, m.encode())
 		}
@@ -100,7 +100,7 @@ func (h *Hub) pipe(ctx context.Context, topic string, ms []Message) error {
 // catchUpSaying reminds other nodes of topics on which a publish failed.
 func (h *Hub) catchUpSaying(ctx context.Context) {
 	h.sayMu.Lock()
-	if len(h.unsaid) == 0 || h.Clock.Now().Before(h.mute) {
+	if len(h.unsaid) == 0 || h.opt.Clock.Now().Before(h.mute) {
 		h.sayMu.Unlock()
 		return
 	}

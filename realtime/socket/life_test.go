@@ -106,6 +106,7 @@ func TestADrainSendsEverybodyElsewhereAndKeepsWhatWasPublished(t *testing.T) {
 func TestADrainThatAClientIgnoresEndsWithItsDeadline(t *testing.T) {
 	w := newWorlds(t, 1)[0]
 	w.connect("mia") // never reads, so never answers the close
+	require.Eventually(t, func() bool { return w.server.Stats().Sockets == 1 }, 5*time.Second, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, w.server.Drain(ctx), context.DeadlineExceeded)
@@ -125,9 +126,9 @@ func TestAClientThatVanishesLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAnOriginThatIsNoneIsAMistakeOfTheOperator(t *testing.T) {
-	w := newWorlds(t, 1)[0]
+	var o socket.Options
+	newWorlds(t, 1, func(given *socket.Options) { o = *given })
 	for _, origin := range []string{"*", "heddle.test", "https://heddle.test/"} {
-		o := w.server.Options
 		o.Origins = []string{origin}
 		_, err := socket.New(o)
 		require.ErrorContains(t, err, "must be scheme://host[:port]")
