@@ -102,7 +102,13 @@ func prepareRoles(ctx context.Context, conn *pgx.Conn) error {
 		`do $$ begin
 			if not pg_has_role('heddle_owner', 'heddle_search', 'member') then grant heddle_search to heddle_owner; end if;
 		end $$`,
-		`grant usage, create on schema public to heddle_owner with grant option`,
+		// Only once: a role that holds the grant option can't be granted it again
+		// through itself.
+		`do $$ begin
+			if not has_schema_privilege('heddle_owner', 'public', 'create with grant option') then
+				grant usage, create on schema public to heddle_owner with grant option;
+			end if;
+		end $$`,
 		`grant usage on schema public to heddle_app, heddle_system, heddle_search`,
 		`create extension if not exists btree_gin`,
 	} {
