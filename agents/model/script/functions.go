@@ -18,7 +18,7 @@ import (
 //	list TEXT        the parts of "a, b and c"
 //	after SEP TEXT   what follows the last SEP in TEXT, or TEXT
 //	you TEXT         TEXT said to the person: "I like my tea" gives "you like your tea"
-//	line TEXT        TEXT on one line, without mark characters around hits
+//	line TEXT        TEXT on one line, without marks of hits and of Markdown
 //	upper TEXT       TEXT with a capital first letter
 //	has LIST ITEM    whether LIST holds ITEM
 func functions() template.FuncMap {
@@ -135,9 +135,12 @@ func you(text string) string {
 	})
 }
 
+// marks are those of Markdown that break when a passage is cut out of its page.
+var marks = regexp.MustCompile(`[|]|(?m:^[#>-]+ )|-{3,}|:-+:?`)
+
 func oneLine(text string) string {
-	text = strings.NewReplacer("⟦", "", "⟧", "", "\n#", "\n").Replace("\n" + text)
-	return strings.TrimLeft(strings.Join(strings.Fields(text), " "), "#>|- ")
+	text = strings.NewReplacer("⟦", "", "⟧", "", "**", "", "`", "").Replace(strings.TrimSpace(text))
+	return strings.Join(strings.Fields(marks.ReplaceAllString(text, " ")), " ")
 }
 
 func upper(text string) string {

@@ -196,10 +196,10 @@ func TestAnswersComeFromTheActualResults(t *testing.T) {
 	require.Contains(t, round(t, "what do you remember about me", false, `{"facts":[]}`), "not asked me")
 
 	found := round(t, "what is our refund policy", false, `{"results":[
-		{"title":"Refund policy","url":"/d/refunds","snippet":"Money comes ⟦back⟧\nin 5 days."},
+		{"title":"Refund policy","url":"/d/refunds","snippet":"**Money** comes ⟦back⟧,\n\n| a | b |\n| --- | --- |\n- in 5 days."},
 		{"title":"Returns","url":"/d/returns","snippet":"x"}]}`)
 	require.Contains(t, found, "[Refund policy](/d/refunds)")
-	require.Contains(t, found, "> Money comes back in 5 days.")
+	require.Contains(t, found, "> Money comes back, a b in 5 days.")
 	require.Contains(t, found, "- [Returns](/d/returns)")
 	require.Contains(t, round(t, "search for unicorns", false, `{"results":[]}`), "found nothing")
 
