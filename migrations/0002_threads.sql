@@ -175,7 +175,7 @@ create table runs (
   updated_at          timestamptz not null default now(),
   primary key (org_id, id),
   foreign key (org_id, thread_id) references threads (org_id, id) on delete cascade,
-  foreign key (org_id, assistant_id, assistant_version)
+  constraint runs_assistant_version foreign key (org_id, assistant_id, assistant_version)
     references assistant_versions (org_id, assistant_id, version)
 );
 create index runs_pending on runs (run_after, position) where status = 'pending';
