@@ -109,6 +109,9 @@ const (
 	codeInvalidText           = "22P02"
 	codeUntranslatable        = "22P05"
 	codeNotInRepertoire       = "22021"
+	codeInvalidParameter      = "22023"
+	codeDuplicateObject       = "42710"
+	codeConcurrentUpdate      = "XX000" // "tuple concurrently updated" of a catalogue has no code of its own
 )
 
 // routineRowCheck is the place in PostgreSQL that refuses a row by a policy.
