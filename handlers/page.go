@@ -56,7 +56,7 @@ func (f *Frame) page(c *fiber.Ctx, title string) layout.Page {
 		p.Orgs = append(p.Orgs, layout.Org{ID: string(m.Org.ID), Name: m.Org.Name})
 	}
 	path := c.Path()
-	p.Nav = []layout.NavItem{{Label: "Chat", Icon: "chat", Href: "/", Active: path == "/" || strings.HasPrefix(path, "/threads")}}
+	p.Nav = []layout.NavItem{{Label: "Chat", Icon: "thread", Href: "/", Active: path == "/" || strings.HasPrefix(path, "/threads")}}
 	return p
 }
 
