@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/heddle/heddle/auth"
@@ -38,7 +39,8 @@ const MaxMessageRunes = 10_000
 // MaxTitleRunes is the longest title of a thread, in runes.
 const MaxTitleRunes = 200
 
-// ValidateText checks the text of a human message: not blank, valid UTF-8 and
+// ValidateText checks the text of a human message: something to see (spaces and
+// invisible characters alone are nothing), valid UTF-8 and
 // at most [MaxMessageRunes] runes. The fault names the field.
 func ValidateText(field, text string) error {
 	if !utf8.ValidString(text) {
@@ -49,7 +51,7 @@ func ValidateText(field, text string) error {
 		if r == 0 {
 			return fault.Invalid(field, "must not contain NUL characters")
 		}
-		if r != ' ' && r != '\n' && r != '\t' && r != '\r' && r != '\u00a0' && r != '\u200b' {
+		if !unicode.IsSpace(r) && !unicode.Is(unicode.Cf, r) {
 			blank = false
 		}
 	}
