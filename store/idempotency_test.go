@@ -124,3 +124,22 @@ func TestAnswerWithoutBodyDiffersFromAnEmptyOne(t *testing.T) {
 		require.Equal(t, &store.Answer{Status: 200, Headers: map[string]string{}, Body: body}, answer)
 	}
 }
+
+func TestOldKeysAreRemovedAsNewOnesCome(t *testing.T) {
+	b := setup(t)
+	s := b.db.Idempotency()
+	for _, key := range []string{"a", "b", "c"} {
+		for _, scope := range []auth.Scope{b.mia, b.max, b.gia} {
+			_, _, err := s.Begin(t.Context(), scope, key, []byte("hash"))
+			require.NoError(t, err)
+		}
+	}
+	system := connect(t, b.url, "heddle_system")
+	_, err := system.Exec(t.Context(), "update idempotency_keys set created_at = now() - interval '25 hours'")
+	require.NoError(t, err)
+	claim, _, err := s.Begin(t.Context(), b.mia, "a", []byte("other"))
+	require.NoError(t, err)
+	require.NotEmpty(t, claim)
+	require.Equal(t, 1, scan[int](t, b.inOrg(t, b.mia), "select count(*) from idempotency_keys"))
+	require.Equal(t, 3, scan[int](t, b.inOrg(t, b.gia), "select count(*) from idempotency_keys"), "others' are not touched")
+}
