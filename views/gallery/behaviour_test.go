@@ -264,7 +264,7 @@ func TestTheViewFollowsOnlyAReaderAtTheEnd(t *testing.T) {
 	d.until(gap + ` < 4`)
 	// The reader goes up with the wheel; text goes on coming.
 	d.run(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 800, Y: 400, DeltaY: -300})
+		_, err := cdp.Call(ctx, target, input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseWheel, X: 800, Y: 400, DeltaX: 0.1, DeltaY: -300})
 		return err
 	}))
 	d.until(`document.getElementById("scroll").dataset.following === "false"`)

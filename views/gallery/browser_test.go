@@ -167,7 +167,13 @@ func (tb *tab) do(script string) {
 // until waits for an expression to become true.
 func (tb *tab) until(expression string) {
 	tb.t.Helper()
-	_, err := chromedp.Run(tb, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(30*time.Millisecond), chromedp.WithPollingTimeout(15*time.Second)))
+	var err error
+	for range 10 {
+		_, err = chromedp.Run(tb, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(30*time.Millisecond), chromedp.WithPollingTimeout(15*time.Second)))
+		if err == nil || !strings.Contains(err.Error(), "navigated") {
+			break // else another page has come in place of the one that was asked
+		}
+	}
 	require.NoError(tb.t, err, "waiting for %s; complaints %v", expression, tb.unexpected())
 }
 

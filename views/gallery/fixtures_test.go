@@ -62,7 +62,7 @@ func composer(thread string) chat.Composer {
 	return chat.Composer{Action: action, DraftKey: chat.DraftKey(thread), MaxLength: 10000, CSRF: csrf}
 }
 
-var messages = markdown.New(markdown.Options{HeadingShift: 2})
+var messages = markdown.New(markdown.ForMessages())
 
 func asked(id, text, when string) chat.Message {
 	return chat.Message{ID: id, Role: chat.User, Author: "Mia", At: at("2026-11-21T09:41:00Z", when), Text: text}
@@ -179,7 +179,7 @@ func keys() account.Keys {
 
 func document() knowledge.Document {
 	return knowledge.Document{Title: "Refund policy", Source: "Handbook", Updated: at("2026-10-02T09:00:00Z", "2 October"),
-		Body: markdown.New(markdown.Options{HeadingShift: 1}).Render("Refunds are possible within **30 days** of delivery.\n\n# When\n\n- The goods came back, or a photo shows the damage.\n- The order is not a gift card.\n\n# How\n\nRefund to the card that paid. Larger sums than 500 need a second person.\n\n```\norder refund 1182 --line 1\n```\n")}
+		Body: markdown.New(markdown.ForDocuments()).Render("Refunds are possible within **30 days** of delivery.\n\n# When\n\n- The goods came back, or a photo shows the damage.\n- The order is not a gift card.\n\n# How\n\nRefund to the card that paid. Larger sums than 500 need a second person.\n\n```\norder refund 1182 --line 1\n```\n")}
 }
 
 // pages are all pages of the gallery by path.

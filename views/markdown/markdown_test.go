@@ -10,7 +10,7 @@ import (
 
 func render(t *testing.T, src string) (*goquery.Document, string) {
 	t.Helper()
-	out := New(Options{HeadingShift: 2}).Render(src).String()
+	out := New(ForMessages()).Render(src).String()
 	doc, err := goquery.NewDocumentFromReader(strings.NewReader(out))
 	require.NoError(t, err)
 	return doc, out

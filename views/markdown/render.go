@@ -13,7 +13,10 @@ import (
 
 // nodeRenderer writes the nodes whose markup is ours: headings, links, images,
 // code and tables.
-type nodeRenderer struct{ shift int }
+type nodeRenderer struct {
+	shift    int
+	mergeTop bool
+}
 
 // RegisterFuncs implements renderer.NodeRenderer.
 func (n *nodeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
@@ -28,7 +31,11 @@ func (n *nodeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
 }
 
 func (n *nodeRenderer) heading(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
-	level := min(node.(*ast.Heading).Level+n.shift, 6)
+	level := node.(*ast.Heading).Level
+	if n.mergeTop {
+		level = max(level, 2)
+	}
+	level = min(level+n.shift, 6)
 	_, _ = w.WriteString("<")
 	if !entering {
 		_, _ = w.WriteString("/")
