@@ -31,7 +31,7 @@ func policy() *bluemonday.Policy {
 	p.AllowAttrs("class").Matching(exact(`copy`)).OnElements("button")
 	p.AllowAttrs("type").Matching(exact(`button`)).OnElements("button")
 	p.AllowAttrs("data-copy").Matching(exact(`code`)).OnElements("button")
-	p.AllowAttrs("role").Matching(exact(`region`)).OnElements("div", "pre")
+	p.AllowAttrs("role").Matching(exact(`group`)).OnElements("div", "pre")
 	p.AllowAttrs("role").Matching(exact(`img`)).OnElements("span")
 	p.AllowAttrs("tabindex").Matching(exact(`0`)).OnElements("div", "pre")
 	p.AllowAttrs("aria-label").Matching(exact(`Table|Code: [\w+#. /()-]{1,40}`)).OnElements("div", "pre")

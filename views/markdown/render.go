@@ -13,7 +13,10 @@ import (
 
 // nodeRenderer writes the nodes whose markup is ours: headings, links, images,
 // code and tables.
-type nodeRenderer struct{ shift int }
+type nodeRenderer struct {
+	shift    int
+	mergeTop bool
+}
 
 // RegisterFuncs implements renderer.NodeRenderer.
 func (n *nodeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
@@ -28,7 +31,11 @@ func (n *nodeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
 }
 
 func (n *nodeRenderer) heading(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
-	level := min(node.(*ast.Heading).Level+n.shift, 6)
+	level := node.(*ast.Heading).Level
+	if n.mergeTop {
+		level = max(level, 2)
+	}
+	level = min(level+n.shift, 6)
 	_, _ = w.WriteString("<")
 	if !entering {
 		_, _ = w.WriteString("/")
@@ -101,7 +108,7 @@ func (n *nodeRenderer) image(w util.BufWriter, src []byte, node ast.Node, enteri
 
 func (n *nodeRenderer) table(w util.BufWriter, _ []byte, _ ast.Node, entering bool) (ast.WalkStatus, error) {
 	if entering {
-		_, _ = w.WriteString(`<div class="table-wrap" role="region" aria-label="Table" tabindex="0"><table>` + "\n")
+		_, _ = w.WriteString(`<div class="table-wrap" role="group" aria-label="Table" tabindex="0"><table>` + "\n")
 	} else {
 		_, _ = w.WriteString("</table></div>\n")
 	}
