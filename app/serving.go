@@ -58,7 +58,7 @@ func (a *App) serving() error {
 	who := middleware.NewIdentity(door, auth.NewCSRF(a.o.SecretKey), cfg.Server.BaseURL)
 	frame := handlers.NewFrame(who, a.db, assets, a.logger("handlers"))
 	cookie := middleware.NewSessionCookie(cfg.Server.BaseURL)
-	threads := handlers.NewThreads(frame, a.db, a.assistants, a.service, markdown.New(markdown.Options{HeadingShift: 2}))
+	threads := handlers.NewThreads(frame, a.db, a.assistants, a.service, markdown.New(markdown.ForMessages()))
 	if err := a.socketServer(door, cookie.Name(), threads); err != nil {
 		return err
 	}
