@@ -126,7 +126,6 @@ func (h *Hub) tend(ctx context.Context) {
 		for t := range again {
 			h.request(t)
 		}
-		h.catchUpSaying(ctx)
 
 		now := h.opt.Clock.Now()
 		idle := h.dropIdle(now)

@@ -69,7 +69,7 @@ type Hub struct {
 	retry   map[*topic]struct{}
 
 	sayMu  sync.Mutex
-	mute   time.Time // no publishing through Redis before then
+	away   bool // publishing failed and has not worked since
 	unsaid map[string]struct{}
 
 	running sync.WaitGroup // projections
@@ -85,7 +85,6 @@ const (
 	fillers       = 4
 	maxReads      = 8
 	maxUnsaid     = 4096
-	muteFor       = 500 * time.Millisecond
 	tick          = 200 * time.Millisecond
 	controlPrefix = "sys:"
 	// checkEvent tells the other nodes to compare a topic with its log.
@@ -134,6 +133,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { h.listen(ctx) })
 	wg.Go(func() { h.tend(ctx) })
+	wg.Go(func() { h.remind(ctx) })
 	for range fillers {
 		wg.Go(func() {
 			for {

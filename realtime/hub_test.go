@@ -294,6 +294,11 @@ func TestAfterRedisIsKilledAndBackNothingIsMissing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, numbers(1, 100), got)
 	require.Less(t, time.Since(begun), 3*time.Second)
+	begun = time.Now()
+	for range 100 { // the outage is known: nobody waits for it again
+		require.Error(t, a.Publish(ctx, "other", log.append("other", 1)...))
+	}
+	require.Less(t, time.Since(begun), 500*time.Millisecond)
 	require.Eventually(t, func() bool { return !a.State().Connected && !b.State().Connected }, 10*time.Second, 5*time.Millisecond)
 	require.NotEmpty(t, b.State().Reason)
 

@@ -56,6 +56,7 @@ var rooms = []room{
 
 	// The wire knows no domain: topics are strings and payloads are bytes.
 	{"realtime/...", list("realtime/...", fiber, redis)},
+	{"realtime/embedded", list("github.com/alicebob/miniredis/v2/...")},
 	{"realtime/pubsubtest", list("realtime/...", suite)},
 
 	{"store", list(domain, "migrations", pgx)},

@@ -156,3 +156,16 @@ func FuzzDecodeFrame(f *testing.F) {
 		require.Len(t, parts, 5)
 	})
 }
+
+func TestWithoutRedisASocketStillJoinsAndHearsItsNode(t *testing.T) {
+	server := miniredis.RunT(t)
+	w := newWorld(t, server.Addr(), &tokenLog{rows: map[string][]realtime.Message{}})
+	w.log.append("org:1:room:a", 3)
+	server.Close()
+	require.Eventually(t, func() bool { return !w.hub.State().Connected }, 5*time.Second, time.Millisecond)
+	c := w.connect("mia")
+	_, response := c.join("room:a", `{"after":0,"epoch":"e1"}`)
+	require.Equal(t, 0.0, response["seq"])
+	require.Error(t, w.hub.Publish(t.Context(), "org:1:room:a", w.log.append("org:1:room:a", 2)...))
+	require.Equal(t, upTo(1, 5), c.seqs(5))
+}

@@ -59,18 +59,17 @@ type outbox struct {
 	bytes  int                       // bound of waiting bytes
 	stall  time.Duration
 
-	mu      sync.Mutex
-	list    []entry
-	start   int // list[:start] has been taken
-	size    int // bytes waiting in list
-	own     int // those of replies and control
-	busy    bool
-	sealed  bool // takes nothing more
-	broken  bool // writes nothing more
-	idle    chan struct{}
-	roomy   chan struct{}
-	pongs   int
-	dropped int64
+	mu     sync.Mutex
+	list   []entry
+	start  int // list[:start] has been taken
+	size   int // bytes waiting in list
+	own    int // those of replies and control
+	busy   bool
+	sealed bool // takes nothing more
+	broken bool // writes nothing more
+	idle   chan struct{}
+	roomy  chan struct{}
+	pongs  int
 }
 
 // push adds one frame of m's topic; it never blocks.
@@ -260,12 +259,12 @@ func (o *outbox) drop(m *member) {
 			from = e.seq - 1
 		}
 		o.size -= e.size()
-		o.dropped++
 	}
 	clear(o.list[o.start+len(kept):])
 	o.list = o.list[:o.start+len(kept)]
 	m.queued = 0
 	m.mute = true
+	o.pool.lags.Add(1)
 	o.add(entry{head: m.joinRef, tail: lagTail(m.topic, from)})
 	o.add(entry{head: m.joinRef, tail: encodeTail(m.joinRef, m.topic, eventError, []byte(`{"reason":"lag"}`))})
 }

@@ -45,6 +45,7 @@ func TestASlowReaderIsToldOfItsLagAndComesBackForTheRest(t *testing.T) {
 	}
 	require.Equal(t, upTo(1, last), got)
 	require.Positive(t, lags)
+	require.Equal(t, int64(lags), w.server.Stats().Lags)
 }
 
 func TestAFrameBiggerThanTheQueueGoesThrough(t *testing.T) {

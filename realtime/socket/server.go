@@ -258,14 +258,17 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // Stats are numbers of this node.
 type Stats struct {
-	Sockets int
-	Topics  int
+	Sockets int // open now
+	Topics  int // joined now
+	// Lags counts the places that sockets lost since the start, because they
+	// read too slowly or a log was cut.
+	Lags int64
 }
 
-// Stats counts the open sockets and their joined topics.
+// Stats counts; it is meant for metrics.
 func (s *Server) Stats() Stats {
 	all := s.all()
-	st := Stats{Sockets: len(all)}
+	st := Stats{Sockets: len(all), Lags: s.pool.lags.Load()}
 	for _, c := range all {
 		c.mu.Lock()
 		st.Topics += len(c.members)
