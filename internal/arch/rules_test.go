@@ -100,7 +100,7 @@ type keeper struct {
 }
 
 var keepers = []keeper{
-	{"config", list("app/...", "cmd/..."), "everybody else takes an Options struct"},
+	{"config", list("app/...", "cmd/...", "internal/testweb/..."), "everybody else takes an Options struct"},
 	{"app/...", list("app/...", "cmd/...", "internal/testweb/..."), "app wires the others together, and nobody is wired to it"},
 	{"cmd/...", list("cmd/..."), "commands are entry points"},
 	{"internal/testpg/...", list("internal/testpg/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
