@@ -63,6 +63,7 @@ type Mail struct {
 type Network struct {
 	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Reserved; this version does not use it yet. Private targets that tools may reach all the same, as CIDR:port with * for any port, separated by commas, or none. Public targets need no entry."`
 	CORSOrigins    Origins     `env:"HEDDLE_CORS_ORIGINS" doc:"Origins of other sites whose pages may call the API, separated by commas."`
+	RateLimits     Switch      `env:"HEDDLE_RATE_LIMITS" envDefault:"on" devDefault:"off" oneof:"on,off" doc:"Whether sign-ins per address, new API keys and started runs per person are limited on each node; off for load tests."`
 	TrustedProxies Prefixes    `env:"HEDDLE_TRUSTED_PROXIES" doc:"Addresses or CIDRs of reverse proxies whose X-Forwarded- headers are believed, separated by commas."`
 }
 
