@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -348,4 +349,30 @@ func TestAFoldTheReaderOpensDoesNotScrollAway(t *testing.T) {
 	d.run(chromedp.Click(chromedp.CSS("#step-c2 summary")))
 	d.until(`document.getElementById("step-c2").open`)
 	require.True(t, eval[bool](d.tab, `document.querySelector("#step-c2 summary").getBoundingClientRect().top > 52`))
+}
+
+func TestEverythingPostsWithoutScript(t *testing.T) {
+	d := openDesk(t)
+	d.run(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return err
+	}))
+	visit := func(path string) { d.run(chromedp.Navigate(d.url + path)) }
+	visit("/threads/t1")
+	d.photograph(screenshots(t), "without-script-1280-light")
+	d.run(chromedp.Click(chromedp.CSS("#stop")))
+	p := d.post()
+	require.Equal(t, posted{path: "/threads/t1/cancel", csrf: csrf}, p)
+	visit("/threads/t1")
+	d.run(chromedp.Click(chromedp.CSS("#queued-r9 button")))
+	require.Equal(t, posted{path: "/threads/t1/queue/r9/withdraw", csrf: csrf}, d.post())
+	visit("/threads/t3")
+	d.run(chromedp.SendKeys(chromedp.CSS("#composer-text"), "by form"), chromedp.Click(chromedp.CSS("#send")))
+	require.Equal(t, posted{path: "/threads/t3/messages", message: "by form", csrf: csrf}, d.post())
+	visit("/threads/t3")
+	d.run(chromedp.Click(chromedp.CSS("#thread-menu > summary")), chromedp.Click(chromedp.CSS("#delete-confirm > summary")), chromedp.Click(chromedp.CSS("#delete-confirm .btn-danger")))
+	require.Equal(t, posted{path: "/threads/t3/delete", csrf: csrf}, d.post())
+	visit("/empty")
+	d.run(chromedp.Click(chromedp.CSS(".starter")))
+	require.Equal(t, posted{path: "/threads", message: "search for refunds", csrf: csrf}, d.post())
 }

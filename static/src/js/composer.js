@@ -8,7 +8,7 @@ export function start() {
   const form = document.querySelector("[data-composer]");
   if (form) new Composer(form).listen();
   // Nobody asks for the keyboard of a phone by opening a page.
-  if (form && "follow" in form.dataset && matchMedia("(pointer: fine)").matches) document.getElementById("composer-text")?.focus();
+  if (form && "follow" in form.dataset && !matchMedia("(pointer: coarse)").matches) document.getElementById("composer-text")?.focus();
   for (const starter of document.querySelectorAll("[data-starter]")) {
     starter.addEventListener("click", (event) => {
       const box = document.getElementById("composer-text");
