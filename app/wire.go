@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -128,12 +129,12 @@ func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID
 	return ended, func() { cancel(); <-done; sub.Close() }, nil
 }
 
-// endsRun looks for the types that end a run; their names stand in the head of
-// the payload, which is written by us.
+// endsRun looks for what ends a run, in payloads that are written by us: the
+// type stands in the head, the name of a CUSTOM at the start of its data.
 func endsRun(payload []byte) bool {
-	head := string(payload[:min(len(payload), 200)])
+	head := string(payload[:min(len(payload), 400)])
 	return strings.Contains(head, `"type":"RUN_FINISHED"`) || strings.Contains(head, `"type":"RUN_ERROR"`) ||
-		strings.Contains(head, `"type":"CUSTOM"`)
+		strings.Contains(head, `"data":{"name":"`+string(event.MessageUnqueued)+`"`)
 }
 
 // logReader lets the hub read the logs of threads; other topics have none.
@@ -158,4 +159,13 @@ func (l logReader) ReadLog(ctx context.Context, topic string, after int64, limit
 		page.More = rows[n-1].Seq < head.Seq
 	}
 	return page, nil
+}
+
+// stoppedRun reads which run a stop signal means.
+func stoppedRun(m realtime.Message) agents.RunID {
+	var r agents.RunID
+	if json.Unmarshal(m.Payload, &r) != nil {
+		return ""
+	}
+	return r
 }

@@ -155,7 +155,7 @@ func setup(t *testing.T) bundle {
 	door, err := signin.New(signin.Options{Ledger: l, Signup: auth.SignupInvite, Clock: clk, Log: log})
 	require.NoError(t, err)
 	who := middleware.NewIdentity(door, auth.NewCSRF([]byte("key")), base)
-	h := handlers.NewAuth(flow, door, middleware.NewSessionCookie(base), loginPage, log)
+	h := handlers.NewAuth(flow, door, handlers.NewSockets(nobodyConnected{}, log), middleware.NewSessionCookie(base), loginPage, log)
 
 	app := fiber.New(fiber.Config{DisableStartupMessage: true, ErrorHandler: func(c *fiber.Ctx, err error) error {
 		return c.Status(middleware.Status(fault.KindOf(err))).SendString(fault.Code(err) + ": " + fault.Public(err))
@@ -186,6 +186,11 @@ func setup(t *testing.T) bundle {
 	require.NoError(t, err)
 	return bundle{url: base, key: clear, client: &http.Client{Jar: jar, Timeout: 20 * time.Second}}
 }
+
+// nobodyConnected is a socket server without sockets.
+type nobodyConnected struct{}
+
+func (nobodyConnected) Disconnect(context.Context, string, string) error { return nil }
 
 func loginPage(p handlers.LoginPage) templ.Component {
 	return templ.ComponentFunc(func(_ context.Context, w io.Writer) error {
@@ -338,9 +343,9 @@ func TestAStaleTabOfAnotherOrganisationIsToldSo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	stale := b.signIn(t)[3]
-	resp, _ := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org": {"01900000-0000-7000-8000-0000000000ff"}})
+	resp, _ := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org_id": {"01900000-0000-7000-8000-0000000000ff"}})
 	require.Equal(t, 404, resp.StatusCode)
-	resp, body := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org": {string(orgAway)}, "return_to": {`/\evil.test`}})
+	resp, body := b.do(t, "POST", "/account/org", url.Values{"_csrf": {stale}, "org_id": {string(orgAway)}, "return_to": {`/\evil.test`}})
 	require.Equal(t, b.url+"/", resp.Request.URL.String())
 	now := strings.Split(body, " ")
 	require.Equal(t, string(orgAway), now[1])

@@ -78,7 +78,7 @@ func (f *Feed) CatchUp(ctx context.Context, room func(context.Context) error) er
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-f.hub.Clock.After(retryAfter):
+			case <-f.hub.opt.Clock.After(retryAfter):
 			}
 		}
 		if done, err := f.replay(ctx, ds, room); done || err != nil {
@@ -105,11 +105,8 @@ func (f *Feed) goLive() bool {
 
 // replay delivers a page; done says that the log did not continue.
 func (f *Feed) replay(ctx context.Context, ds []*Delivery, room func(context.Context) error) (done bool, err error) {
-	if follows(ds, f.sent) != nil {
-		f.giveUp(f.At)
-		return true, nil
-	}
-	for _, d := range ds {
+	whole := following(ds, f.sent)
+	for _, d := range whole {
 		if err := room(ctx); err != nil {
 			return false, err
 		}
@@ -121,6 +118,10 @@ func (f *Feed) replay(ctx context.Context, ds []*Delivery, room func(context.Con
 		}
 		f.sink.Deliver(d)
 		f.sent = d.Seq
+	}
+	if len(whole) < len(ds) {
+		f.giveUp(f.At)
+		return true, nil
 	}
 	return false, nil
 }

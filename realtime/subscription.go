@@ -91,7 +91,7 @@ func (s *Subscription) Ready() <-chan struct{} { return s.ready }
 func (s *Subscription) Poll(ctx context.Context) ([]*Delivery, error) {
 	if ds := s.first; len(ds) > 0 {
 		s.first = nil
-		return s.hand(ds)
+		return s.hand(ds, s.a.At)
 	}
 	s.mu.Lock()
 	if at := s.w.reset; at != nil {
@@ -121,7 +121,7 @@ func (s *Subscription) Poll(ctx context.Context) ([]*Delivery, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-s.hub.Clock.After(retryAfter):
+		case <-s.hub.opt.Clock.After(retryAfter):
 		}
 		s.hub.check(s.a.topic)
 		s.signal()
@@ -130,14 +130,16 @@ func (s *Subscription) Poll(ctx context.Context) ([]*Delivery, error) {
 		}
 		return nil, nil
 	}
-	return s.hand(ds)
+	return s.hand(ds, at)
 }
 
-// hand gives out a page of the log.
-func (s *Subscription) hand(ds []*Delivery) ([]*Delivery, error) {
+// hand gives out a page of the log, as far as it goes on from what was sent.
+func (s *Subscription) hand(ds []*Delivery, head Position) ([]*Delivery, error) {
 	defer s.signal()
-	if err := follows(ds, s.sent); err != nil {
-		return nil, fmt.Errorf("log of %s: %w", s.a.topic.name, err)
+	ds = following(ds, s.sent)
+	if len(ds) == 0 {
+		s.sent = head.Seq
+		return nil, &ResetError{At: head}
 	}
 	s.sent = ds[len(ds)-1].Seq
 	return ds, nil

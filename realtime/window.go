@@ -1,9 +1,6 @@
 package realtime
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // windowSize bounds what waits for one watcher inside the hub. Beyond it
 // numbers are dropped here and read from the log again; notices are lost.
@@ -103,13 +100,13 @@ func (h *Hub) resolve(ctx context.Context, a *Attachment, s Start) (resolved, er
 	return there, nil
 }
 
-// follows reports the first delivery of a page that does not go on from sent.
-func follows(ds []*Delivery, sent int64) error {
-	for _, d := range ds {
+// following returns the part of a page that goes on from sent without a gap.
+func following(ds []*Delivery, sent int64) []*Delivery {
+	for i, d := range ds {
 		if d.First() != sent+1 {
-			return fmt.Errorf("number %d follows %d", d.First(), sent)
+			return ds[:i]
 		}
 		sent = d.Seq
 	}
-	return nil
+	return ds
 }

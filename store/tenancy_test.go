@@ -152,7 +152,7 @@ var trespasses = map[string]trespass{
 		return both(e, func(t agents.Thread) error { _, err := e.db.Thread(ctx, s, t.ID); return err })
 	}},
 	"DB.Threads": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
-		found, err := e.db.Threads(ctx, s, store.ThreadQuery{})
+		found, err := e.db.Threads(ctx, s, agents.ThreadQuery{})
 		return seen(found, err, func(t agents.Thread) bool { return t.Org != s.Org })
 	}},
 	"DB.RenameThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
@@ -394,7 +394,7 @@ func TestPrivateThreadIsItsOwnersAndAdminsOnlyRead(t *testing.T) {
 		requireKind(t, fault.KindNotFound, e.db.RenameThread(ctx, s, e.private.ID, "x"))
 		requireKind(t, fault.KindNotFound, e.db.DeleteThread(ctx, s, e.private.ID))
 		requireKind(t, fault.KindNotFound, e.db.DeleteThread(ctx, s, e.shared.ID))
-		listed, err := e.db.Threads(ctx, s, store.ThreadQuery{})
+		listed, err := e.db.Threads(ctx, s, agents.ThreadQuery{})
 		require.NoError(t, err)
 		require.Len(t, listed, 1, "an admin's right to read does not flood the list")
 		require.Equal(t, e.shared.ID, listed[0].ID)

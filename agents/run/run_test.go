@@ -25,6 +25,8 @@ import (
 	"github.com/heddle/heddle/store"
 )
 
+func TestMain(m *testing.M) { testpg.Main(m) }
+
 func template() testpg.Template {
 	return testpg.Template{Name: "heddle", Prepare: func(ctx context.Context, url string) error {
 		_, _, err := store.Migrate(ctx, url, migrations.FS, nil)

@@ -143,45 +143,44 @@ func (s *server) startLocked(ctx context.Context) error {
 	return nil
 }
 
-// answer waits until the server takes commands.
+// answer waits until the server takes commands. Whoever answers to our
+// password is our server.
 func (s *server) answer(ctx context.Context, p *process) error {
-	client, err := s.client()
-	if err != nil {
-		return err
-	}
 	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()
+	var dialer net.Dialer
 	for {
-		err := client.Ping(ctx).Err()
+		// The client would wait and complain between its own tries.
+		conn, err := dialer.DialContext(ctx, "tcp", s.address)
 		if err == nil {
-			// Whoever answers to our password is our server.
-			return client.Close()
+			err = errors.Join(conn.Close(), s.do(func(client *redis.Client) error { return client.Ping(ctx).Err() }))
+		}
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-p.exited:
-			return errors.Join(errors.New("redis-server ended while it started"), client.Close())
+			return errors.New("redis-server ended while it started")
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("waiting for redis-server: %w", err), client.Close())
+			return fmt.Errorf("waiting for redis-server: %w", err)
 		case <-tick.C:
 		}
 	}
 }
 
-func (s *server) client() (*redis.Client, error) {
+// do runs work on a connection that gives up at its first error.
+func (s *server) do(work func(*redis.Client) error) error {
 	opts, err := redis.ParseURL(s.url())
 	if err != nil {
-		return nil, fmt.Errorf("addressing redis-server: %w", err)
+		return fmt.Errorf("addressing redis-server: %w", err)
 	}
-	opts.MaxRetries, opts.PoolSize = -1, 1
-	return redis.NewClient(opts), nil
+	opts.MaxRetries, opts.DialerRetries, opts.PoolSize = -1, 1, 1
+	client := redis.NewClient(opts)
+	return errors.Join(work(client), client.Close())
 }
 
 func (s *server) flush(ctx context.Context) error {
-	client, err := s.client()
-	if err != nil {
-		return err
-	}
-	return errors.Join(client.FlushAll(ctx).Err(), client.Close())
+	return s.do(func(client *redis.Client) error { return client.FlushAll(ctx).Err() })
 }
 
 // kill does nothing to a server that is dead.

@@ -20,6 +20,7 @@ func startServer(t *testing.T) (*Server, *redis.Client) {
 	t.Cleanup(s.Close)
 	opts, err := redis.ParseURL(s.URL())
 	require.NoError(t, err)
+	opts.MaxRetries, opts.DialerRetries = -1, 1
 	client := redis.NewClient(opts)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	return s, client

@@ -40,7 +40,7 @@ func (c *cluster) connect(ctx context.Context, p *process) (*pgx.Conn, error) {
 		}
 		select {
 		case <-p.exited:
-			return nil, fmt.Errorf("the server ended while it started: %v", p.err)
+			return nil, fmt.Errorf("the server ended while it started: %s", p.status())
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for the server: %w", errors.Join(ctx.Err(), err))
 		case <-tick.C:

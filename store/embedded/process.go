@@ -88,6 +88,14 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
+// status says how the process ended, after exited is closed.
+func (p *process) status() string {
+	if p.err == nil {
+		return "exit status 0"
+	}
+	return p.err.Error()
+}
+
 // killGroup ends the process and its children without asking.
 func (p *process) killGroup() error {
 	if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {

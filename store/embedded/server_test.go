@@ -111,6 +111,15 @@ func TestRootWithAClosedDataPathUsesANamespaceAndSaysSo(t *testing.T) {
 	require.Equal(t, 7, ask[int](t, s.URL(), "select answer from kept"))
 }
 
+func TestRootThatCanRunTheServerNoWayIsToldWhatToSet(t *testing.T) {
+	needRoot(t)
+	bins := binaries{dir: t.TempDir(), major: MinMajor}
+	require.NoError(t, os.WriteFile(bins.path("postgres"), []byte("#!/bin/sh\nexit 1\n"), 0o755))
+	_, err := chooseAccount(testContext(t), bins, t.TempDir())
+	require.ErrorContains(t, err, "set HEDDLE_DATA_DIR to a directory that")
+	require.ErrorContains(t, err, "trying a user namespace")
+}
+
 func TestLongSocketPathMovesToARuntimeDirectory(t *testing.T) {
 	dir := filepath.Join(openDir(t), strings.Repeat("long", 25))
 	t.Setenv("XDG_RUNTIME_DIR", "")
@@ -122,7 +131,7 @@ func TestLongSocketPathMovesToARuntimeDirectory(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	stop(t, s)
-	require.NoError(t, os.Remove(s.cluster.sock))
+	require.NoDirExists(t, s.cluster.sock, "nothing of it stays in the runtime directory")
 }
 
 func TestSocketDirectoryOfAStrangerIsRefused(t *testing.T) {
@@ -137,7 +146,9 @@ func TestSocketDirectoryOfAStrangerIsRefused(t *testing.T) {
 }
 
 func TestDeadPostmasterIsStartedAgainOnceAndThenReported(t *testing.T) {
-	s := startWith(t, Options{DataDir: madeDir(t)})
+	s, err := Start(testContext(t), Options{DataDir: madeDir(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Stop(context.Background()) }) // it ends with the error this test wants
 	run(t, s.URL(), "update kept set answer = 43")
 	first := pidOf(s)
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
@@ -165,7 +176,6 @@ func TestDeadPostmasterIsStartedAgainOnceAndThenReported(t *testing.T) {
 	lock, err := Lock(s.cluster.data)
 	require.NoError(t, err, "the lock is free once the server has ended for good")
 	require.NoError(t, lock.Release())
-	s.err = nil // so that the clean-up's Stop has nothing to complain about
 }
 
 func TestStopDropsEverythingWhenItsDeadlinePasses(t *testing.T) {

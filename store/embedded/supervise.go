@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +28,10 @@ func (s *Server) supervise(p *process, fresh bool) {
 		s.stopOnce.Do(func() { close(s.stopping) })
 	}
 	flush.Wait()
+	if c := s.cluster; filepath.Dir(c.sock) != c.data {
+		// A stale socket keeps it in place, for the next start to clear.
+		_ = os.Remove(c.sock)
+	}
 	s.err = errors.Join(s.err, s.release())
 	close(s.done)
 }
@@ -38,9 +44,9 @@ func (s *Server) watch(p *process) error {
 		case <-p.exited:
 		}
 		if restarted {
-			return fmt.Errorf("postgres ended unexpectedly for the second time: %v", p.err)
+			return fmt.Errorf("postgres ended unexpectedly for the second time: %s", p.status())
 		}
-		s.log.Error("postgres ended unexpectedly and is started again", "err", p.err)
+		s.log.Error("postgres ended unexpectedly and is started again", "err", p.status())
 		next, err := s.restart()
 		if err != nil || next == nil {
 			return err

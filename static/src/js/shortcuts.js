@@ -1,0 +1,77 @@
+// One table says what the keys do; the sheet that "?" opens is made from it.
+const mac = /Mac|iP(hone|ad)/.test(navigator.platform);
+const mod = mac ? "⌘" : "Ctrl";
+
+const table = [
+  { keys: [mod, "K"], label: "Search threads", when: (e) => command(e) && !e.shiftKey && e.key.toLowerCase() === "k", run: search },
+  { keys: [mod, "Shift", "O"], label: "New thread", when: (e) => command(e) && e.shiftKey && e.key.toLowerCase() === "o", run: () => location.assign("/") },
+  { keys: ["Shift", "Esc"], label: "Go to the message box", when: (e) => e.shiftKey && e.key === "Escape", run: write },
+  { keys: [mod, "Shift", "Backspace"], label: "Stop the answer", when: (e) => command(e) && e.shiftKey && e.key === "Backspace", run: stop },
+  { keys: ["?"], label: "This list", when: (e) => e.key === "?" && !typing(e.target), run: sheet },
+];
+const told = [
+  { keys: ["Enter"], label: "Send the message" },
+  { keys: ["Shift", "Enter"], label: "Start a new line" },
+  { keys: ["Esc"], label: "Close what is open" },
+];
+
+export function start() {
+  const list = document.querySelector("[data-shortcut-list]");
+  if (list) {
+    for (const { keys, label } of [...table, ...told]) {
+      const term = document.createElement("dt");
+      term.textContent = label;
+      const detail = document.createElement("dd");
+      for (const key of keys) detail.append(Object.assign(document.createElement("kbd"), { textContent: key }));
+      list.append(term, detail);
+    }
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.altKey) return;
+    const entry = table.find((e) => e.when(event));
+    if (entry && entry.run() !== false) event.preventDefault();
+  });
+  document.addEventListener("click", (event) => {
+    const opener = event.target.closest("[data-dialog]");
+    if (opener) open(opener.dataset.dialog);
+  });
+}
+
+function command(event) {
+  return mac ? event.metaKey : event.ctrlKey;
+}
+
+function typing(target) {
+  return target.closest?.("input, textarea, select, [contenteditable]") != null;
+}
+
+function search() {
+  const box = document.getElementById("thread-search");
+  if (!box) return false;
+  if (!box.offsetParent) location.hash = "threads";
+  box.focus();
+  box.select();
+}
+
+function write() {
+  const box = document.getElementById("composer-text");
+  if (!box) return false;
+  box.focus();
+}
+
+function stop() {
+  const button = document.querySelector("[data-stop]");
+  if (!button) return false;
+  button.click();
+}
+
+function sheet() {
+  return open("shortcuts");
+}
+
+function open(id) {
+  const dialog = document.getElementById(id);
+  if (!dialog || dialog.open) return false;
+  for (const menu of document.querySelectorAll("details[data-menu][open]")) menu.open = false;
+  dialog.showModal();
+}
