@@ -210,6 +210,20 @@ var trespasses = map[string]trespass{
 		found, err := e.db.Memberships(ctx, s)
 		return seen(found, err, func(m auth.Membership) bool { return m.Org.ID != s.Org || m.User != s.User })
 	}},
+	"DB.Names": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		names, err := e.db.Names(ctx, s)
+		if _, shown := names[e.mia.User]; err == nil && shown {
+			return fmt.Errorf("it names a person of the other organisation: %v", names)
+		}
+		return err
+	}},
+	"DB.OwnAPIKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.OwnAPIKeys(ctx, s)
+		return seen(found, err, anything[auth.APIKey])
+	}},
+	"DB.SetTheme": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.SetTheme(ctx, s, "dark") // one's own only: there is no other to name
+	}},
 	"DB.PutItem": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.PutItem(ctx, s, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "theirs", Value: json.RawMessage(`1`)})
 		return err
