@@ -7,7 +7,7 @@ func placeholder(c Composer) string {
 	case c.Disabled != "":
 		return c.Disabled
 	case c.Busy:
-		return "Write the next message; it waits its turn"
+		return "Write the next message"
 	default:
 		return "Write a message"
 	}

@@ -360,6 +360,9 @@ func TestEverythingPostsWithoutScript(t *testing.T) {
 	visit := func(path string) { d.run(chromedp.Navigate(d.url + path)) }
 	visit("/threads/t1")
 	d.photograph(screenshots(t), "without-script-1280-light")
+	boxes, err := chromedp.Run(d.tab, chromedp.Evaluate[int](`[...document.querySelectorAll(".script-only")].filter((e) => e.offsetParent).length`))
+	require.NoError(t, err)
+	require.Zero(t, boxes, "what only a script can do is not offered")
 	d.run(chromedp.Click(chromedp.CSS("#stop")))
 	p := d.post()
 	require.Equal(t, posted{path: "/threads/t1/cancel", csrf: csrf}, p)
