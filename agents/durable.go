@@ -2,6 +2,7 @@ package agents
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
@@ -92,6 +93,17 @@ type NewThread struct {
 	Visibility Visibility
 	// Metadata is a JSON object; nil means {}.
 	Metadata json.RawMessage
+}
+
+// ThreadQuery selects a page of a person's threads, newest first.
+type ThreadQuery struct {
+	// Text filters by title, case-insensitively; empty means all.
+	Text string
+	// Before continues after the thread with this time and id.
+	BeforeTime time.Time
+	BeforeID   ThreadID
+	// Limit is 1 to 100; default 40.
+	Limit int
 }
 
 // Submission is a new run on a thread.

@@ -74,8 +74,6 @@ func ParseStrategy(field, s string) (Strategy, error) {
 type RunInput struct {
 	// Messages are appended before the first node, their ids already final.
 	Messages []Message `json:"messages,omitempty"`
-	// Values are written to the graph's other channels.
-	Values map[string]json.RawMessage `json:"values,omitempty"`
 }
 
 // RunError says why a run ended as error or timeout.

@@ -87,8 +87,8 @@ const sqlRunInsert = `insert into runs as r (org_id, id, thread_id, assistant_id
 // writes what clients list threads by (agentserver 3).
 const sqlThreadBusy = `update threads set status = 'busy', updated_at = now(),
 		title = case when title = '' then @title else title end,
-		assistant_id = @assistant, assistant_version = @version,
-		metadata = metadata || jsonb_build_object('graph_id', @graph::text, 'assistant_id', @assistant::text)
+		assistant_id = @assistant::uuid, assistant_version = @version,
+		metadata = metadata || jsonb_build_object('graph_id', @graph::text, 'assistant_id', (@assistant::uuid)::text)
 	where org_id = @org and id = @thread`
 
 // Submit places a run in its thread's line: one transaction checks the
@@ -159,6 +159,9 @@ func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n agents.New
 	return len(created) > 0, nil
 }
 
+// runsAssistantKey ties a run to a version of an assistant of its organisation.
+const runsAssistantKey = "runs_assistant_version"
+
 func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission) (agents.Run, error) {
 	args := pgx.NamedArgs{
 		"org": string(scope.Org), "id": string(s.Run), "thread": string(s.Thread), "assistant": string(s.Assistant.ID),
@@ -169,6 +172,9 @@ func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submis
 		args["key"] = string(scope.Key)
 	}
 	row, err := pgxOne[runRow](ctx, tx, sqlRunInsert, args)
+	if violates(err, codeForeignKeyViolation, runsAssistantKey) {
+		return agents.Run{}, fault.NotFound("Assistant").WithCause(err)
+	}
 	if err != nil {
 		return agents.Run{}, fmt.Errorf("writing a run: %w", translate(err))
 	}

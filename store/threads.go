@@ -128,17 +128,6 @@ func (db *DB) Thread(ctx context.Context, scope auth.Scope, thread agents.Thread
 
 func threadNotFound() error { return fault.NotFound("Thread") }
 
-// ThreadQuery selects a page of a person's threads, newest first.
-type ThreadQuery struct {
-	// Text filters by title, case-insensitively; empty means all.
-	Text string
-	// Before continues after the thread with this time and id.
-	BeforeTime time.Time
-	BeforeID   agents.ThreadID
-	// Limit is 1 to 100; default 40.
-	Limit int
-}
-
 const sqlThreadPage = `select ` + threadColumns + ` from threads t
 	where t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation')
 	and (@text = '' or t.title ilike '%' || @text || '%' escape '\')
@@ -147,7 +136,7 @@ const sqlThreadPage = `select ` + threadColumns + ` from threads t
 
 // Threads lists the threads that belong to the scope's user or are shared with
 // the organisation. An admin's right to read any thread does not flood the list.
-func (db *DB) Threads(ctx context.Context, scope auth.Scope, q ThreadQuery) ([]agents.Thread, error) {
+func (db *DB) Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuery) ([]agents.Thread, error) {
 	if q.Limit < 1 || q.Limit > 100 {
 		q.Limit = 40
 	}
@@ -180,7 +169,14 @@ func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.
 	return db.changeThread(ctx, scope, thread, "renaming a thread", sqlThreadRename, pgx.NamedArgs{"title": title})
 }
 
-const sqlThreadDelete = `delete from threads t where t.id = @id and t.org_id = @org and t.owner_id = @user`
+// sqlThreadDelete locks the head before the thread, in the order of everyone
+// who appends: the other way round the two would wait for each other.
+const sqlThreadDelete = `with head as materialized (
+	select h.org_id, h.thread_id from thread_heads h join threads t on t.org_id = h.org_id and t.id = h.thread_id
+	where t.id = @id and t.org_id = @org and t.owner_id = @user
+	for update of h
+)
+delete from threads t using head where t.org_id = head.org_id and t.id = head.thread_id and t.org_id = @org`
 
 // DeleteThread removes a thread with its history, runs and log. Only its owner
 // may. A run in flight finds its token gone and ends.

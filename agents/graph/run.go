@@ -124,11 +124,10 @@ func (g *Graph) Run(ctx context.Context, x Execution) (State, error) {
 	x = x.withDefaults()
 	state, next := x.State, slices.Clone(x.Next)
 	if next == nil {
-		entry, err := g.after(Start, state, Command{})
-		if err != nil {
+		var err error
+		if next, err = g.Entry(state); err != nil {
 			return state, err
 		}
-		next = settle(entry)
 	}
 	for executed := 0; len(next) > 0; executed++ {
 		if err := context.Cause(ctx); err != nil {
@@ -144,6 +143,15 @@ func (g *Graph) Run(ctx context.Context, x Execution) (State, error) {
 		}
 	}
 	return state, nil
+}
+
+// Entry lists the nodes a run begins with on a state.
+func (g *Graph) Entry(s State) ([]string, error) {
+	next, err := g.after(Start, s, Command{})
+	if err != nil {
+		return nil, err
+	}
+	return settle(next), nil
 }
 
 func (x Execution) withDefaults() Execution {

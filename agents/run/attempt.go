@@ -97,39 +97,30 @@ func (a *attempt) run(ctx context.Context) error {
 	if a.assistant, err = a.w.o.Store.AssistantVersion(ctx, a.scope, r.Assistant, r.AssistantVersion); err != nil {
 		return &storageError{err}
 	}
+	g, ok := a.w.o.Graphs.Graph(a.assistant.Graph)
+	if !ok {
+		return graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")
+	}
 	state := graph.NewState(view.State.Messages, view.State.Values)
-	next := []string(nil)
+	var next []string
 	if head := view.State.Head; head != nil && head.Run == r.ID {
 		if err := a.goOn(ctx, view); err != nil {
 			return err
 		}
-		next = orStart(head.Next)
+		next = head.Next
 	} else {
 		if err := a.mayStart(); err != nil {
 			return err
 		}
-		if state, err = a.begin(ctx, state); err != nil {
+		if state, next, err = a.begin(ctx, g, state); err != nil {
 			return err
 		}
-	}
-	g, ok := a.w.o.Graphs.Graph(a.assistant.Graph)
-	if !ok {
-		return &graph.NodeError{Node: graph.Start, Err: graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")}
 	}
 	_, err = g.Run(ctx, graph.Execution{
 		Info:  graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant},
 		State: state, Next: next, Step: a.step, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
 	})
 	return err
-}
-
-// orStart maps what a checkpoint stored to what the engine takes: the input
-// checkpoint names the start, for which the engine takes nil.
-func orStart(next []string) []string {
-	if len(next) == 1 && next[0] == graph.Start {
-		return nil
-	}
-	return next
 }
 
 // mayStart checks, before anything is done, what may have changed since the
@@ -148,12 +139,16 @@ func (a *attempt) mayStart() error {
 }
 
 // begin commits the run's input as a step of its own.
-func (a *attempt) begin(ctx context.Context, state graph.State) (graph.State, error) {
+func (a *attempt) begin(ctx context.Context, g *graph.Graph, state graph.State) (graph.State, []string, error) {
 	r := a.claim.Run
 	writes := graph.AddMessages(r.Input.Messages...)
-	next, changes, err := graph.Apply(state, writes)
+	state, changes, err := graph.Apply(state, writes)
 	if err != nil {
-		return state, err
+		return state, nil, err
+	}
+	next, err := g.Entry(state)
+	if err != nil {
+		return state, nil, err
 	}
 	ids := make([]string, len(r.Input.Messages))
 	for i, m := range r.Input.Messages {
@@ -163,8 +158,8 @@ func (a *attempt) begin(ctx context.Context, state graph.State) (graph.State, er
 		ThreadID: string(r.Thread), RunID: string(r.ID), MessageIDs: ids, Assistant: string(r.Assistant),
 		Version: r.AssistantVersion, Graph: a.assistant.Graph,
 	}))
-	return next, a.commit(ctx, agents.SourceInput, graph.Commit{
-		Step: a.step + 1, Changes: changes, State: next, Next: []string{graph.Start},
+	return state, next, a.commit(ctx, agents.SourceInput, graph.Commit{
+		Step: a.step + 1, Changes: changes, State: state, Next: next,
 	}, []event.Envelope{started}, nil)
 }
 
@@ -282,7 +277,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 }
 
 func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {
-	logged, err := Render(a.scope.Org, a.claim.Run.Thread, at, events)
+	logged, err := Render(a.scope, a.claim.Run.Thread, at, events)
 	if err != nil {
 		a.logger.ErrorContext(ctx, "envelopes could not be rendered", "err", err)
 		return
@@ -291,7 +286,7 @@ func (a *attempt) publish(ctx context.Context, at agents.Appended, events []even
 }
 
 // Render composes appended envelopes for publishing.
-func Render(org auth.OrgID, thread agents.ThreadID, at agents.Appended, events []event.Envelope) ([]Logged, error) {
+func Render(scope auth.Scope, thread agents.ThreadID, at agents.Appended, events []event.Envelope) ([]Logged, error) {
 	out := make([]Logged, len(events))
 	for i, e := range events {
 		body, err := e.Body()
@@ -299,7 +294,10 @@ func Render(org auth.OrgID, thread agents.ThreadID, at agents.Appended, events [
 			return nil, err
 		}
 		seq := at.Base + int64(i) + 1
-		out[i] = Logged{Org: string(org), Thread: thread, Seq: seq, Epoch: at.Epoch, Payload: event.Compose(seq, at.Epoch, body)}
+		out[i] = Logged{
+			Org: string(scope.Org), Thread: thread, User: scope.User, Type: e.Type, Seq: seq, Epoch: at.Epoch,
+			Payload: event.Compose(seq, at.Epoch, body),
+		}
 	}
 	return out, nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
 )
 
 // Appender is the durable log.
@@ -19,8 +21,13 @@ type Appender interface {
 
 // Logged is an envelope that the log has accepted.
 type Logged struct {
-	Org     string
-	Thread  agents.ThreadID
+	Org    string
+	Thread agents.ThreadID
+	// User is who caused it, for news about their thread list; empty for the
+	// stream of a run.
+	User auth.UserID
+	// Type is the envelope's type.
+	Type    event.Type
 	Seq     int64
 	Epoch   string
 	Payload []byte
@@ -55,7 +62,6 @@ type Log struct {
 type write struct {
 	entries []agents.Entry
 	result  chan error
-	numbers []agents.Numbered
 }
 
 // NewLog starts the log's goroutine; Close ends it.
@@ -156,7 +162,7 @@ func (l *Log) flush(writes []*write) {
 		}
 		row := agents.LogRow{Seq: numbers[i].Seq, From: numbers[i].Seq, Body: string(e.Body)}
 		logged = append(logged, Logged{
-			Org: string(e.Org), Thread: e.Thread, Seq: numbers[i].Seq, Epoch: numbers[i].Epoch,
+			Org: string(e.Org), Thread: e.Thread, Type: e.Type, Seq: numbers[i].Seq, Epoch: numbers[i].Epoch,
 			Payload: row.Payload(numbers[i].Epoch),
 		})
 	}

@@ -26,9 +26,9 @@ type Queue interface {
 	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)
 }
 
-// Watcher tells when something was published about a thread.
+// Watcher tells when a run of a thread may have ended.
 type Watcher interface {
-	// Watch returns a channel that receives after each publication on the
+	// Watch returns a channel that receives after each end of a run on the
 	// thread (merged if the reader is slow) and a function that ends it.
 	Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan struct{}, func(), error)
 }
@@ -105,7 +105,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 
 // tell publishes one appended envelope.
 func (s *Service) tell(ctx context.Context, scope auth.Scope, thread agents.ThreadID, at agents.Position, e event.Envelope) {
-	logged, err := Render(scope.Org, thread, agents.Appended{Base: at.Seq - 1, Epoch: at.Epoch}, []event.Envelope{e})
+	logged, err := Render(scope, thread, agents.Appended{Base: at.Seq - 1, Epoch: at.Epoch}, []event.Envelope{e})
 	if err != nil {
 		s.logger.ErrorContext(ctx, "envelope could not be rendered", "thread_id", thread, "err", err)
 		return

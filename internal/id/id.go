@@ -36,3 +36,13 @@ func Valid(s string) bool {
 // Source makes identifiers. Production uses [New]; a test that must be
 // byte-stable passes its own.
 type Source func() string
+
+// Named returns the UUIDv5 of a name within a namespace, so that every node and
+// every organisation derives the same identifier.
+func Named(namespace uuid.UUID, name string) string {
+	return uuid.NewSHA1(namespace, []byte(name)).String()
+}
+
+// GraphNamespace is the namespace in which LangGraph servers derive the id of a
+// graph's default assistant from the graph's name.
+var GraphNamespace = uuid.MustParse("6ba7b821-9dad-11d1-80b4-00c04fd430c8")

@@ -4,7 +4,7 @@
 //
 // Invariants: no HTML of the input survives as HTML (the parser does not know
 // it, so it shows as text); links are http, https or mailto and open elsewhere
-// without a referrer; nothing is ever loaded from a remote address (an image
+// without a referrer, or lead to a document of this server; nothing is ever loaded from a remote address (an image
 // becomes a link); every result has passed an allow-list; the work per call is
 // bounded by [MaxBytes], [MaxBlockBytes] and a nesting limit.
 //

@@ -2,6 +2,7 @@ package markdown
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -129,12 +130,24 @@ func (n *nodeRenderer) task(w util.BufWriter, _ []byte, node ast.Node, entering 
 func openLink(w util.BufWriter, target string) {
 	_, _ = w.WriteString(`<a href="`)
 	_, _ = w.Write(util.EscapeHTML([]byte(target)))
+	if ownDocument.MatchString(target) {
+		_, _ = w.WriteString(`" rel="noreferrer nofollow">`)
+		return
+	}
 	_, _ = w.WriteString(`" rel="noopener noreferrer nofollow" target="_blank">`)
 }
 
-// safeURL accepts absolute http and https addresses with a host, and mailto.
+// ownDocument is the address of a document of this server, the one kind of
+// local link an answer may hold.
+var ownDocument = regexp.MustCompile(`^/knowledge/[a-z0-9][a-z0-9-]{0,99}$`)
+
+// safeURL accepts absolute http and https addresses with a host, mailto, and
+// documents of this server.
 func safeURL(raw string) (string, bool) {
 	raw = strings.TrimSpace(string(util.UnescapePunctuations([]byte(raw))))
+	if ownDocument.MatchString(raw) {
+		return raw, true
+	}
 	if strings.ContainsFunc(raw, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
 		return "", false
 	}

@@ -1,0 +1,94 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/model"
+	"github.com/heddle/heddle/agents/model/script"
+	"github.com/heddle/heddle/agents/prebuilt"
+	"github.com/heddle/heddle/agents/tool"
+	"github.com/heddle/heddle/agents/tool/builtin"
+	"github.com/heddle/heddle/config"
+	"github.com/heddle/heddle/internal/id"
+	"github.com/heddle/heddle/store"
+)
+
+// graphs builds models and tools and registers the graphs that use them.
+func (a *App) graphs() (*prebuilt.Registry, error) {
+	mock, err := script.New(script.Options{TokensPerSecond: a.o.TokensPerSecond})
+	if err != nil {
+		return nil, err
+	}
+	models, err := model.NewRegistry(model.Entry{ID: script.ID, Title: "Mock model", Model: mock, Tools: true})
+	if err != nil {
+		return nil, err
+	}
+	all, err := builtin.All(builtin.Deps{
+		Searcher: store.NewSearcher(a.db, func(d store.DocumentHit) builtin.Hit {
+			return builtin.Hit{ID: d.Slug, Title: d.Title, Snippet: d.Snippet, URL: "/knowledge/" + d.Slug, Score: d.Score}
+		}),
+		Memory: store.NewMemory(a.db, func(i store.Item) builtin.Item {
+			return builtin.Item{Key: i.Key, Value: i.Value, UpdatedAt: i.UpdatedAt}
+		}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the built-in tools: %w", err)
+	}
+	tools, err := tool.NewRegistry(all...)
+	if err != nil {
+		return nil, err
+	}
+	a.tools = tool.NewDispatcher(tools, tool.DispatcherOptions{Logger: a.logger("agents")})
+	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Call: a.tools})
+	if err != nil {
+		return nil, fmt.Errorf("compiling the graph chat: %w", err)
+	}
+	graphs := append(a.o.Graphs, chat)
+	if a.o.Config.Server.Env.Development() {
+		development, err := prebuilt.Development()
+		if err != nil {
+			return nil, err
+		}
+		graphs = append(graphs, development...)
+	}
+	return prebuilt.NewRegistry(graphs...)
+}
+
+// guideID is the demo assistant's id, the same in every organisation.
+var guideID = agents.AssistantID(id.Named(id.GraphNamespace, "heddle guide"))
+
+// demoAssistants are made for every organisation in development.
+func demoAssistants(cfg *config.Config) []agents.Assistant {
+	if !cfg.Server.Env.Development() {
+		return nil
+	}
+	return []agents.Assistant{{
+		ID: guideID, Graph: prebuilt.ChatName, Name: "Heddle guide",
+		Description: "Answers questions about the handbook, calculates, tells the time and the weather, and remembers.",
+		Config: agents.AssistantConfig{
+			Model:  script.ID,
+			Prompt: "You are Heddle guide, the assistant of a small company. Answer briefly and name your sources.",
+			Tools:  allTools,
+			Starters: []string{
+				"What is our refund policy?", "What is 17*23?", "Weather in Berlin and Oslo", "Plan a launch",
+				"Remember that I like tea", "Count to 200",
+			},
+		},
+	}}
+}
+
+// allTools are those a default assistant may use: none of them has an effect
+// outside.
+var allTools = []string{"calculator", "current_time", "weather", "search", "remember", "recall"}
+
+// defaultConfig is what the default assistant of a graph starts with.
+func defaultConfig(graph string) agents.AssistantConfig {
+	if graph != prebuilt.ChatName {
+		return agents.AssistantConfig{}
+	}
+	return agents.AssistantConfig{Model: script.ID, Tools: allTools}
+}
+
+// MockPace is the mock model's speed for people, in tokens a second.
+const MockPace = script.Pace

@@ -1,0 +1,112 @@
+// Package api speaks the Agent Server HTTP API, so that the official LangGraph
+// SDK works against Heddle unchanged. Field names, statuses and leniency follow
+// that contract: unknown fields are ignored, a failure is {"detail": "…"},
+// foreign and absent are the same 404.
+//
+// handlers registers its routes; it declares the few things it needs of
+// services and imports neither store nor realtime.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/run"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/handlers/middleware"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+// Threads reads and makes threads.
+type Threads interface {
+	CreateThread(ctx context.Context, scope auth.Scope, n agents.NewThread) (agents.Thread, error)
+	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
+	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
+	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
+}
+
+// Runs accepts, cancels and awaits runs.
+type Runs interface {
+	Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error)
+	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
+	Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID) (agents.Run, error)
+}
+
+// API holds the handlers.
+type API struct {
+	threads Threads
+	runs    Runs
+	version string
+	log     *slog.Logger
+}
+
+// New makes the handlers; version is the product's own.
+func New(threads Threads, runs Runs, version string, log *slog.Logger) *API {
+	return &API{threads: threads, runs: runs, version: version, log: log}
+}
+
+// OK is GET /ok: the process answers.
+func (a *API) OK(c *fiber.Ctx) error { return c.JSON(fiber.Map{"ok": true}) }
+
+// Info is GET /info: what clients ask before they show themselves. It needs no
+// key (agent-inbox calls it without).
+func (a *API) Info(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{
+		"version": a.version,
+		"flags":   fiber.Map{"assistants": true, "crons": false, "langsmith": false},
+		"host":    fiber.Map{"kind": "self-hosted"},
+	})
+}
+
+// Fail answers a failure in the API's form. Broken fields are named in the
+// sentence and again, for programs, under "fields".
+func Fail(c *fiber.Ctx, err error) error {
+	kind := fault.KindOf(err)
+	body := fiber.Map{"detail": fault.Public(err)}
+	if fields := fault.FieldsOf(err); len(fields) > 0 {
+		body["fields"] = fields
+	}
+	middleware.RetryAfter(c, err)
+	return c.Status(middleware.Status(kind)).JSON(body)
+}
+
+// decode reads a JSON body, whatever its content type claims (clients send
+// text/plain to avoid a preflight). An empty body is an empty object.
+func decode(c *fiber.Ctx, into any) error {
+	body := c.Body()
+	if len(body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		if at, ok := err.(*json.UnmarshalTypeError); ok && at.Field != "" {
+			return fault.Invalid(at.Field, "must be "+jsonName(at.Type.Kind().String())+", not "+at.Value)
+		}
+		return fault.Invalid("body", "must be a JSON object")
+	}
+	return nil
+}
+
+func jsonName(kind string) string {
+	switch kind {
+	case "string":
+		return "a string"
+	case "bool":
+		return "true or false"
+	case "slice", "array":
+		return "a list"
+	case "map", "struct":
+		return "an object"
+	default:
+		return "a number"
+	}
+}
+
+// param copies a route parameter: Fiber reuses the buffer it points into.
+func param(c *fiber.Ctx, name string) string { return utils.CopyString(c.Params(name)) }
+
+func threadParam(c *fiber.Ctx) agents.ThreadID { return agents.ThreadID(param(c, "thread")) }

@@ -1,0 +1,133 @@
+package arch
+
+// A pattern names packages: "store" is that package alone, "store/..." also
+// everything below it. Paths of our own are relative to the module; the others
+// are as in an import. The standard library is open to all.
+
+// everywhere may be imported by every room.
+var everywhere = []string{
+	"internal/fault", "internal/clock", "internal/id", "internal/secret",
+	"golang.org/x/sync/...",
+}
+
+// domain is what the agents' rooms build on.
+var domain = []string{"agents", "agents/event", "auth"}
+
+// lowest are the rooms of agents below the graph. They may know each other
+// (a tool may use the memory); the compiler keeps circles out.
+var lowest = []string{
+	"agents/transcript", "agents/model/...", "agents/tool/...", "agents/memory/...", "agents/file/...", "agents/review/...",
+}
+
+// room says what the packages of one pattern may import beyond everywhere.
+type room struct {
+	packages string
+	may      []string
+}
+
+// rooms is the table. The longest pattern that fits a package is its room; a
+// package without a room fails the test. "*" stands for everything.
+var rooms = []room{
+	{"internal/fault", nil},
+	{"internal/clock", nil},
+	{"internal/secret", nil},
+	{"internal/id", list("github.com/google/uuid")},
+
+	{"auth", nil},
+	{"agents/event", nil},
+	{"agents", domain},
+
+	{"auth/oauth/...", list("auth", "github.com/markbates/goth/...", "github.com/coreos/go-oidc/v3/...", "github.com/go-jose/go-jose/v4/...", "golang.org/x/oauth2/...")},
+	{"auth/devidp/...", list("auth", "github.com/go-jose/go-jose/v4/...")},
+	{"auth/signin/...", list("auth", "auth/oauth")},
+
+	{"agents/transcript", domain},
+	{"agents/model/...", list(domain, lowest)},
+	{"agents/model/modeltest", list(domain, lowest, suite)},
+	{"agents/tool/...", list(domain, lowest, "github.com/google/jsonschema-go/...")},
+	{"agents/tool/tooltest", list(domain, lowest, suite)},
+	{"agents/memory/...", list(domain, lowest)},
+	{"agents/file/...", list(domain, lowest)},
+	{"agents/review/...", list(domain, lowest)},
+	{"agents/graph/...", list(domain, lowest, "agents/graph/...")},
+	{"agents/prebuilt/...", list(domain, lowest, "agents/graph/...", "agents/prebuilt/...")},
+	{"agents/run/...", list(domain, lowest, "agents/graph/...", "agents/run/...")},
+	{"agents/sink/...", list(domain, "agents/sink/...")},
+
+	// The wire knows no domain: topics are strings and payloads are bytes.
+	{"realtime/...", list("realtime/...", fiber, redis)},
+	{"realtime/embedded", list("github.com/alicebob/miniredis/v2/...")},
+	{"realtime/pubsubtest", list("realtime/...", suite)},
+
+	{"store", list(domain, "migrations", pgx)},
+	{"store/storetest/...", list(domain, "store", "migrations", pgx, "internal/testpg", suite)},
+	{"store/embedded/...", list("store/embedded/...", pgx, redis, "github.com/alicebob/miniredis/v2/...", "golang.org/x/sys/...")},
+	{"migrations", nil},
+
+	{"static", nil},
+	{"static/build", list("static", "github.com/evanw/esbuild/...", "github.com/andybalholm/brotli/...")},
+	{"views/...", list("views/...", "agents", "auth", "static", "github.com/a-h/templ/...",
+		"github.com/yuin/goldmark/...", "github.com/alecthomas/chroma/v2/...", "github.com/microcosm-cc/bluemonday/...")},
+
+	// Handlers declare the small interfaces they need: never store, pgx, redis.
+	{"handlers/...", list("handlers/...", "views/...", "realtime/...", "agents/...", "auth/...", "static", "github.com/a-h/templ/...", fiber)},
+
+	{"config", list("github.com/caarlos0/env/v11/...", "github.com/jackc/pgx/v5/pgconn")},
+	{"app/...", list("*")},
+	{"cmd/...", list("*")},
+
+	{"internal/testpg/...", list("*")},
+	{"internal/testredis/...", list("*")},
+	{"internal/testweb/...", list("*")},
+	{"internal/arch", nil},
+	{"scripts", nil},
+}
+
+var (
+	pgx   = list("github.com/jackc/pgx/v5/...", "github.com/jackc/tern/v2/...")
+	redis = list("github.com/redis/go-redis/v9/...")
+	// suite is what a conformance suite, a package other tests call, needs.
+	suite = list("github.com/stretchr/testify/...", "github.com/google/go-cmp/...", "go.uber.org/goleak")
+	fiber = list("github.com/gofiber/fiber/v2/...", "github.com/gofiber/contrib/websocket", "github.com/fasthttp/websocket", "github.com/valyala/fasthttp/...")
+)
+
+// keeper lets only some packages import what a pattern names, whatever the
+// importer's room allows.
+type keeper struct {
+	imported string
+	only     []string
+	why      string
+}
+
+var keepers = []keeper{
+	{"config", list("app/...", "cmd/...", "internal/testweb/..."), "everybody else takes an Options struct"},
+	{"app/...", list("app/...", "cmd/...", "internal/testweb/..."), "app wires the others together, and nobody is wired to it"},
+	{"cmd/...", list("cmd/..."), "commands are entry points"},
+	{"internal/testpg/...", list("internal/testpg/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
+	{"internal/testredis/...", list("internal/testredis/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
+	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},
+	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
+	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
+	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
+	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
+	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},
+	{"github.com/google/uuid", list("internal/id"), "ids are made and read by internal/id"},
+	{"github.com/google/jsonschema-go/...", list("agents/tool/..."), "schemas belong to tools"},
+}
+
+// banned are package names that say nothing.
+var banned = list("util", "utils", "common", "helper", "helpers", "misc", "shared", "base", "lib", "types", "models", "services")
+
+// list joins words and lists of words.
+func list(parts ...any) []string {
+	var all []string
+	for _, part := range parts {
+		switch part := part.(type) {
+		case string:
+			all = append(all, part)
+		case []string:
+			all = append(all, part...)
+		}
+	}
+	return all
+}

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+type apiKeyRow struct {
+	OrgID      string
+	ID         string
+	UserID     string
+	Name       string
+	Prefix     string
+	SecretHash []byte
+	Scopes     []string
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	LastUsedAt *time.Time
+	RevokedAt  *time.Time
+}
+
+func (r apiKeyRow) key() auth.APIKey {
+	k := auth.APIKey{ID: auth.KeyID(r.ID), Org: auth.OrgID(r.OrgID), User: auth.UserID(r.UserID), Name: r.Name,
+		Prefix: r.Prefix, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: timeOrZero(r.ExpiresAt),
+		LastUsedAt: timeOrZero(r.LastUsedAt), RevokedAt: timeOrZero(r.RevokedAt)}
+	copy(k.Secret[:], r.SecretHash)
+	for _, s := range r.Scopes {
+		k.Scopes = append(k.Scopes, auth.KeyScope(s))
+	}
+	return k
+}
+
+const apiKeyColumns = `k.org_id, k.id, k.user_id, k.name, k.prefix, k.secret_hash, k.scopes,
+	k.created_at, k.expires_at, k.last_used_at, k.revoked_at`
+
+const sqlAPIKeyInsert = `insert into api_keys
+	(org_id, id, user_id, name, prefix, secret_hash, scopes, created_at, expires_at)
+values (@org, @id, @user, @name, @prefix, @secret, @scopes, @created, @expires)`
+
+// CreateAPIKey stores a key made by [auth.MintAPIKey] for the scope's person.
+func (db *DB) CreateAPIKey(ctx context.Context, scope auth.Scope, k auth.APIKey) error {
+	if k.Org != scope.Org || k.User != scope.User {
+		return fault.Forbidden("A key acts as the person who makes it.")
+	}
+	scopes := make([]string, len(k.Scopes))
+	for i, s := range k.Scopes {
+		scopes[i] = string(s)
+	}
+	var expires *time.Time
+	if !k.ExpiresAt.IsZero() {
+		expires = &k.ExpiresAt
+	}
+	_, err := db.exec(ctx, scope, "creating an API key", sqlAPIKeyInsert, pgx.NamedArgs{
+		"org": string(scope.Org), "id": string(k.ID), "user": string(scope.User), "name": k.Name, "prefix": k.Prefix,
+		"secret": k.Secret[:], "scopes": scopes, "created": k.CreatedAt, "expires": expires})
+	return err
+}
+
+const sqlAPIKeysList = `select ` + apiKeyColumns + ` from api_keys k
+where k.org_id = @org and (k.user_id = @user or @any) and k.revoked_at is null
+order by k.created_at desc, k.id limit 200`
+
+// APIKeys lists the keys of the scope's person that are not revoked, or of
+// everyone for whoever may manage them; the newest first, at most 200.
+func (db *DB) APIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, error) {
+	rows, err := many[apiKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, nil))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]auth.APIKey, len(rows))
+	for i, r := range rows {
+		out[i] = r.key()
+	}
+	return out, nil
+}
+
+const sqlAPIKeysOwn = `select ` + apiKeyColumns + ` from api_keys k
+where k.org_id = @org and k.user_id = @user and k.revoked_at is null
+order by k.created_at desc, k.id limit 200`
+
+// OwnAPIKeys is [DB.APIKeys] for the scope's person alone, whatever they may
+// manage.
+func (db *DB) OwnAPIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, error) {
+	rows, err := many[apiKeyRow](ctx, db, scope, "listing a person's API keys", sqlAPIKeysOwn,
+		pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User)})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]auth.APIKey, len(rows))
+	for i, r := range rows {
+		out[i] = r.key()
+	}
+	return out, nil
+}
+
+const sqlAPIKeyRevoke = `update api_keys set revoked_at = @now
+where org_id = @org and id = @id and (user_id = @user or @any) and revoked_at is null`
+
+// RevokeAPIKey ends a key of one's own, or anyone's for whoever may manage
+// them. NotFound for all others.
+func (db *DB) RevokeAPIKey(ctx context.Context, scope auth.Scope, key auth.KeyID, now time.Time) error {
+	n, err := db.exec(ctx, scope, "revoking an API key", sqlAPIKeyRevoke,
+		keyArgs(scope, pgx.NamedArgs{"id": string(key), "now": now}))
+	if err == nil && n == 0 {
+		return fault.NotFound("API key")
+	}
+	return err
+}
+
+func keyArgs(scope auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
+	args := pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "any": scope.Can(auth.PermManageKeys)}
+	for name, value := range more {
+		args[name] = value
+	}
+	return args
+}
