@@ -12,7 +12,7 @@ func placeholder(c Composer) string {
 // invitation says what sending does: while a run works, messages queue.
 func invitation(busy bool) string {
 	if busy {
-		return "Write the next message; it waits its turn"
+		return "Write the next message"
 	}
 	return "Write a message"
 }

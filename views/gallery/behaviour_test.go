@@ -29,15 +29,27 @@ type desk struct {
 	url     string
 	sockets *socketServer
 	posts   chan posted
-	status  chan int // the answer to the next posts; 303 when empty
+	status  chan int // the answer to the next posts; a redirect when empty
+	// next is where a post leads; titles rename the first thread of the list
+	// that the page reads anew.
+	next   string
+	titles chan string
 }
 
 func openDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{sockets: newSocketServer(), posts: make(chan posted, 16), status: make(chan int, 16)}
+	d := &desk{sockets: newSocketServer(), posts: make(chan posted, 16), status: make(chan int, 16), next: "/threads/t3", titles: make(chan string, 1)}
 	mux := http.NewServeMux()
 	mux.Handle("GET /socket/websocket", d.sockets.handler())
 	mux.Handle("GET /", handler(builtAssets(t)))
+	mux.HandleFunc("GET /threads", func(w http.ResponseWriter, r *http.Request) {
+		threads := list(r.URL.Query().Get("active"))
+		select {
+		case threads.Groups[0].Threads[0].Title = <-d.titles:
+		default:
+		}
+		_, _ = w.Write([]byte(html(chat.ThreadList(threads))))
+	})
 	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
 		d.posts <- posted{r.URL.Path, r.FormValue("message"), r.FormValue("_csrf"), r.Header.Get("X-CSRF-Token"), r.Header.Get("Idempotency-Key")}
 		select {
@@ -46,7 +58,7 @@ func openDesk(t *testing.T) *desk {
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(`{"detail":"The server is full. Try again in a minute."}`))
 		default:
-			http.Redirect(w, r, "/threads/t3", http.StatusSeeOther)
+			http.Redirect(w, r, d.next, http.StatusSeeOther)
 		}
 	})
 	server := httptest.NewServer(mux)
@@ -302,13 +314,12 @@ func TestALostConnectionIsToldAndTakenUpWhereItWas(t *testing.T) {
 	require.Equal(t, 61.0, d.sockets.await(t, "thread:t1").payload["after"])
 }
 
-func TestTheListOfThreadsIsPatchedOverThePersonsTopic(t *testing.T) {
+func TestTheListOfThreadsIsReadAnewWhenThePersonsTopicSaysSo(t *testing.T) {
 	d := openDesk(t)
 	d.open(d.url + "/threads/t1")
 	j := d.sockets.await(t, "user")
-	renamed := list("")
-	renamed.Groups[0].Threads[0].Title = "Renamed elsewhere"
-	j.push(t, "view", map[string]any{"seq": 0, "regions": []region{{ID: chat.RegionThreads, HTML: html(chat.ThreadList(renamed))}}})
+	d.titles <- "Renamed elsewhere"
+	j.push(t, "notice", map[string]any{})
 	d.until(`document.querySelector("#thread-t1 .list-title").textContent === "Renamed elsewhere"`)
 	require.Equal(t, "page", eval[string](d.tab, `document.getElementById("thread-t1").getAttribute("aria-current")`))
 }
@@ -357,22 +368,32 @@ func TestEverythingPostsWithoutScript(t *testing.T) {
 		_, err := cdp.Call(ctx, target, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 		return err
 	}))
+	d.next = "/account"
 	visit := func(path string) { d.run(chromedp.Navigate(d.url + path)) }
+	arrived := chromedp.WaitVisible(chromedp.CSS("main.account"))
 	visit("/threads/t1")
 	d.photograph(screenshots(t), "without-script-1280-light")
+	boxes, err := chromedp.Run(d.tab, chromedp.Evaluate[int](`[...document.querySelectorAll(".script-only")].filter((e) => e.offsetParent).length`))
+	require.NoError(t, err)
+	require.Zero(t, boxes, "what only a script can do is not offered")
 	d.run(chromedp.Click(chromedp.CSS("#stop")))
 	p := d.post()
 	require.Equal(t, posted{path: "/threads/t1/cancel", csrf: csrf}, p)
+	d.run(arrived)
 	visit("/threads/t1")
 	d.run(chromedp.Click(chromedp.CSS("#queued-r9 button")))
 	require.Equal(t, posted{path: "/threads/t1/queue/r9/withdraw", csrf: csrf}, d.post())
+	d.run(arrived)
 	visit("/threads/t3")
 	d.run(chromedp.SendKeys(chromedp.CSS("#composer-text"), "by form"), chromedp.Click(chromedp.CSS("#send")))
 	require.Equal(t, posted{path: "/threads/t3/messages", message: "by form", csrf: csrf}, d.post())
+	d.run(arrived)
 	visit("/threads/t3")
 	d.run(chromedp.Click(chromedp.CSS("#thread-menu > summary")), chromedp.Click(chromedp.CSS("#delete-confirm > summary")), chromedp.Click(chromedp.CSS("#delete-confirm .btn-danger")))
 	require.Equal(t, posted{path: "/threads/t3/delete", csrf: csrf}, d.post())
+	d.run(arrived)
 	visit("/empty")
 	d.run(chromedp.Click(chromedp.CSS(".starter")))
 	require.Equal(t, posted{path: "/threads", message: "search for refunds", csrf: csrf}, d.post())
+	d.run(arrived)
 }

@@ -170,7 +170,7 @@ func (tb *tab) until(expression string) {
 	var err error
 	for range 10 {
 		_, err = chromedp.Run(tb, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(30*time.Millisecond), chromedp.WithPollingTimeout(15*time.Second)))
-		if err == nil || !strings.Contains(err.Error(), "navigated") {
+		if err == nil || (!strings.Contains(err.Error(), "navigated") && !strings.Contains(err.Error(), "Cannot find context")) {
 			break // else another page has come in place of the one that was asked
 		}
 	}

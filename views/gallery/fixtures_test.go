@@ -220,6 +220,9 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 's
 func handler(assets *static.Assets) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+static.Prefix, http.StripPrefix(static.Prefix, http.FileServerFS(assets.Files())))
+	mux.HandleFunc("GET /threads", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(html(chat.ThreadList(list(r.URL.Query().Get("active"))))))
+	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		c, ok := pages(assets, layout.Theme(r.URL.Query().Get("theme")))[r.URL.Path]
 		if !ok {

@@ -35,8 +35,8 @@ export function start() {
   view.addEventListener("scrollend", () => { reader = false; placing = false; });
   new ResizeObserver(() => { if (following) toEnd(); }).observe(view);
   const content = view.firstElementChild;
-  if (content) new ResizeObserver(grown).observe(content);
-  onPatch({ after: grown });
+  if (content) new ResizeObserver(() => { if (following) toEnd(); }).observe(content);
+  onPatch({ after: patched });
 }
 
 // follow goes to the end and stays there.
@@ -46,7 +46,7 @@ export function follow() {
   toEnd();
 }
 
-function grown() {
+function patched() {
   if (following) toEnd();
   else if (pill && !atEnd()) pill.hidden = false;
 }
