@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/heddle/heddle/agents"
@@ -28,6 +29,28 @@ func (p Thread) Messages(t *transcript.Transcript) []chat.Message {
 func continues(entries []*transcript.Entry, i int) bool {
 	return i > 0 && entries[i].Role == agents.RoleAssistant && entries[i-1].Role == agents.RoleAssistant &&
 		entries[i].Run != "" && entries[i].Run == entries[i-1].Run
+}
+
+// PerPage is how many messages a page shows at first; older ones are a link
+// away, so that long threads stay fast.
+const PerPage = 100
+
+// Window cuts the newest messages, or those before a given one, and gives the
+// address of the page before them, "" at the start.
+func Window(all []chat.Message, thread, before string) (page []chat.Message, earlier string) {
+	end := len(all)
+	if before != "" {
+		for i, m := range all {
+			if m.ID == before {
+				end = i
+			}
+		}
+	}
+	start := max(0, end-PerPage)
+	if start > 0 {
+		earlier = "/threads/" + thread + "?before=" + url.QueryEscape(all[start].ID)
+	}
+	return all[start:end], earlier
 }
 
 // Entries lists what stands in the thread: what was said, and the messages of

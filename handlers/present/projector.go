@@ -25,6 +25,8 @@ type Projector struct {
 	p       Thread
 	t       *transcript.Transcript
 	flushed int64
+	// base is the number of the snapshot below which single changes are unknown.
+	base int64
 	// shown remembers, per message that is still being written, what watchers
 	// have: closed blocks are final and are not sent again.
 	shown map[agents.MessageID]shown
@@ -69,7 +71,7 @@ func (j *Projector) Load(ctx context.Context) (realtime.Position, error) {
 	if j.t, err = Fold(view); err != nil {
 		return realtime.Position{}, fmt.Errorf("folding a thread's log: %w", err)
 	}
-	j.p, j.flushed = p, view.Head.Seq
+	j.p, j.flushed, j.base = p, view.Head.Seq, view.Base.Seq
 	return realtime.Position{Seq: view.Head.Seq, Epoch: view.Head.Epoch}, nil
 }
 
@@ -90,7 +92,13 @@ func (j *Projector) Apply(m realtime.Message) error {
 }
 
 // Changed implements realtime.Projector: whole messages, for one who was away.
+// What changed before this projector's snapshot is not known message by
+// message, least of all what was taken back: whoever saw less than the snapshot
+// gets the regions whole.
 func (j *Projector) Changed(after int64) ([]byte, error) {
+	if after < j.base {
+		return j.everything()
+	}
 	return j.patch(after, j.whole)
 }
 
@@ -100,6 +108,22 @@ func (j *Projector) Flush() ([]byte, error) {
 	payload, err := j.patch(j.flushed, j.growth)
 	j.flushed = j.t.At.Seq
 	return payload, err
+}
+
+// everything renders all regions as a page does.
+func (j *Projector) everything() ([]byte, error) {
+	messages, _ := Window(j.p.Messages(j.t), j.p.ID, "")
+	html, err := render(chat.Messages(messages))
+	if err != nil {
+		return nil, err
+	}
+	around, err := j.around(-1)
+	if err != nil {
+		return nil, err
+	}
+	patch := realtime.Patch{Seq: j.t.At.Seq, Regions: []realtime.Region{{ID: chat.RegionMessages, HTML: html}}}
+	patch.Regions = append(patch.Regions, around...)
+	return patch.Encode()
 }
 
 // patch gathers every region that changed after a number; nil if none did.
