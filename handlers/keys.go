@@ -98,7 +98,7 @@ func (k *Keys) create(ctx context.Context, scope auth.Scope, form keyForm) (auth
 		scopes = append(scopes, auth.KeyScope(s))
 	}
 	if len(scopes) == 0 {
-		broken["scopes"] = "must be at least one"
+		broken["scopes"] = "must hold at least one"
 	}
 	now := k.clock.Now()
 	key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), form.name, scopes, lifetime, now)
@@ -138,7 +138,7 @@ func (k *Keys) show(c *fiber.Ctx, status int, form keyForm, view account.Keys) e
 		return err
 	}
 	for _, key := range keys {
-		shown := account.Key{ID: string(key.ID), Name: key.Name, Prefix: key.Prefix, Created: present.Time(key.CreatedAt, now)}
+		shown := account.Key{ID: string(key.ID), Name: key.Name, Prefix: key.Start(), Created: present.Time(key.CreatedAt, now)}
 		for _, s := range key.Scopes {
 			shown.Scopes = append(shown.Scopes, string(s))
 		}
