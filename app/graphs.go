@@ -11,6 +11,7 @@ import (
 	"github.com/heddle/heddle/agents/tool/builtin"
 	"github.com/heddle/heddle/config"
 	"github.com/heddle/heddle/internal/id"
+	"github.com/heddle/heddle/store"
 )
 
 // graphs builds models and tools and registers the graphs that use them.
@@ -23,7 +24,14 @@ func (a *App) graphs() (*prebuilt.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := builtin.All(builtin.Deps{})
+	all, err := builtin.All(builtin.Deps{
+		Searcher: store.NewSearcher(a.db, func(d store.DocumentHit) builtin.Hit {
+			return builtin.Hit{ID: d.Slug, Title: d.Title, Snippet: d.Snippet, URL: "/knowledge/" + d.Slug, Score: d.Score}
+		}),
+		Memory: store.NewMemory(a.db, func(i store.Item) builtin.Item {
+			return builtin.Item{Key: i.Key, Value: i.Value, UpdatedAt: i.UpdatedAt}
+		}),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("making the built-in tools: %w", err)
 	}

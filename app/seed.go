@@ -3,11 +3,14 @@ package app
 import (
 	"context"
 	"fmt"
+	"strings"
 
+	"github.com/heddle/heddle/app/demo"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/auth/devidp"
 	"github.com/heddle/heddle/config"
 	"github.com/heddle/heddle/internal/clock"
+	"github.com/heddle/heddle/store"
 )
 
 // demoPeople are offered on the sign-in page, in development only.
@@ -31,9 +34,21 @@ func (a *App) Seed(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("seeding %s: %w", p.Email(), err)
 		}
-		scopes[p.OrgSlug] = scope
+		if scope.Can(auth.PermManageAssistant) {
+			scopes[p.OrgSlug] = scope
+		}
+	}
+	documents, err := demo.Documents()
+	if err != nil {
+		return err
 	}
 	for slug, scope := range scopes {
+		for _, d := range documents {
+			if err := a.db.PutDocument(ctx, scope, store.Document{
+				Slug: d.Slug, Title: d.Title, Tags: strings.Join(d.Tags, ", "), Body: d.Body}); err != nil {
+				return fmt.Errorf("seeding the document %s of %s: %w", d.Slug, slug, err)
+			}
+		}
 		if err := a.db.ProveDomain(ctx, slug, slug+".test", clock.System{}.Now()); err != nil {
 			return fmt.Errorf("seeding the domain of %s: %w", slug, err)
 		}

@@ -15,7 +15,12 @@ type Routes struct {
 	Health  *Health
 	Auth    *Auth
 	Threads *Threads
-	API     *api.API
+	// Account, Keys and Knowledge are the pages around a person.
+	Account   *Account
+	Keys      *Keys
+	Knowledge *Knowledge
+	Limits    Limits
+	API       *api.API
 	// Socket upgrades /socket/websocket; it authenticates by itself.
 	Socket fiber.Handler
 	// Assets serves /static.
@@ -44,6 +49,13 @@ func (r Routes) Register(app *fiber.App) {
 
 	app.Post("/auth/logout", page, r.Auth.Logout)
 	app.Post("/account/org", page, r.Auth.SwitchOrg)
+	app.Get("/account", page, r.Account.Show)
+	app.Post("/account/theme", page, r.Account.Theme)
+	app.Post("/account/sessions/:id/revoke", page, r.Account.Revoke)
+	app.Get("/account/keys", page, r.Keys.Show)
+	app.Post("/account/keys", page, r.Limits.NewKey.ByUser, r.Keys.Create)
+	app.Post("/account/keys/:id/revoke", page, r.Keys.Revoke)
+	app.Get("/knowledge/:slug", page, r.Knowledge.Show)
 
 	key := r.Who.API
 	app.Post("/api/threads", key, r.API.CreateThread)

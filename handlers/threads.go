@@ -296,6 +296,7 @@ func (t *Threads) Send(c *fiber.Ctx) error {
 // rather than an error page: the reader has no script, and can mend it.
 func comesBack(c *fiber.Ctx, err error) bool {
 	kind := fault.KindOf(err)
+	middleware.RetryAfter(c, err)
 	return !wantsJSON(c) && (kind == fault.KindInvalid || kind == fault.KindLimited)
 }
 

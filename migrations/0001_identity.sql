@@ -40,7 +40,7 @@ create table orgs (
 select heddle_open_to_system('orgs');
 create policy own_org on orgs to heddle_app
   using (id = nullif(current_setting('heddle.org', true), '')::uuid);
-grant select, update on orgs to heddle_app;
+grant select, update (name, settings) on orgs to heddle_app;
 
 create table users (
   id         uuid primary key,
@@ -99,7 +99,7 @@ select heddle_open_to_system('memberships');
 create policy fellow_members on users to heddle_app using (
   exists (select 1 from memberships m where m.user_id = users.id
     and m.org_id = nullif(current_setting('heddle.org', true), '')::uuid));
-grant select, update on users to heddle_app;
+grant select, update (name, theme, locale) on users to heddle_app;
 
 create table invitations (
   org_id      uuid not null references orgs on delete cascade,

@@ -175,7 +175,7 @@ create table runs (
   updated_at          timestamptz not null default now(),
   primary key (org_id, id),
   foreign key (org_id, thread_id) references threads (org_id, id) on delete cascade,
-  foreign key (org_id, assistant_id, assistant_version)
+  constraint runs_assistant_version foreign key (org_id, assistant_id, assistant_version)
     references assistant_versions (org_id, assistant_id, version)
 );
 create index runs_pending on runs (run_after, position) where status = 'pending';
@@ -214,25 +214,35 @@ create table workers (
 );
 select heddle_open_to_system('workers');
 
--- Long-term memory, the store: items by namespace and key.
+-- Long-term memory, the store: items by area, namespace and key. Whose memory an
+-- item belongs to stands in columns of its own, so that no namespace a client
+-- or model chooses can name somebody else's.
 create table store_items (
   org_id     uuid not null references orgs on delete cascade,
+  area       text not null check (area in ('user', 'api')),
+  holder_id  uuid not null,
   namespace  text[] not null check (cardinality(namespace) between 1 and 16),
   key        text not null check (char_length(key) between 1 and 512),
   value      jsonb not null,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   expires_at timestamptz,
-  primary key (org_id, namespace, key)
+  primary key (org_id, area, holder_id, namespace, key)
 );
+create index store_items_latest on store_items (org_id, area, holder_id, updated_at desc);
+create index store_items_expiry on store_items (expires_at) where expires_at is not null;
 select heddle_protect('store_items');
 
 -- Answers to mutating requests, so that a repeated one gets the first's answer.
+-- claim names the attempt that is at work: one that was given up as abandoned
+-- can't overwrite its successor's answer. A row with a status and no body is an
+-- answer that was not kept.
 create table idempotency_keys (
   org_id       uuid not null references orgs on delete cascade,
   user_id      uuid not null references users on delete cascade,
   key          text not null check (char_length(key) between 1 and 200),
   request_hash bytea not null,
+  claim        uuid not null,
   status       integer,
   headers      jsonb,
   body         bytea,

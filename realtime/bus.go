@@ -42,7 +42,7 @@ func (h *Hub) listen(ctx context.Context) {
 		h.setState(false, err.Error())
 		select {
 		case <-ctx.Done():
-		case <-h.Clock.After(pause):
+		case <-h.opt.Clock.After(pause):
 		}
 		pause = min(2*pause, lastPause)
 	}
@@ -62,7 +62,7 @@ func (h *Hub) hear(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 
-	ps := h.Redis.Subscribe(ctx)
+	ps := h.opt.Redis.Subscribe(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -76,7 +76,7 @@ func (h *Hub) hear(ctx context.Context) error {
 	defer cancel(nil)
 
 	for {
-		got, err := ps.ReceiveTimeout(ctx, 2*h.PingEvery)
+		got, err := ps.ReceiveTimeout(ctx, 2*h.opt.PingEvery)
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
@@ -124,7 +124,7 @@ func (h *Hub) steer(ctx context.Context, ps *redis.PubSub) error {
 		case <-ctx.Done():
 			return nil
 		case <-h.changed:
-		case <-h.Clock.After(h.PingEvery):
+		case <-h.opt.Clock.After(h.opt.PingEvery):
 			if err := ps.Ping(ctx); err != nil {
 				return fmt.Errorf("pinging redis: %w", err)
 			}
@@ -157,7 +157,7 @@ func (h *Hub) arrive(name string, body []byte) {
 	}
 	m, err := decode(body)
 	if err != nil {
-		h.Logger.Warn("unreadable message from redis", "topic", name, "err", err)
+		h.opt.Logger.Warn("unreadable message from redis", "topic", name, "err", err)
 		return
 	}
 	if m.Event == checkEvent && m.Seq == 0 {

@@ -78,7 +78,7 @@ func (f *Feed) CatchUp(ctx context.Context, room func(context.Context) error) er
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
-			case <-f.hub.Clock.After(retryAfter):
+			case <-f.hub.opt.Clock.After(retryAfter):
 			}
 		}
 		if done, err := f.replay(ctx, ds, room); done || err != nil {

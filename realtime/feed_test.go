@@ -121,11 +121,6 @@ func TestManyWhoComeBackAtOnceShareOneCopyOfWhatTheyMissed(t *testing.T) {
 	require.NoError(t, h.Publish(ctx, "t", log.append("t", 100)...))
 	_, err = collect(ctx, keep, 100)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { // the comparison at the subscription's start
-		log.mu.Lock()
-		defer log.mu.Unlock()
-		return log.reads >= 2
-	}, 5*time.Second, time.Millisecond)
 	log.mu.Lock()
 	before := log.reads
 	log.mu.Unlock()
@@ -139,5 +134,5 @@ func TestManyWhoComeBackAtOnceShareOneCopyOfWhatTheyMissed(t *testing.T) {
 	}
 	log.mu.Lock()
 	defer log.mu.Unlock()
-	require.Equal(t, before, log.reads)
+	require.LessOrEqual(t, log.reads, before+1, "the comparison after the subscription at Redis may be one")
 }

@@ -74,7 +74,7 @@ func (h *Hub) absorb(t *topic, page Page) bool {
 		return true
 	}
 	if page.Epoch != t.at.Epoch && t.at != (Position{}) {
-		h.Logger.Info("log was cut, watchers start anew", "topic", t.name)
+		h.opt.Logger.Info("log was cut, watchers start anew", "topic", t.name)
 		t.reset(Position{Seq: page.Head, Epoch: page.Epoch})
 		return true
 	}
@@ -85,7 +85,7 @@ func (h *Hub) absorb(t *topic, page Page) bool {
 		}
 		m.Epoch = page.Epoch
 		if t.offerLocked(m) != taken {
-			h.Logger.Error("log has a gap", "topic", t.name)
+			h.opt.Logger.Error("log has a gap", "topic", t.name)
 			t.reset(Position{Seq: page.Head, Epoch: page.Epoch})
 			return true
 		}
@@ -97,14 +97,14 @@ func (h *Hub) absorb(t *topic, page Page) bool {
 		t.stuck = time.Time{}
 		return true
 	}
-	now := h.Clock.Now()
+	now := h.opt.Clock.Now()
 	if t.stuck.IsZero() {
 		t.stuck = now
 	}
-	if now.Sub(t.stuck) < h.Patience {
+	if now.Sub(t.stuck) < h.opt.Patience {
 		return false
 	}
-	h.Logger.Error("a number was announced that the log does not have", "topic", t.name)
+	h.opt.Logger.Error("a number was announced that the log does not have", "topic", t.name)
 	t.target, t.stuck = t.at.Seq, time.Time{}
 	return true
 }
@@ -112,12 +112,12 @@ func (h *Hub) absorb(t *topic, page Page) bool {
 // tend repeats what was put aside, compares watched topics with their logs,
 // and drops topics nobody watches.
 func (h *Hub) tend(ctx context.Context) {
-	checked := h.Clock.Now()
+	checked := h.opt.Clock.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-h.Clock.After(tick):
+		case <-h.opt.Clock.After(tick):
 		}
 		h.retryMu.Lock()
 		again := h.retry
@@ -126,13 +126,12 @@ func (h *Hub) tend(ctx context.Context) {
 		for t := range again {
 			h.request(t)
 		}
-		h.catchUpSaying(ctx)
 
-		now := h.Clock.Now()
+		now := h.opt.Clock.Now()
 		idle := h.dropIdle(now)
-		every := h.CheckEvery
+		every := h.opt.CheckEvery
 		if !h.State().Connected {
-			every = h.DegradedEvery
+			every = h.opt.DegradedEvery
 		}
 		if now.Sub(checked) < every {
 			continue
@@ -146,7 +145,7 @@ func (h *Hub) tend(ctx context.Context) {
 
 // check asks for a comparison of t with its log.
 func (h *Hub) check(t *topic) {
-	if isControl(t.name) || h.log == nil {
+	if isControl(t.name) || h.opt.Log == nil {
 		return
 	}
 	t.mu.Lock()
@@ -169,7 +168,7 @@ func (h *Hub) dropIdle(now time.Time) []*topic {
 		switch {
 		case sinks > 0:
 			watched = append(watched, t)
-		case now.Sub(since) >= h.Linger:
+		case now.Sub(since) >= h.opt.Linger:
 			delete(h.topics, name)
 			h.steerLocked(change{name, false})
 		}

@@ -48,9 +48,11 @@ type Options struct {
 
 // Hub joins publishers and watchers of topics across nodes. Make it with
 // [New], start it with [Hub.Run]. Safe for concurrent use.
+//
+// Locks nest in this order: hub, topic or projection, feed or subscription, and
+// whatever a sink locks.
 type Hub struct {
-	Options
-	log     LogReader
+	opt     Options
 	reads   chan struct{} // bounds concurrent log reads
 	logAway atomic.Bool
 	fillq   chan *topic
@@ -67,7 +69,7 @@ type Hub struct {
 	retry   map[*topic]struct{}
 
 	sayMu  sync.Mutex
-	mute   time.Time // no publishing through Redis before then
+	away   bool // publishing failed and has not worked since
 	unsaid map[string]struct{}
 
 	running sync.WaitGroup // projections
@@ -83,7 +85,6 @@ const (
 	fillers       = 4
 	maxReads      = 8
 	maxUnsaid     = 4096
-	muteFor       = 500 * time.Millisecond
 	tick          = 200 * time.Millisecond
 	controlPrefix = "sys:"
 	// checkEvent tells the other nodes to compare a topic with its log.
@@ -118,7 +119,7 @@ func New(o Options) *Hub {
 		}
 	}
 	return &Hub{
-		Options: o, log: o.Log,
+		opt:   o,
 		reads: make(chan struct{}, maxReads), fillq: make(chan *topic, 1024),
 		topics: map[string]*topic{}, projections: map[string]*projection{},
 		changed: make(chan struct{}, 1), retry: map[*topic]struct{}{}, unsaid: map[string]struct{}{},
@@ -132,6 +133,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { h.listen(ctx) })
 	wg.Go(func() { h.tend(ctx) })
+	wg.Go(func() { h.remind(ctx) })
 	for range fillers {
 		wg.Go(func() {
 			for {
@@ -164,14 +166,14 @@ func (h *Hub) setState(connected bool, reason string) {
 	h.mu.Lock()
 	before := h.state
 	if before.Connected != connected || before.Reason != reason {
-		h.state = State{Connected: connected, Reason: reason, Since: h.Clock.Now()}
+		h.state = State{Connected: connected, Reason: reason, Since: h.opt.Clock.Now()}
 	}
 	h.mu.Unlock()
 	switch {
 	case connected && !before.Connected:
-		h.Logger.Info("hub connected to redis")
+		h.opt.Logger.Info("hub connected to redis")
 	case !connected && before.Connected:
-		h.Logger.Warn("hub lost redis, watchers are served from the log", "err", reason)
+		h.opt.Logger.Warn("hub lost redis, watchers are served from the log", "err", reason)
 	}
 }
 
@@ -218,7 +220,7 @@ func (h *Hub) Attach(ctx context.Context, topic string, s Sink) (*Attachment, er
 // Detach ends the deliveries. It waits for one in progress, so a sink must not
 // call it from its own methods.
 func (a *Attachment) Detach() {
-	a.once.Do(func() { a.topic.remove(a.sink, a.hub.Clock.Now()) })
+	a.once.Do(func() { a.topic.remove(a.sink, a.hub.opt.Clock.Now()) })
 }
 
 // acquire finds or makes the topic and adds the sink while the map is locked,
@@ -228,7 +230,7 @@ func (h *Hub) acquire(name string, s Sink) *topic {
 	defer h.mu.Unlock()
 	t := h.topics[name]
 	if t == nil {
-		t = &topic{name: name, primed: make(chan struct{}), known: isControl(name) || h.log == nil}
+		t = &topic{name: name, primed: make(chan struct{}), known: isControl(name) || h.opt.Log == nil}
 		if t.known {
 			close(t.primed)
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -292,6 +294,11 @@ func TestAfterRedisIsKilledAndBackNothingIsMissing(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, numbers(1, 100), got)
 	require.Less(t, time.Since(begun), 3*time.Second)
+	begun = time.Now()
+	for range 100 { // the outage is known: nobody waits for it again
+		require.Error(t, a.Publish(ctx, "other", log.append("other", 1)...))
+	}
+	require.Less(t, time.Since(begun), 500*time.Millisecond)
 	require.Eventually(t, func() bool { return !a.State().Connected && !b.State().Connected }, 10*time.Second, 5*time.Millisecond)
 	require.NotEmpty(t, b.State().Reason)
 
@@ -307,6 +314,44 @@ func TestAfterRedisIsKilledAndBackNothingIsMissing(t *testing.T) {
 	}, 5*time.Second, 50*time.Millisecond)
 	_, err = collect(ctx, there, 101)
 	require.NoError(t, err)
+}
+
+func TestAStreamOutlivesRedisKilledInItsMiddle(t *testing.T) {
+	server := startRedis(t)
+	log := newLog()
+	a, b := startHub(t, server.addr(), log), startHub(t, server.addr(), log)
+	ctx := within(t, 60*time.Second)
+	const last = 1200
+	got := make([][]int64, 2)
+	var wg sync.WaitGroup
+	for i, h := range []*realtime.Hub{a, b} {
+		s, err := h.Subscribe(ctx, "t")
+		require.NoError(t, err)
+		defer s.Close()
+		wg.Go(func() {
+			var err error
+			if got[i], err = collect(ctx, s, last); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	pace := time.NewTicker(2 * time.Millisecond)
+	defer pace.Stop()
+	for n := range last {
+		switch n {
+		case 300, 700:
+			server.kill()
+		case 500, 900:
+			server.start()
+		}
+		<-pace.C
+		_ = a.Publish(ctx, "t", log.append("t", 1)...) // fails while Redis is away
+	}
+	published := time.Now()
+	wg.Wait()
+	require.Less(t, time.Since(published), 3*time.Second)
+	require.Equal(t, numbers(1, last), got[0])
+	require.Equal(t, numbers(1, last), got[1])
 }
 
 func TestWhileRedisIsAwayOtherNodesReadTheLog(t *testing.T) {
@@ -491,4 +536,99 @@ func TestGarbageOnTheWireIsIgnored(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, numbers(1, 1), got)
 	})
+}
+
+// wire leads to a Redis and can be cut for a while.
+type wire struct {
+	t    *testing.T
+	l    net.Listener
+	to   string
+	mu   sync.Mutex
+	cut  bool
+	open []net.Conn
+	wg   sync.WaitGroup
+}
+
+func newWire(t *testing.T, to string) *wire {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w := &wire{t: t, l: l, to: to}
+	w.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", to)
+			w.mu.Lock()
+			if err != nil || w.cut {
+				_ = c.Close()
+				if err == nil {
+					_ = s.Close()
+				}
+				w.mu.Unlock()
+				continue
+			}
+			w.open = append(w.open, c, s)
+			w.mu.Unlock()
+			for _, way := range [][2]net.Conn{{c, s}, {s, c}} {
+				w.wg.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					_, _ = way[0].Close(), way[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); w.set(true); w.wg.Wait() })
+	return w
+}
+
+func (w *wire) set(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	if cut {
+		for _, c := range w.open {
+			_ = c.Close()
+		}
+		w.open = nil
+	}
+}
+
+func TestANodeThatLostRedisRemindsTheOthersAfterwards(t *testing.T) {
+	server := startRedis(t)
+	cable := newWire(t, server.addr())
+	log := newLog()
+	rarely := func(o *realtime.Options) { o.CheckEvery = time.Hour }
+	a, b := startHub(t, cable.l.Addr().String(), log, rarely), startHub(t, server.addr(), log, rarely)
+	ctx := within(t, 20*time.Second)
+	there, err := b.Subscribe(ctx, "t")
+	require.NoError(t, err)
+	defer there.Close()
+	// The comparison that follows the subscription must not be what finds it.
+	require.NoError(t, a.Publish(ctx, "t", log.append("t", 1)...))
+	_, err = collect(ctx, there, 1)
+	require.NoError(t, err)
+
+	cable.set(true)
+	require.Error(t, a.Publish(ctx, "t", log.append("t", 2)...))
+	cable.set(false)
+	got, err := collect(ctx, there, 3)
+	require.NoError(t, err)
+	require.Equal(t, numbers(2, 3), got)
+	require.True(t, b.State().Connected)
+}
+
+func TestWithoutRedisANoticeStillReachesThisNode(t *testing.T) {
+	server := startRedis(t)
+	h := startHub(t, server.addr(), nil)
+	ctx := within(t, 10*time.Second)
+	s, err := h.Subscribe(ctx, "sys:cancel")
+	require.NoError(t, err)
+	defer s.Close()
+	server.kill()
+	require.Error(t, h.Publish(ctx, "sys:cancel", realtime.Message{Event: "cancel", Payload: []byte(`"run"`)}))
+	ds, err := s.Next(ctx)
+	require.NoError(t, err)
+	require.Equal(t, `"run"`, string(ds[0].Payload))
 }

@@ -35,7 +35,7 @@ const (
 // readLog reads one page under a deadline and a bound on concurrent reads, so
 // that a storm of reconnects cannot take the whole database pool.
 func (h *Hub) readLog(ctx context.Context, topic string, after int64, limit int) (Page, error) {
-	if h.log == nil || isControl(topic) {
+	if h.opt.Log == nil || isControl(topic) {
 		return Page{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
@@ -46,16 +46,16 @@ func (h *Hub) readLog(ctx context.Context, topic string, after int64, limit int)
 	case <-ctx.Done():
 		return Page{}, fmt.Errorf("waiting to read the log of %s: %w", topic, ctx.Err())
 	}
-	page, err := h.log.ReadLog(ctx, topic, after, limit)
+	page, err := h.opt.Log.ReadLog(ctx, topic, after, limit)
 	if err != nil {
 		// One line per outage: every watched topic tries again and again.
 		if h.logAway.CompareAndSwap(false, true) {
-			h.Logger.Warn("log cannot be read by the hub", "topic", topic, "err", err)
+			h.opt.Logger.Warn("log cannot be read by the hub", "topic", topic, "err", err)
 		}
 		return Page{}, fmt.Errorf("reading the log of %s after %d: %w", topic, after, err)
 	}
 	if h.logAway.CompareAndSwap(true, false) {
-		h.Logger.Info("log can be read by the hub again")
+		h.opt.Logger.Info("log can be read by the hub again")
 	}
 	return page, nil
 }

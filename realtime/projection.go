@@ -96,7 +96,7 @@ func (v *View) Close() {
 		v.hub.mu.Lock()
 		defer v.hub.mu.Unlock()
 		v.p.refs--
-		v.p.idleSince = v.hub.Clock.Now()
+		v.p.idleSince = v.hub.opt.Clock.Now()
 	})
 }
 
@@ -144,7 +144,7 @@ func (h *Hub) acquireProjection(topic, name string, new func() Projector) (*proj
 // holds h.mu.
 func (h *Hub) dropIdleProjections(now time.Time) {
 	for key, p := range h.projections {
-		if p.refs == 0 && now.Sub(p.idleSince) >= h.Linger {
+		if p.refs == 0 && now.Sub(p.idleSince) >= h.opt.Linger {
 			delete(h.projections, key)
 			close(p.stop)
 		}
@@ -191,7 +191,7 @@ func (p *projection) end(err error) {
 func (p *projection) follow(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.hub.Logger.Error("projector panicked", "topic", p.topic, "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+			p.hub.opt.Logger.Error("projector panicked", "topic", p.topic, "err", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = fmt.Errorf("projector of %s panicked", p.topic)
 		}
 	}()
@@ -232,7 +232,7 @@ func (p *projection) follow(ctx context.Context) (err error) {
 				select {
 				case <-ctx.Done():
 					return nil
-				case <-p.hub.Clock.After(retryAfter):
+				case <-p.hub.opt.Clock.After(retryAfter):
 				}
 				continue
 			}
@@ -243,13 +243,13 @@ func (p *projection) follow(ctx context.Context) (err error) {
 			if !changed || due != nil {
 				continue
 			}
-			if wait := interval - p.hub.Clock.Now().Sub(last); wait > 0 {
-				due = p.hub.Clock.After(wait)
+			if wait := interval - p.hub.opt.Clock.Now().Sub(last); wait > 0 {
+				due = p.hub.opt.Clock.After(wait)
 				continue
 			}
 		}
 		if due == nil {
-			last = p.hub.Clock.Now()
+			last = p.hub.opt.Clock.Now()
 			if err := p.flush(); err != nil {
 				return err
 			}
@@ -307,7 +307,7 @@ func (p *projection) begin(v *View) {
 	if v.start.HasAfter && !v.Cut {
 		payload, err := p.changed(v.start.After)
 		if err != nil {
-			p.hub.Logger.Error("view could not be rendered for a join", "topic", p.topic, "err", err)
+			p.hub.opt.Logger.Error("view could not be rendered for a join", "topic", p.topic, "err", err)
 			v.sink.Reset(p.at)
 			return
 		}

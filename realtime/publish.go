@@ -8,8 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errMuted is why a publish does not try Redis right after it failed.
-var errMuted = errors.New("redis failed a moment ago")
+// errAway is what a publish gets at once while Redis is known to be away.
+var errAway = errors.New("redis is away")
 
 // Publish tells every watcher of topic, on every node, what was committed.
 // Watchers of this node get numbered messages at once, whatever Redis does; the
@@ -57,16 +57,17 @@ func (h *Hub) hears(t *topic) bool {
 	return h.state.Connected && t.heard == h.session
 }
 
-// say sends messages through Redis in one round trip.
+// say sends messages through Redis in one round trip. After a failure nobody
+// tries again but [Hub.remind]: only the first publish of an outage waits.
 func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
 	if len(ms) == 0 {
 		return nil
 	}
 	h.sayMu.Lock()
-	muted := h.Clock.Now().Before(h.mute)
+	away := h.away
 	h.sayMu.Unlock()
-	err := errMuted
-	if !muted {
+	err := errAway
+	if !away {
 		err = h.pipe(ctx, topic, ms)
 	}
 	if err == nil {
@@ -74,9 +75,7 @@ func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
 	}
 	h.sayMu.Lock()
 	defer h.sayMu.Unlock()
-	if !muted {
-		h.mute = h.Clock.Now().Add(muteFor)
-	}
+	h.away = true
 	if !isControl(topic) && len(h.unsaid) < maxUnsaid {
 		h.unsaid[topic] = struct{}{}
 	}
@@ -86,9 +85,9 @@ func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
 func (h *Hub) pipe(ctx context.Context, topic string, ms []Message) error {
 	// The commit has happened: whoever gave up waiting must not keep the news
 	// from the others.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.PublishTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.opt.PublishTimeout)
 	defer cancel()
-	_, err := h.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := h.opt.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, m := range ms {
 			p.Publish(ctx, channelPrefix+topic, m.encode())
 		}
@@ -97,27 +96,35 @@ func (h *Hub) pipe(ctx context.Context, topic string, ms []Message) error {
 	return err
 }
 
-// catchUpSaying reminds other nodes of topics on which a publish failed.
-func (h *Hub) catchUpSaying(ctx context.Context) {
-	h.sayMu.Lock()
-	if len(h.unsaid) == 0 || h.Clock.Now().Before(h.mute) {
+// remind waits for Redis after an outage and then tells the other nodes which
+// topics to compare with their logs.
+func (h *Hub) remind(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.opt.Clock.After(tick):
+		}
+		h.sayMu.Lock()
+		away := h.away
 		h.sayMu.Unlock()
-		return
-	}
-	topics := h.unsaid
-	h.unsaid = map[string]struct{}{}
-	h.sayMu.Unlock()
-	for topic := range topics {
-		if h.say(ctx, topic, []Message{{Event: checkEvent, Payload: []byte("{}")}}) != nil {
-			break
+		if !away || !h.answers(ctx) {
+			continue
 		}
-		delete(topics, topic)
-	}
-	h.sayMu.Lock()
-	defer h.sayMu.Unlock()
-	for topic := range topics {
-		if len(h.unsaid) < maxUnsaid {
-			h.unsaid[topic] = struct{}{}
+		h.sayMu.Lock()
+		h.away = false
+		topics := h.unsaid
+		h.unsaid = map[string]struct{}{}
+		h.sayMu.Unlock()
+		for topic := range topics {
+			// One that fails again is noted again.
+			_ = h.say(ctx, topic, []Message{{Event: checkEvent, Payload: []byte("{}")}})
 		}
 	}
+}
+
+func (h *Hub) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, h.opt.PublishTimeout)
+	defer cancel()
+	return h.opt.Redis.Ping(ctx).Err() == nil
 }

@@ -121,7 +121,7 @@ func (s *Subscription) Poll(ctx context.Context) ([]*Delivery, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-s.hub.Clock.After(retryAfter):
+		case <-s.hub.opt.Clock.After(retryAfter):
 		}
 		s.hub.check(s.a.topic)
 		s.signal()

@@ -20,7 +20,8 @@ import (
 const sqlStepCommit = `with head as (
 	update thread_heads set seq = seq + cardinality(@event_bodies::text[])
 	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
-		and exists (select 1 from lines l where l.org_id = @org and l.id = @line and l.step = @step - 1)
+		and exists (select 1 from lines l
+			where l.org_id = @org and l.id = @line and l.thread_id = @thread and l.step = @step - 1)
 	returning seq, seq - cardinality(@event_bodies::text[]) as base, epoch
 ), appended as (
 	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
@@ -47,10 +48,12 @@ const sqlStepCommit = `with head as (
 select head.base, head.epoch::text as epoch from head, checkpointed`
 
 // sqlRunFinish ends a run under its token and frees the thread; the thread is
-// busy still if another run is in line.
+// busy still if another run is in line. A finish that comes with a step names
+// its checkpoint: where the step was refused, the run must not end.
 const sqlRunFinish = `with head as (
 	update thread_heads set seq = seq + cardinality(@event_bodies::text[]), run_id = null, worker_id = null, lease_until = null
 	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
+		and (@checkpoint::uuid is null or exists (select 1 from checkpoints c where c.org_id = @org and c.id = @checkpoint))
 	returning seq - cardinality(@event_bodies::text[]) as base, epoch
 ), appended as (
 	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
@@ -86,12 +89,13 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 		if err != nil {
 			return stepped, finished, err
 		}
+		end["checkpoint"] = args["checkpoint"]
 		batch.Queue(sqlRunFinish, end)
 	}
 	results := db.app.SendBatch(ctx, &batch)
 	defer results.Close()
 	if _, err := results.Exec(); err != nil {
-		return stepped, finished, fmt.Errorf("committing a step: %w", err)
+		return stepped, finished, fmt.Errorf("committing a step: %w", translate(err))
 	}
 	if stepped, err = readAppended(results); err != nil {
 		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
@@ -127,7 +131,7 @@ func readAppended(results pgx.BatchResults) (agents.Appended, error) {
 	rows, _ := results.Query()
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[agents.Appended])
 	if err != nil {
-		return agents.Appended{}, err
+		return agents.Appended{}, translate(err)
 	}
 	if len(all) == 0 {
 		return agents.Appended{}, agents.ErrFenced
@@ -178,7 +182,7 @@ func finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.Name
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
 		"event_types": types, "event_bodies": bodies, "status": string(f.Status), "error": f.Error,
-		"thread_status": string(status),
+		"thread_status": string(status), "checkpoint": nil,
 	}, nil
 }
 

@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/tern/v2/migrate"
 )
 
@@ -16,8 +19,8 @@ const versionTable = "public.heddle_schema_version"
 // DATABASE_URL is enough and nobody needs a superuser.
 var roles = []string{"heddle_owner", "heddle_app", "heddle_system", "heddle_search"}
 
-// migrationLock serialises the set-up of roles, which belong to the whole
-// cluster, between databases and nodes. The number is arbitrary, but fixed.
+// migrationLock serialises the nodes of one database. The number is arbitrary,
+// but fixed.
 const migrationLock = 7_305_417_001
 
 // MigrationState says which migration a database has and which this binary
@@ -53,6 +56,11 @@ func Migrate(ctx context.Context, url string, files fs.FS, progress func(name st
 	if err != nil {
 		return before, after, fmt.Errorf("preparing to migrate: %w", err)
 	}
+	// Before migrating, so that a node can say how far a failed migration came.
+	const grant = `grant select on ` + versionTable + ` to heddle_system, heddle_app`
+	if _, err := conn.Exec(ctx, grant); err != nil {
+		return before, after, fmt.Errorf("granting the version table: %w", err)
+	}
 	if err := m.LoadMigrations(files); err != nil {
 		return before, after, fmt.Errorf("loading the migrations: %w", err)
 	}
@@ -71,10 +79,6 @@ func Migrate(ctx context.Context, url string, files fs.FS, progress func(name st
 	if err := m.Migrate(ctx); err != nil {
 		return before, before, fmt.Errorf("migrating from %d to %d: %w", current, wanted, err)
 	}
-	const grant = `grant select on ` + versionTable + ` to heddle_system, heddle_app`
-	if _, err := conn.Exec(ctx, grant); err != nil {
-		return before, before, fmt.Errorf("granting the version table: %w", err)
-	}
 	return before, MigrationState{Current: wanted, Wanted: wanted}, nil
 }
 
@@ -85,25 +89,32 @@ func prepareRoles(ctx context.Context, conn *pgx.Conn) error {
 		create := fmt.Sprintf(`do $$ begin
 			if not exists (select 1 from pg_roles where rolname = '%[1]s') then
 				create role %[1]s nologin;
-			end if;
-		exception when duplicate_object or unique_violation then null; end $$`, role)
-		if _, err := conn.Exec(ctx, create); err != nil {
+			end if; end $$`, role)
+		if err := shared(ctx, conn, create); err != nil {
 			return fmt.Errorf("making the role %s (the connecting role needs CREATEROLE once): %w", role, err)
 		}
 		member := fmt.Sprintf(`do $$ begin
 			if not pg_has_role(current_user, '%[1]s', 'member') then
 				execute 'grant %[1]s to ' || quote_ident(current_user);
 			end if; end $$`, role)
-		if _, err := conn.Exec(ctx, member); err != nil {
+		if err := shared(ctx, conn, member); err != nil {
 			return fmt.Errorf("joining the role %s: %w", role, err)
 		}
 	}
+	const search = `do $$ begin
+		if not pg_has_role('heddle_owner', 'heddle_search', 'member') then grant heddle_search to heddle_owner; end if;
+	end $$`
+	if err := shared(ctx, conn, search); err != nil {
+		return fmt.Errorf("joining the role heddle_search: %w", err)
+	}
 	for _, statement := range []string{
+		// Granted only once: whoever joined heddle_owner since would be taken to
+		// grant the option back to its own grantor.
 		`do $$ begin
-			if not pg_has_role('heddle_owner', 'heddle_search', 'member') then grant heddle_search to heddle_owner; end if;
-		end $$`,
-		`grant usage, create on schema public to heddle_owner with grant option`,
-		`grant usage on schema public to heddle_app, heddle_system, heddle_search`,
+			if not has_schema_privilege('heddle_owner', 'public', 'create with grant option') then
+				grant usage, create on schema public to heddle_owner with grant option;
+				grant usage on schema public to heddle_app, heddle_system, heddle_search;
+			end if; end $$`,
 		`create extension if not exists btree_gin`,
 	} {
 		if _, err := conn.Exec(ctx, statement); err != nil {
@@ -111,6 +122,31 @@ func prepareRoles(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return nil
+}
+
+// sharedTries bounds how often a change of roles is tried.
+const sharedTries = 10
+
+// shared runs a statement about roles. They belong to the whole server, and no
+// lock is common to its databases: when another one changes the same role at
+// the same time, one of the two fails and finds the work done at its next try.
+func shared(ctx context.Context, conn *pgx.Conn, statement string) error {
+	var err error
+	for range sharedTries {
+		_, err = conn.Exec(ctx, statement)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || !slices.Contains([]string{codeUniqueViolation, codeDuplicateObject, codeConcurrentUpdate}, pg.Code) {
+			return err
+		}
+	}
+	return err
+}
+
+// roleMissing reports whether a connection could not take its role because no
+// migration has made it yet or granted it to the connecting role.
+func roleMissing(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == codeInvalidParameter || pg.Code == codeInsufficientPrivilege)
 }
 
 const sqlSchemaVersion = `select version from ` + versionTable
@@ -123,7 +159,11 @@ func (db *DB) Migrations(ctx context.Context, files fs.FS) (MigrationState, erro
 	}
 	state := MigrationState{Wanted: int32(len(names))}
 	var exists bool
-	if err := db.system.QueryRow(ctx, `select to_regclass($1) is not null`, versionTable).Scan(&exists); err != nil {
+	err = db.system.QueryRow(ctx, `select to_regclass($1) is not null`, versionTable).Scan(&exists)
+	if roleMissing(err) {
+		return state, nil
+	}
+	if err != nil {
 		return state, fmt.Errorf("looking for the schema version: %w", err)
 	}
 	if !exists {

@@ -159,6 +159,9 @@ func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n agents.New
 	return len(created) > 0, nil
 }
 
+// runsAssistantKey ties a run to a version of an assistant of its organisation.
+const runsAssistantKey = "runs_assistant_version"
+
 func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission) (agents.Run, error) {
 	args := pgx.NamedArgs{
 		"org": string(scope.Org), "id": string(s.Run), "thread": string(s.Thread), "assistant": string(s.Assistant.ID),
@@ -169,6 +172,9 @@ func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submis
 		args["key"] = string(scope.Key)
 	}
 	row, err := pgxOne[runRow](ctx, tx, sqlRunInsert, args)
+	if violates(err, codeForeignKeyViolation, runsAssistantKey) {
+		return agents.Run{}, fault.NotFound("Assistant").WithCause(err)
+	}
 	if err != nil {
 		return agents.Run{}, fmt.Errorf("writing a run: %w", translate(err))
 	}

@@ -46,7 +46,7 @@ order by r.position`
 // database's clock.
 func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error) {
 	rows, err := db.system.Query(ctx, sqlClaim, pgx.NamedArgs{
-		"worker": string(worker), "limit": limit, "lease": lease.String()})
+		"worker": string(worker), "limit": limit, "lease": lease})
 	if err != nil {
 		return nil, fmt.Errorf("claiming runs: %w", err)
 	}
@@ -86,7 +86,7 @@ func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, runs []agents.R
 	for i, r := range runs {
 		ids[i] = string(r)
 	}
-	rows, err := db.system.Query(ctx, sqlRenew, pgx.NamedArgs{"worker": string(worker), "runs": ids, "lease": lease.String()})
+	rows, err := db.system.Query(ctx, sqlRenew, pgx.NamedArgs{"worker": string(worker), "runs": ids, "lease": lease})
 	if err != nil {
 		return nil, fmt.Errorf("renewing leases: %w", err)
 	}

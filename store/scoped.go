@@ -107,7 +107,15 @@ const (
 	codeCheckViolation        = "23514"
 	codeInsufficientPrivilege = "42501"
 	codeInvalidText           = "22P02"
+	codeUntranslatable        = "22P05"
+	codeNotInRepertoire       = "22021"
+	codeInvalidParameter      = "22023"
+	codeDuplicateObject       = "42710"
+	codeConcurrentUpdate      = "XX000" // "tuple concurrently updated" of a catalogue has no code of its own
 )
+
+// routineRowCheck is the place in PostgreSQL that refuses a row by a policy.
+const routineRowCheck = "ExecWithCheckOptions"
 
 // translate turns what PostgreSQL says about the input into a fault. A row that
 // breaks row-level security was aimed at another organisation: not found.
@@ -121,9 +129,15 @@ func translate(err error) error {
 	}
 	switch pg.Code {
 	case codeInsufficientPrivilege:
+		// A missing grant has the same code, and is a bug of ours.
+		if pg.Routine != routineRowCheck {
+			return err
+		}
 		return fault.NotFound("Item").WithCause(err)
 	case codeInvalidText:
 		return fault.NotFound("Item").WithCause(err)
+	case codeUntranslatable, codeNotInRepertoire:
+		return fault.New(fault.KindInvalid, "Text must be valid UTF-8 without NUL characters.").WithCause(err)
 	case codeCheckViolation:
 		return fault.New(fault.KindInvalid, "A value is outside its range ("+pg.ConstraintName+").").WithCause(err)
 	default:

@@ -113,7 +113,7 @@ func loadState(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.T
 		if len(segment) > 0 && segment[0].Snapshot != nil || parent.ParentLine == nil {
 			break
 		}
-		at, upto = *parent.ParentLine, *parent.ParentStep
+		at, upto = *parent.ParentLine, min(upto, *parent.ParentStep)
 		parent, err = pgxOne[lineRow](ctx, tx, sqlLineParent, pgx.NamedArgs{"org": string(scope.Org), "line": at})
 		if err != nil {
 			return agents.State{}, fmt.Errorf("reading a parent line: %w", err)

@@ -169,7 +169,14 @@ func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.
 	return db.changeThread(ctx, scope, thread, "renaming a thread", sqlThreadRename, pgx.NamedArgs{"title": title})
 }
 
-const sqlThreadDelete = `delete from threads t where t.id = @id and t.org_id = @org and t.owner_id = @user`
+// sqlThreadDelete locks the head before the thread, in the order of everyone
+// who appends: the other way round the two would wait for each other.
+const sqlThreadDelete = `with head as materialized (
+	select h.org_id, h.thread_id from thread_heads h join threads t on t.org_id = h.org_id and t.id = h.thread_id
+	where t.id = @id and t.org_id = @org and t.owner_id = @user
+	for update of h
+)
+delete from threads t using head where t.org_id = head.org_id and t.id = head.thread_id and t.org_id = @org`
 
 // DeleteThread removes a thread with its history, runs and log. Only its owner
 // may. A run in flight finds its token gone and ends.

@@ -143,12 +143,13 @@ type CheckpointValue struct {
 	Next   []string `json:"next"`
 }
 
-// UsageValue is the value of usage: the tokens of one model call.
+// UsageValue is the value of usage: what one model call took.
 type UsageValue struct {
-	MessageID string `json:"message_id"`
-	Model     string `json:"model"`
-	Input     int    `json:"input_tokens"`
-	Output    int    `json:"output_tokens"`
+	MessageID  string `json:"message_id"`
+	Model      string `json:"model"`
+	Input      int    `json:"input_tokens"`
+	Output     int    `json:"output_tokens"`
+	DurationMS int64  `json:"duration_ms"`
 }
 
 // ThreadValue is the value of thread.changed.

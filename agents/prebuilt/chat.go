@@ -93,7 +93,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		m.ToolCalls = append(m.ToolCalls, agents.ToolCall{ID: call.ID, Name: call.Name, Args: args})
 	}
 	t.EmitCustom(event.Usage, event.UsageValue{
-		MessageID: string(m.ID), Model: entry.ID, Input: answer.Usage.Input, Output: answer.Usage.Output})
+		MessageID: string(m.ID), Model: entry.ID, Input: answer.Usage.Input, Output: answer.Usage.Output, DurationMS: m.DurationMS})
 	if m.Text == "" && len(m.ToolCalls) == 0 {
 		return graph.Command{}, graph.Fail("The model gave an empty answer.")
 	}

@@ -62,7 +62,6 @@ type Log struct {
 type write struct {
 	entries []agents.Entry
 	result  chan error
-	numbers []agents.Numbered
 }
 
 // NewLog starts the log's goroutine; Close ends it.

@@ -221,7 +221,7 @@ func (t *Transcript) custom(e event.Envelope) error {
 			return err
 		}
 		if entry := t.Entry(agents.MessageID(v.MessageID)); entry != nil {
-			entry.Model, entry.Changed = v.Model, e.Seq
+			entry.Model, entry.DurationMS, entry.Changed = v.Model, v.DurationMS, e.Seq
 			entry.Usage = &agents.TokenUsage{Input: v.Input, Output: v.Output}
 		}
 	default:

@@ -56,6 +56,7 @@ var rooms = []room{
 
 	// The wire knows no domain: topics are strings and payloads are bytes.
 	{"realtime/...", list("realtime/...", fiber, redis)},
+	{"realtime/embedded", list("github.com/alicebob/miniredis/v2/...")},
 	{"realtime/pubsubtest", list("realtime/...", suite)},
 
 	{"store", list(domain, "migrations", pgx)},
@@ -99,7 +100,7 @@ type keeper struct {
 }
 
 var keepers = []keeper{
-	{"config", list("app/...", "cmd/..."), "everybody else takes an Options struct"},
+	{"config", list("app/...", "cmd/...", "internal/testweb/..."), "everybody else takes an Options struct"},
 	{"app/...", list("app/...", "cmd/...", "internal/testweb/..."), "app wires the others together, and nobody is wired to it"},
 	{"cmd/...", list("cmd/..."), "commands are entry points"},
 	{"internal/testpg/...", list("internal/testpg/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},

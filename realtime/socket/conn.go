@@ -53,12 +53,12 @@ func (c *conn) serve(ctx context.Context, ws *websocket.Conn, crowded bool) {
 		c.hangUp(ws)
 		return
 	}
-	limit := bucket{rate: c.srv.PerSecond, most: c.srv.Burst, left: c.srv.Burst}
+	limit := bucket{rate: c.srv.opt.PerSecond, most: c.srv.opt.Burst, left: c.srv.opt.Burst}
 	for {
 		data, kind, err := c.read(ws)
 		switch {
 		case errors.Is(err, errTooBig):
-			c.close(CloseTooBig, fmt.Sprintf("a frame may have %d bytes", c.srv.FrameBytes))
+			c.close(CloseTooBig, fmt.Sprintf("a frame may have %d bytes", c.srv.opt.FrameBytes))
 			c.hangUp(ws)
 			return
 		case err != nil:
@@ -78,7 +78,7 @@ func (c *conn) serve(ctx context.Context, ws *websocket.Conn, crowded bool) {
 			c.hangUp(ws)
 			return
 		}
-		if !limit.take(c.srv.Clock.Now()) {
+		if !limit.take(c.srv.opt.Clock.Now()) {
 			if limit.refused > 10*limit.most {
 				c.close(CloseTooMany, "too many messages")
 				c.hangUp(ws)
@@ -101,11 +101,11 @@ func (c *conn) read(ws *websocket.Conn) ([]byte, int, error) {
 		return nil, 0, err
 	}
 	var b bytes.Buffer
-	n, err := b.ReadFrom(io.LimitReader(r, int64(c.srv.FrameBytes)+1))
+	n, err := b.ReadFrom(io.LimitReader(r, int64(c.srv.opt.FrameBytes)+1))
 	if err != nil {
 		return nil, 0, err
 	}
-	if n > int64(c.srv.FrameBytes) {
+	if n > int64(c.srv.opt.FrameBytes) {
 		return nil, 0, errTooBig
 	}
 	return b.Bytes(), kind, nil
@@ -121,7 +121,7 @@ func (c *conn) hangUp(ws *websocket.Conn) {
 	}
 }
 
-func (c *conn) saw() { c.seen.Store(c.srv.Clock.Now().UnixNano()) }
+func (c *conn) saw() { c.seen.Store(c.srv.opt.Clock.Now().UnixNano()) }
 
 // dispatch starts what a frame asks for.
 func (c *conn) dispatch(ctx context.Context, f frame) {
@@ -166,7 +166,7 @@ func (c *conn) dispatch(ctx context.Context, f frame) {
 // join makes a member and starts its join. A second join of a topic replaces
 // the first, as a client does after a lag.
 func (c *conn) join(ctx context.Context, f frame) {
-	channel := c.srv.Router.find(f.topic)
+	channel := c.srv.opt.Router.find(f.topic)
 	if channel == nil {
 		c.refuse(f.joinRef, f.ref, f.topic, fault.NotFound("topic"))
 		return
@@ -179,8 +179,8 @@ func (c *conn) join(ctx context.Context, f frame) {
 	old := c.members[f.topic]
 	count := len(c.members)
 	c.mu.Unlock()
-	if old == nil && count >= c.srv.Topics {
-		c.refuse(f.joinRef, f.ref, f.topic, fault.Limited(fmt.Sprintf("A socket may join %d topics.", c.srv.Topics)))
+	if old == nil && count >= c.srv.opt.Topics {
+		c.refuse(f.joinRef, f.ref, f.topic, fault.Limited(fmt.Sprintf("A socket may join %d topics.", c.srv.opt.Topics)))
 		return
 	}
 	if old != nil {
@@ -239,7 +239,7 @@ func (c *conn) event(m *member, event string) {
 }
 
 func (c *conn) refuse(joinRef, ref json.RawMessage, topic string, err error) {
-	c.reply(joinRef, ref, topic, "error", c.srv.Reply(err))
+	c.reply(joinRef, ref, topic, "error", c.srv.opt.Reply(err))
 }
 
 // reply answers a command. A client that gave no ref wants none.
@@ -252,7 +252,7 @@ func (c *conn) reply(joinRef, ref json.RawMessage, topic, status string, respons
 	}
 	data, err := json.Marshal(reply{Status: status, Response: response})
 	if err != nil {
-		c.srv.Logger.Error("reply could not be encoded", "topic", topic, "err", err)
+		c.srv.opt.Logger.Error("reply could not be encoded", "topic", topic, "err", err)
 		data = []byte(`{"status":"error","response":{"reason":"internal error","code":"internal"}}`)
 	}
 	c.out.send(entry{head: joinRef, tail: encodeTail(ref, topic, eventReply, data)})

@@ -106,6 +106,7 @@ func TestADrainSendsEverybodyElsewhereAndKeepsWhatWasPublished(t *testing.T) {
 func TestADrainThatAClientIgnoresEndsWithItsDeadline(t *testing.T) {
 	w := newWorlds(t, 1)[0]
 	w.connect("mia") // never reads, so never answers the close
+	require.Eventually(t, func() bool { return w.server.Stats().Sockets == 1 }, 5*time.Second, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, w.server.Drain(ctx), context.DeadlineExceeded)
@@ -125,9 +126,9 @@ func TestAClientThatVanishesLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAnOriginThatIsNoneIsAMistakeOfTheOperator(t *testing.T) {
-	w := newWorlds(t, 1)[0]
+	var o socket.Options
+	newWorlds(t, 1, func(given *socket.Options) { o = *given })
 	for _, origin := range []string{"*", "heddle.test", "https://heddle.test/"} {
-		o := w.server.Options
 		o.Origins = []string{origin}
 		_, err := socket.New(o)
 		require.ErrorContains(t, err, "must be scheme://host[:port]")
@@ -154,4 +155,17 @@ func FuzzDecodeFrame(f *testing.F) {
 		require.NoError(t, json.Unmarshal(echo, &parts), "a reply to it is JSON: %s", echo)
 		require.Len(t, parts, 5)
 	})
+}
+
+func TestWithoutRedisASocketStillJoinsAndHearsItsNode(t *testing.T) {
+	server := miniredis.RunT(t)
+	w := newWorld(t, server.Addr(), &tokenLog{rows: map[string][]realtime.Message{}})
+	w.log.append("org:1:room:a", 3)
+	server.Close()
+	require.Eventually(t, func() bool { return !w.hub.State().Connected }, 5*time.Second, time.Millisecond)
+	c := w.connect("mia")
+	_, response := c.join("room:a", `{"after":0,"epoch":"e1"}`)
+	require.Equal(t, 0.0, response["seq"])
+	require.Error(t, w.hub.Publish(t.Context(), "org:1:room:a", w.log.append("org:1:room:a", 2)...))
+	require.Equal(t, upTo(1, 5), c.seqs(5))
 }

@@ -100,12 +100,12 @@ func (m *member) work(ctx context.Context) {
 // guard runs fn, which answers ref, under a deadline, and turns a panic into a
 // refusal.
 func (m *member) guard(life context.Context, ref json.RawMessage, fn func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(life, m.conn.srv.CommandTimeout)
+	ctx, cancel := context.WithTimeout(life, m.conn.srv.opt.CommandTimeout)
 	defer cancel()
 	err := func() (err error) {
 		defer func() {
 			if r := recover(); r != nil {
-				m.conn.srv.Logger.Error("channel panicked", "topic", m.topic, "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+				m.conn.srv.opt.Logger.Error("channel panicked", "topic", m.topic, "err", fmt.Sprint(r), "stack", string(debug.Stack()))
 				err = errors.New("channel panicked")
 			}
 		}()
@@ -115,7 +115,7 @@ func (m *member) guard(life context.Context, ref json.RawMessage, fn func(contex
 		return
 	}
 	if fault.Is(err, fault.KindInternal) && life.Err() == nil {
-		m.conn.srv.Logger.Error("socket command failed", "topic", m.topic, "err", err)
+		m.conn.srv.opt.Logger.Error("socket command failed", "topic", m.topic, "err", err)
 	}
 	m.conn.refuse(m.joinRef, ref, m.topic, err)
 }
@@ -154,7 +154,7 @@ func (m *member) join(ctx context.Context, ref, payload json.RawMessage) {
 // attach connects the member to the hub, replies and starts what follows. ctx
 // lasts as long as the connection, short as long as the command.
 func (m *member) attach(ctx, short context.Context, ref json.RawMessage, j Joined) error {
-	hub := m.conn.srv.Hub
+	hub := m.conn.srv.opt.Hub
 	if j.Format == FormatHTML {
 		v, err := hub.Project(short, j.HubTopic, j.ProjectionName, j.Projector, j.Start, m)
 		if err != nil {
@@ -183,7 +183,7 @@ func (m *member) attach(ctx, short context.Context, ref json.RawMessage, j Joine
 		defer cancel()
 		err := f.CatchUp(replay, func(ctx context.Context) error { return m.conn.out.room(ctx.Done()) })
 		if err != nil && replay.Err() == nil {
-			m.conn.srv.Logger.Warn("replay to a socket ended early", "topic", m.topic, "err", err)
+			m.conn.srv.opt.Logger.Warn("replay to a socket ended early", "topic", m.topic, "err", err)
 			m.conn.out.lose(m)
 		}
 	})

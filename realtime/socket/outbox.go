@@ -59,17 +59,17 @@ type outbox struct {
 	bytes  int                       // bound of waiting bytes
 	stall  time.Duration
 
-	mu      sync.Mutex
-	list    []entry
-	start   int // list[:start] has been taken
-	size    int // bytes waiting in list
-	busy    bool
-	sealed  bool // takes nothing more
-	broken  bool // writes nothing more
-	idle    chan struct{}
-	roomy   chan struct{}
-	pongs   int
-	dropped int64
+	mu     sync.Mutex
+	list   []entry
+	start  int // list[:start] has been taken
+	size   int // bytes waiting in list
+	own    int // those of replies and control
+	busy   bool
+	sealed bool // takes nothing more
+	broken bool // writes nothing more
+	idle   chan struct{}
+	roomy  chan struct{}
+	pongs  int
 }
 
 // push adds one frame of m's topic; it never blocks.
@@ -80,7 +80,8 @@ func (o *outbox) push(m *member, d *realtime.Delivery) {
 		o.mu.Unlock()
 		return
 	}
-	if n := o.waiting(); n > 0 && (n >= o.frames || o.size+e.size() > o.bytes) {
+	// One frame may exceed the bound: a whole page must fit however big it is.
+	if o.waiting() >= o.frames || o.size >= o.bytes {
 		o.shed(m)
 		if m.mute || o.sealed {
 			wake := o.claim()
@@ -104,7 +105,7 @@ func (o *outbox) send(e entry) {
 		return
 	}
 	o.add(e)
-	if o.waiting() > o.frames+spareFrames || o.size > 2*o.bytes {
+	if o.waiting() > o.frames+spareFrames || o.own > o.bytes {
 		o.sealWith(closeFrame(CloseOverloaded, "the client does not read"))
 	}
 	wake := o.claim()
@@ -221,7 +222,9 @@ func (o *outbox) waiting() int { return len(o.list) - o.start }
 func (o *outbox) add(e entry) {
 	o.list = append(o.list, e)
 	o.size += e.size()
-	if e.owner != nil {
+	if e.owner == nil {
+		o.own += e.size()
+	} else {
 		e.owner.queued += e.size()
 		if e.seq > 0 {
 			e.owner.last = e.seq
@@ -256,12 +259,12 @@ func (o *outbox) drop(m *member) {
 			from = e.seq - 1
 		}
 		o.size -= e.size()
-		o.dropped++
 	}
 	clear(o.list[o.start+len(kept):])
 	o.list = o.list[:o.start+len(kept)]
 	m.queued = 0
 	m.mute = true
+	o.pool.lags.Add(1)
 	o.add(entry{head: m.joinRef, tail: lagTail(m.topic, from)})
 	o.add(entry{head: m.joinRef, tail: encodeTail(m.joinRef, m.topic, eventError, []byte(`{"reason":"lag"}`))})
 }
@@ -285,7 +288,7 @@ func (o *outbox) wake(needed bool) {
 func (o *outbox) fail() {
 	o.broken = true
 	o.sealed = true
-	o.list, o.start, o.size = nil, 0, 0
+	o.list, o.start, o.size, o.own = nil, 0, 0, 0
 	if o.roomy != nil {
 		close(o.roomy)
 		o.roomy = nil
@@ -314,8 +317,11 @@ func (o *outbox) next(buf []byte) ([]byte, bool) {
 		o.size -= e.size()
 		if e.owner != nil {
 			e.owner.queued -= e.size()
-		} else if e.raw != nil && o.pongs > 0 {
-			o.pongs--
+		} else {
+			o.own -= e.size()
+			if e.raw != nil && o.pongs > 0 {
+				o.pongs--
+			}
 		}
 		*e = entry{}
 		o.start++

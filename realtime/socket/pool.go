@@ -1,6 +1,9 @@
 package socket
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // takeAtOnce is how many connections a worker takes from the line: enough that
 // the line's lock does not matter, few enough that others get their share.
@@ -13,6 +16,8 @@ type pool struct {
 	filled sync.Cond
 	line   []*outbox
 	closed bool
+
+	lags atomic.Int64 // places lost by sockets that read too slowly
 }
 
 func newPool() *pool {

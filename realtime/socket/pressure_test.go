@@ -45,6 +45,24 @@ func TestASlowReaderIsToldOfItsLagAndComesBackForTheRest(t *testing.T) {
 	}
 	require.Equal(t, upTo(1, last), got)
 	require.Positive(t, lags)
+	require.Equal(t, int64(lags), w.server.Stats().Lags)
+}
+
+func TestAFrameBiggerThanTheQueueGoesThrough(t *testing.T) {
+	w := newWorlds(t, 1)[0]
+	c := w.connect("mia")
+	join, _ := c.join("room:a", `{}`)
+	ref := c.push(join, "room:a", "big", `{}`)
+	for range 20 {
+		c.push("", "phoenix", "heartbeat", `{}`)
+	}
+	status, _ := c.reply(ref)
+	require.Equal(t, "ok", status)
+	m := c.next()
+	for m.event != "pushed" {
+		m = c.next()
+	}
+	require.Greater(t, len(m.raw), 3<<20)
 }
 
 func TestALongReplayWaitsForItsReaderInsteadOfOverflowing(t *testing.T) {
@@ -190,4 +208,53 @@ func TestManySocketsAndTopicsKeepTheirOrder(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestNoFrameEverReachesASocketThatDidNotJoin(t *testing.T) {
+	w := newWorlds(t, 1)[0]
+	w.log.size = 2000
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	for r := range 4 {
+		publishing.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					w.publish(fmt.Sprint("org:1:room:", r), 1)
+				}
+			}
+		})
+	}
+	var wg sync.WaitGroup
+	for r := range 4 {
+		wg.Go(func() {
+			own := fmt.Sprint("room:", r)
+			for range 60 {
+				ws, _, err := w.try(w.url(), map[string][]string{"Origin": {origin}, "Cookie": {fmt.Sprint("session=s", r)}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c := &client{t: t, ws: ws}
+				_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+				c.push("", own, "phx_join", `{}`)
+				for range 6 {
+					m, err := c.read()
+					if err != nil {
+						t.Errorf("reading: %v", err)
+						break
+					}
+					if m.topic != own {
+						t.Errorf("socket of %s got a frame of %s", own, m.topic)
+					}
+				}
+				_ = ws.NetConn().Close() // in the middle of the stream
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	publishing.Wait()
 }

@@ -58,7 +58,7 @@ type Options struct {
 // [Server.Run], mount [Server.Handler], and end it with [Server.Drain] before
 // Run's context is cancelled.
 type Server struct {
-	Options
+	opt  Options
 	pool *pool
 
 	mu       sync.Mutex
@@ -100,7 +100,7 @@ func New(o Options) (*Server, error) {
 			*d = def
 		}
 	}
-	return &Server{Options: o, pool: newPool(), conns: map[*conn]struct{}{}, byID: map[string]map[*conn]struct{}{}}, nil
+	return &Server{opt: o, pool: newPool(), conns: map[*conn]struct{}{}, byID: map[string]map[*conn]struct{}{}}, nil
 }
 
 // Run writes for all sockets and watches over them until ctx ends. Then it cuts
@@ -114,19 +114,19 @@ func (s *Server) Run(ctx context.Context) error {
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		workers.Go(s.pool.work)
 	}
-	watchers.Go(func() { s.every(ctx, s.SweepEvery, s.sweep) })
-	watchers.Go(func() { s.every(ctx, s.RevalidateEvery, s.revalidate) })
+	watchers.Go(func() { s.every(ctx, s.opt.SweepEvery, s.sweep) })
+	watchers.Go(func() { s.every(ctx, s.opt.RevalidateEvery, s.revalidate) })
 	watchers.Go(func() {
-		err := s.Hub.Listen(ctx, topicDisconnect, func(m realtime.Message) {
+		err := s.opt.Hub.Listen(ctx, topicDisconnect, func(m realtime.Message) {
 			var d disconnect
 			if err := json.Unmarshal(m.Payload, &d); err != nil {
-				s.Logger.Warn("unreadable order to disconnect", "err", err)
+				s.opt.Logger.Warn("unreadable order to disconnect", "err", err)
 				return
 			}
 			s.disconnect(d)
 		})
 		if err != nil && ctx.Err() == nil {
-			s.Logger.Error("orders to disconnect are no longer heard", "err", err)
+			s.opt.Logger.Error("orders to disconnect are no longer heard", "err", err)
 		}
 	})
 	<-ctx.Done()
@@ -148,7 +148,7 @@ func (s *Server) every(ctx context.Context, d time.Duration, do func(context.Con
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.Clock.After(d):
+		case <-s.opt.Clock.After(d):
 			do(ctx)
 		}
 	}
@@ -156,7 +156,7 @@ func (s *Server) every(ctx context.Context, d time.Duration, do func(context.Con
 
 // sweep closes the sockets that have been silent for too long.
 func (s *Server) sweep(context.Context) {
-	oldest := s.Clock.Now().Add(-s.Silence).UnixNano()
+	oldest := s.opt.Clock.Now().Add(-s.opt.Silence).UnixNano()
 	for _, c := range s.all() {
 		if c.seen.Load() < oldest {
 			c.close(CloseSilent, "no heartbeat")
@@ -169,7 +169,7 @@ const revalidateBatch = 1000
 
 // revalidate closes the sockets whose session has ended.
 func (s *Server) revalidate(ctx context.Context) {
-	if s.Revalidate == nil {
+	if s.opt.Revalidate == nil {
 		return
 	}
 	s.mu.Lock()
@@ -183,11 +183,11 @@ func (s *Server) revalidate(ctx context.Context) {
 		ids = append(ids, id)
 	}
 	for batch := range slices.Chunk(ids, revalidateBatch) {
-		ctx, cancel := context.WithTimeout(ctx, s.RevalidateEvery)
-		gone, err := s.Revalidate(ctx, batch)
+		ctx, cancel := context.WithTimeout(ctx, s.opt.RevalidateEvery)
+		gone, err := s.opt.Revalidate(ctx, batch)
 		cancel()
 		if err != nil {
-			s.Logger.Warn("sessions of sockets could not be checked", "err", err)
+			s.opt.Logger.Warn("sessions of sockets could not be checked", "err", err)
 			continue
 		}
 		for _, id := range gone {
@@ -211,7 +211,7 @@ func (s *Server) Disconnect(ctx context.Context, id, reason string) error {
 	if err != nil {
 		return fmt.Errorf("encoding the order to disconnect: %w", err)
 	}
-	return s.Hub.Publish(ctx, topicDisconnect, realtime.Message{Event: "disconnect", Payload: payload})
+	return s.opt.Hub.Publish(ctx, topicDisconnect, realtime.Message{Event: "disconnect", Payload: payload})
 }
 
 func (s *Server) disconnect(d disconnect) {
@@ -240,7 +240,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-s.Clock.After(pause):
+		case <-s.opt.Clock.After(pause):
 		}
 	}
 	gone := make(chan struct{})
@@ -258,14 +258,17 @@ func (s *Server) Drain(ctx context.Context) error {
 
 // Stats are numbers of this node.
 type Stats struct {
-	Sockets int
-	Topics  int
+	Sockets int // open now
+	Topics  int // joined now
+	// Lags counts the places that sockets lost since the start, because they
+	// read too slowly or a log was cut.
+	Lags int64
 }
 
-// Stats counts the open sockets and their joined topics.
+// Stats counts; it is meant for metrics.
 func (s *Server) Stats() Stats {
 	all := s.all()
-	st := Stats{Sockets: len(all)}
+	st := Stats{Sockets: len(all), Lags: s.pool.lags.Load()}
 	for _, c := range all {
 		c.mu.Lock()
 		st.Topics += len(c.members)
@@ -292,7 +295,7 @@ func (s *Server) enter(c *conn) (entered, crowded bool) {
 	if !s.open {
 		return false, false
 	}
-	crowded = len(s.byID[c.id.Key()]) >= s.PerKey
+	crowded = len(s.byID[c.id.Key()]) >= s.opt.PerKey
 	s.handlers.Add(1)
 	s.conns[c] = struct{}{}
 	for _, id := range ids(c) {

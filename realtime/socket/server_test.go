@@ -134,6 +134,8 @@ func (r *rooms) Handle(_ context.Context, m socket.Member, event string, payload
 		return map[string]any{"payload": payload, "state": m.State, "hub": m.HubTopic}, nil
 	case "push":
 		return nil, m.Push("pushed", map[string]int{"n": 1})
+	case "big":
+		return nil, m.Push("pushed", map[string]string{"x": strings.Repeat("x", 3<<20)})
 	case "panic":
 		panic("a bug with secret details")
 	}

@@ -31,7 +31,7 @@ func (s *Server) Handler() fiber.Handler {
 		WriteBufferPool: &sync.Pool{},
 		RecoverHandler: func(*contrib.Conn) {
 			if r := recover(); r != nil {
-				s.Logger.Error("socket panicked", "err", r, "stack", string(debug.Stack()))
+				s.opt.Logger.Error("socket panicked", "err", r, "stack", string(debug.Stack()))
 			}
 		},
 	})
@@ -46,12 +46,12 @@ func (s *Server) Handler() fiber.Handler {
 		if err != nil {
 			return refuseHTTP(c, status(err), fault.Public(err))
 		}
-		ctx, cancel := context.WithTimeout(c.UserContext(), s.CommandTimeout)
-		id, err := s.Authenticate(ctx, h)
+		ctx, cancel := context.WithTimeout(c.UserContext(), s.opt.CommandTimeout)
+		id, err := s.opt.Authenticate(ctx, h)
 		cancel()
 		if err != nil {
 			if fault.Is(err, fault.KindInternal) {
-				s.Logger.Error("socket could not be authenticated", "err", err)
+				s.opt.Logger.Error("socket could not be authenticated", "err", err)
 			}
 			return refuseHTTP(c, status(err), fault.Public(err))
 		}
@@ -61,7 +61,7 @@ func (s *Server) Handler() fiber.Handler {
 		switch {
 		case !open:
 			return refuseHTTP(c, fiber.StatusServiceUnavailable, "The server is stopping.")
-		case held >= s.PerKey:
+		case held >= s.opt.PerKey:
 			return refuseHTTP(c, fiber.StatusTooManyRequests, "Too many open sockets.")
 		}
 		c.Locals(localIdentity, id)
@@ -78,7 +78,7 @@ func (s *Server) handshake(c *fiber.Ctx) (Handshake, error) {
 		UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)),
 	}
 	hasOrigin := c.Request().Header.Peek(fiber.HeaderOrigin) != nil
-	if hasOrigin && !slices.Contains(s.Origins, h.Origin) {
+	if hasOrigin && !slices.Contains(s.opt.Origins, h.Origin) {
 		return h, fault.Forbidden("This origin may not connect.")
 	}
 	var err error
@@ -129,7 +129,7 @@ func (s *Server) serve(wrapper *contrib.Conn) {
 	sock := unwrap(ws.NetConn())
 	c := &conn{srv: s, id: id, members: map[string]*member{}, out: &outbox{
 		pool: s.pool, sock: sock, write: directWriter(sock),
-		frames: s.QueueFrames, bytes: s.QueueBytes, stall: s.Stall,
+		frames: s.opt.QueueFrames, bytes: s.opt.QueueBytes, stall: s.opt.Stall,
 	}}
 	c.saw()
 	entered, crowded := s.enter(c)

@@ -27,6 +27,11 @@ export function start() {
     if (atEnd()) set(true);
     else if (reader) set(false);
   }, { passive: true });
+  // A fold the reader opens grows where they look, not at the end.
+  view.addEventListener("click", (event) => {
+    if (event.target.closest("summary")) set(false);
+  }, { capture: true });
+  view.addEventListener("toggle", () => set(atEnd()), { capture: true });
   view.addEventListener("scrollend", () => { reader = false; placing = false; });
   new ResizeObserver(() => { if (following) toEnd(); }).observe(view);
   const content = view.firstElementChild;

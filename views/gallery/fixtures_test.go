@@ -1,0 +1,234 @@
+// Package gallery proves the views: it renders every page and component state
+// from fixed models, compares them with golden files, and drives them in a real
+// browser with the built files. It has no code of its own.
+package gallery
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/a-h/templ"
+
+	"github.com/heddle/heddle/static"
+	"github.com/heddle/heddle/views/account"
+	"github.com/heddle/heddle/views/chat"
+	"github.com/heddle/heddle/views/knowledge"
+	"github.com/heddle/heddle/views/layout"
+	"github.com/heddle/heddle/views/markdown"
+	"github.com/heddle/heddle/views/problem"
+	"github.com/heddle/heddle/views/ui"
+)
+
+const csrf = "token-of-the-fixture"
+
+func page(assets *static.Assets, theme layout.Theme, title string) layout.Page {
+	return layout.Page{
+		Title: title, CSRF: csrf, Theme: theme, Assets: assets,
+		Org: layout.Org{ID: "org-acme", Name: "Acme"}, Orgs: []layout.Org{{ID: "org-acme", Name: "Acme"}, {ID: "org-globex", Name: "Globex"}},
+		User: layout.User{ID: "user-mia", Name: "Mia", Email: "mia@acme.test", Role: "Member"},
+		Nav:  []layout.NavItem{{Label: "Chat", Icon: "thread", Href: "/", Active: true}, {Label: "Review", Icon: "review", Href: "/reviews", Count: "3"}},
+	}
+}
+
+func at(iso, text string) ui.Time {
+	return ui.Time{ISO: iso, Text: text, Title: "21 November 2026, " + text}
+}
+
+func list(active string) chat.List {
+	item := func(id, title, when string, state chat.ThreadState) chat.ListItem {
+		return chat.ListItem{ID: id, Title: title, Assistant: "Heddle guide", Updated: at("2026-11-21T09:41:00Z", when), State: state, Active: id == active}
+	}
+	shared := item("t5", "Ship dates for the week of the trade fair in Hannover", "Mon", chat.ThreadIdle)
+	shared.Shared = true
+	return chat.List{CSRF: csrf, Next: "/?before=t6", Groups: []chat.Group{
+		{Label: "Today", Threads: []chat.ListItem{
+			item("t1", "Refund for order 1182", "09:41", chat.ThreadBusy),
+			item("t2", "Mail to Bob about Friday", "09:12", chat.ThreadWaiting),
+			item("t3", "Weather for the picnic", "08:30", chat.ThreadIdle),
+		}},
+		{Label: "Earlier this week", Threads: []chat.ListItem{
+			item("t4", "Report of last month’s sales", "Tue", chat.ThreadFailed), shared, item("t6", "17*23", "Mon", chat.ThreadIdle),
+		}},
+	}}
+}
+
+func composer(thread string) chat.Composer {
+	action := "/threads"
+	if thread != "" {
+		action = "/threads/" + thread + "/messages"
+	}
+	return chat.Composer{Action: action, DraftKey: chat.DraftKey(thread), MaxLength: 10000, CSRF: csrf}
+}
+
+var messages = markdown.New(markdown.ForMessages())
+
+func asked(id, text, when string) chat.Message {
+	return chat.Message{ID: id, Role: chat.User, Author: "Mia", At: at("2026-11-21T09:41:00Z", when), Text: text}
+}
+
+func answered(id, src, when string, steps ...chat.Step) chat.Message {
+	return chat.Message{ID: id, Role: chat.Assistive, Author: "Heddle guide", At: at("2026-11-21T09:41:04Z", when), State: chat.Complete,
+		Blocks: chat.Blocks(messages, src), Source: src, Usage: "mock · 1.2 s · 312 tokens · $0.0004", Steps: steps}
+}
+
+var searched = chat.Step{CallID: "c1", Verb: "Searched", Object: "«refund policy»", Outcome: "3 results", Duration: "0.4 s", State: chat.StepDone,
+	Args: "{\n  \"query\": \"refund policy\"\n}", Result: "1. Refund policy\n2. Returns of damaged goods\n3. Store credit",
+	Links: []chat.Link{{Href: "/knowledge/refunds", Label: "Refund policy"}, {Href: "/knowledge/returns", Label: "Returns of damaged goods"}}}
+
+func thread(id string) chat.Thread {
+	return chat.Thread{ID: id, Title: "Refund for order 1182", Assistant: "Heddle guide", CanWrite: true, Seq: 41, Epoch: "e1",
+		Composer: composer(id), List: list(id), CSRF: csrf, Status: chat.Status{State: chat.RunIdle, Assistant: "Heddle guide"}}
+}
+
+const policyAnswer = "The policy allows refunds within **30 days** of delivery. Order 1182 was delivered on 2 November, so it is still inside.\n\n" +
+	"What remains to do:\n\n1. Check that the goods came back.\n2. Refund to the card that paid.\n3. Tell the customer; [the template](https://docs.example/refund) has the words.\n"
+
+func streaming() chat.Thread {
+	t := thread("t1")
+	open := answered("m4", "Order 1182 has **two lines**. I looked at both:\n\n| Line | Item | Amount |\n|---|---|---:|\n| 1 | Loom, small | 89.00 |\n| 2 | Shuttle, oak | 14.50 |\n\nThe shuttle is excluded from", "09:42",
+		chat.Step{CallID: "c2", Verb: "Searched", Object: "«order 1182»", Outcome: "1 result", Duration: "0.3 s", State: chat.StepDone, Args: "{}", Result: "1. Order 1182"},
+		chat.Step{CallID: "c3", Verb: "Calculating", Object: "89.00 + 14.50", State: chat.StepRunning, Args: "{\n  \"expression\": \"89.00 + 14.50\"\n}"},
+		chat.Step{CallID: "c4", Verb: "Send e-mail", Object: "to bob@example.com", Outcome: "waiting for review", State: chat.StepWaiting, Args: "{\n  \"to\": \"bob@example.com\"\n}"})
+	open.State, open.Source, open.Usage = chat.Streaming, "", ""
+	t.Messages = []chat.Message{asked("m1", "Can we refund order 1182?", "09:41"), answered("m2", policyAnswer, "09:41", searched),
+		asked("m3", "Both lines, or only the loom? Please add up what we would pay back.", "09:42"), open}
+	t.Status = chat.Status{State: chat.RunWorking, Text: "Adding up the amounts", Since: at("2026-11-21T09:42:00Z", "4 s"), Step: "step 2", Assistant: "Heddle guide"}
+	t.Queue = []chat.Queued{{RunID: "r9", Text: "And write the customer a short mail.", At: at("2026-11-21T09:42:10Z", "09:42")}}
+	t.Composer.Busy = true
+	return t
+}
+
+const longAnswer = "## What the script does\n\nIt reads the orders of a month and adds up refunds **per item**. Run it with `go run ./refunds -month 2026-11`.\n\n" +
+	"```go\n// Total adds up refunds by item; amounts are in cents.\nfunc Total(orders []Order) map[string]int {\n\tsums := make(map[string]int, len(orders))\n\tfor _, o := range orders {\n\t\tif o.State != \"refunded\" {\n\t\t\tcontinue // paid orders do not count\n\t\t}\n\t\tsums[o.Item] += o.Cents\n\t}\n\treturn sums\n}\n```\n\n" +
+	"### Figures\n\n| Item | Orders | Refunded | Share |\n|:--|--:|--:|--:|\n| Loom, small | 128 | 6 | 4.7 % |\n| Loom, large | 41 | 3 | 7.3 % |\n| Shuttle, oak | 310 | 2 | 0.6 % |\n| Warp thread, madder red, 500 m | 95 | 0 | 0.0 % |\n\n" +
+	"> A share above five per cent is worth a look at the packaging.\n\nNext:\n\n- [x] figures for November\n- [ ] ask the warehouse about the large loom\n  - damage in transit\n  - wrong size ordered\n- [ ] compare with [last year](https://reports.example/2025)\n\nThe raw file is at https://reports.example/2026-11.csv and stays there for a year."
+
+func long() chat.Thread {
+	t := thread("t3")
+	t.Title, t.Shared, t.Earlier = "Report of refunds by item, with a script that can be run again every month", true, "/threads/t3?before=m1"
+	stopped := answered("m6", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,", "10:07")
+	stopped.State = chat.Stopped
+	t.Messages = []chat.Message{
+		asked("m1", "Write a script that adds up refunds by item and show me November’s figures.\n\nThe file has these columns:\n  item, state, cents", "10:02"),
+		answered("m2", longAnswer, "10:02", searched,
+			chat.Step{CallID: "c7", Verb: "Calculated", Object: "6 / 128", Outcome: "0.046875", Duration: "2 ms", State: chat.StepDone, Args: "{}", Result: "0.046875"},
+			chat.Step{CallID: "c8", Verb: "Fetched", Object: "https://reports.example/2026-11.csv?columns=item,state,cents&format=plain", Outcome: "failed", Duration: "5.0 s", State: chat.StepFailed, Args: "{}", Error: "The server did not answer within 5 seconds."}),
+		asked("m3", "Thanks. https://a-very-long-address.example/that/does/not/break/anywhere/because/it/has/no/blank/in/it/at/all?really=true", "10:05"),
+		answered("m4", "You’re welcome. `a_name_without_any_place_to_break_it_which_goes_on_and_on_and_on_and_on_until_it_is_wider_than_a_phone` is fine too.", "10:05"),
+		asked("m5", "count to 200", "10:07"), stopped,
+	}
+	return t
+}
+
+func failed() chat.Thread {
+	t := thread("t4")
+	t.Title = "Report of last month’s sales"
+	bad := chat.Message{ID: "m2", Role: chat.Assistive, Author: "Heddle guide", At: at("2026-11-21T09:41:04Z", "09:41"), State: chat.Failed,
+		Reason: "The model could not be reached after 3 attempts. Your message is kept; send it again to retry.", Steps: []chat.Step{
+			{CallID: "c1", Verb: "Search", Object: "«sales october»", Outcome: "failed", Duration: "0.1 s", State: chat.StepFailed, Args: "{}", Error: "The index is being rebuilt. Try again in a minute."}}}
+	t.Messages = []chat.Message{asked("m1", "What did we sell last month?", "09:41"), bad}
+	t.Status = chat.Status{State: chat.RunFailed, Text: "The last answer failed", Assistant: "Heddle guide"}
+	t.Composer.Text, t.Composer.Error = "What did we sell last month, by country?", "message: at most 10,000 characters; nothing was sent"
+	return t
+}
+
+func readOnly() chat.Thread {
+	t := thread("t5")
+	t.CanWrite, t.Owner, t.Shared = false, "Max", true
+	m := answered("m2", policyAnswer, "09:41", searched)
+	m.State = chat.Continuing
+	t.Messages = []chat.Message{asked("m1", "Can we refund order 1182?", "09:41"), m}
+	t.Status = chat.Status{State: chat.RunWaiting, Text: "Waiting for a review of one tool call", Assistant: "Heddle guide"}
+	return t
+}
+
+func home(threads chat.List) chat.Home {
+	return chat.Home{Greeting: "What would you like to know?", List: threads, Composer: composer(""),
+		Assistants: []chat.Assistant{{ID: "a1", Name: "Heddle guide", Description: "Searches the handbook, adds up, remembers", Selected: true}, {ID: "a2", Name: "Echo", Description: "Says it back"}},
+		Starters: []chat.Starter{{Label: "Search the handbook", Text: "search for refunds"}, {Label: "Add up", Text: "what is 17*23"},
+			{Label: "Remember something", Text: "remember that I like tea"}, {Label: "Watch it stream", Text: "count to 200"}}}
+}
+
+func signIn() account.SignIn {
+	person := func(name, role, org string) account.Person {
+		email := strings.ToLower(name) + "@" + strings.ToLower(org) + ".test"
+		return account.Person{Name: name, Email: email, Role: role, Org: org, Href: "/auth/dev?login_hint=" + email}
+	}
+	return account.SignIn{Providers: []account.Provider{{Label: "Continue with GitHub", Href: "/auth/github"}, {Label: "Continue with Google", Href: "/auth/google"}},
+		People: []account.Person{person("Olga", "Owner", "Acme"), person("Ada", "Admin", "Acme"), person("Ray", "Reviewer", "Acme"), person("Mia", "Member", "Acme"), person("Gus", "Admin", "Globex")}}
+}
+
+func profile() account.Profile {
+	return account.Profile{Name: "Mia", Email: "mia@acme.test", Theme: "system", CSRF: csrf,
+		Memberships: []account.Membership{{Org: "Acme", Role: "Member", Current: true}, {Org: "Globex", Role: "Reviewer"}},
+		Sessions: []account.Session{
+			{ID: "s1", Device: "Firefox on Linux", Where: "192.0.2.10", Started: at("2026-11-20T08:00:00Z", "yesterday"), Seen: at("2026-11-21T09:41:00Z", "just now"), Current: true},
+			{ID: "s2", Device: "Safari on iPhone", Phone: true, Where: "198.51.100.7", Started: at("2026-11-18T08:00:00Z", "3 days ago"), Seen: at("2026-11-21T07:41:00Z", "2 h ago")}}}
+}
+
+func keys() account.Keys {
+	return account.Keys{CSRF: csrf, Created: &account.Created{Name: "nightly report", Secret: "hdl_7Qm2vX9cT4bN8kLw3RzY6sDfGh1JpAeU5oIx0KqVtMn"},
+		Keys: []account.Key{
+			{ID: "k1", Name: "nightly report", Prefix: "hdl_7Qm2", Scopes: []string{"chat"}, Created: at("2026-11-21T09:41:00Z", "just now"), Expires: at("2027-02-19T09:41:00Z", "in 90 days")},
+			{ID: "k2", Name: "old script", Prefix: "hdl_Xa91", Scopes: []string{"chat", "review"}, Created: at("2026-05-02T09:41:00Z", "2 May"), Used: at("2026-08-02T09:41:00Z", "2 August"), Revoked: true}},
+		Scopes:   []account.Scope{{Value: "chat", Label: "chat", Hint: "Threads, runs and their state", Checked: true}, {Value: "review", Label: "review", Hint: "Decisions on reviewed tool calls"}},
+		Expiries: []ui.Option{{Value: "30d", Label: "30 days"}, {Value: "90d", Label: "90 days", Selected: true}, {Value: "1y", Label: "One year"}}}
+}
+
+func document() knowledge.Document {
+	return knowledge.Document{Title: "Refund policy", Source: "Handbook", Updated: at("2026-10-02T09:00:00Z", "2 October"),
+		Body: markdown.New(markdown.ForDocuments()).Render("Refunds are possible within **30 days** of delivery.\n\n# When\n\n- The goods came back, or a photo shows the damage.\n- The order is not a gift card.\n\n# How\n\nRefund to the card that paid. Larger sums than 500 need a second person.\n\n```\norder refund 1182 --line 1\n```\n")}
+}
+
+// pages are all pages of the gallery by path.
+func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component {
+	p := func(title string) layout.Page { return page(assets, theme, title) }
+	flash := p("Threads")
+	flash.Flash = []ui.Flash{{Tone: ui.Good, Text: "Thread «17*23» deleted."}}
+	out := map[string]templ.Component{
+		"/sign-in": account.SignInPage(layout.Page{Title: "Sign in", Theme: theme, Assets: assets}, signIn()),
+		"/empty":   chat.HomePage(p(""), home(chat.List{CSRF: csrf})), "/home": chat.HomePage(flash, home(list(""))),
+		"/nothing-found": chat.HomePage(p(""), home(chat.List{Query: "unicorns", CSRF: csrf})),
+		"/threads/t1":    chat.ThreadPage(p("Refund for order 1182"), streaming()), "/threads/t3": chat.ThreadPage(p("Report"), long()),
+		"/threads/t4": chat.ThreadPage(p("Report"), failed()), "/threads/t5": chat.ThreadPage(p("Refund"), readOnly()),
+		"/account": account.ProfilePage(p("Account"), profile()), "/account/keys": account.KeysPage(p("API keys"), keys()),
+		"/knowledge/refunds": knowledge.DocumentPage(p("Refund policy"), document()),
+		"/signed-out":        problem.BarePage(layout.Page{Title: "Not available", Theme: theme, Assets: assets}, problem.Maintenance("The database is being updated. This takes a few minutes.")),
+	}
+	for name, pr := range map[string]problem.Problem{"404": problem.NotFound(), "403": problem.Forbidden("Your role member does not include org.manage."), "409": problem.Switched("Globex"),
+		"422": problem.Invalid("message: at most 10,000 characters"), "500": problem.Internal("0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5b"), "503": problem.Maintenance("The database is away.")} {
+		out["/problem/"+name] = problem.Page(p("Problem"), pr)
+	}
+	return out
+}
+
+// html renders a component to text.
+func html(c templ.Component) string {
+	var b strings.Builder
+	if err := c.Render(context.Background(), &b); err != nil {
+		return fmt.Sprintf("rendering: %v", err)
+	}
+	return b.String()
+}
+
+// csp is the policy the pages must live under; no nonce is needed.
+const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// handler serves the gallery; ?theme=light or dark fixes the colours.
+func handler(assets *static.Assets) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+static.Prefix, http.StripPrefix(static.Prefix, http.FileServerFS(assets.Files())))
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		c, ok := pages(assets, layout.Theme(r.URL.Query().Get("theme")))[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Security-Policy", csp)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(html(c)))
+	})
+	return mux
+}
