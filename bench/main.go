@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,7 @@ func main() {
 type settings struct {
 	rows    []string
 	rounds  int
+	clients []int
 	sockets int
 	profile string
 }
@@ -59,9 +61,17 @@ func readFlags(arguments []string) (settings, error) {
 	rows := flags.String("rows", "runs,fanout", "what to measure: runs, fanout")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each contender is measured; the tables show medians")
 	flags.IntVar(&s.sockets, "sockets", 1000, "sockets of the fan-out rows, 1 to 2000")
+	clients := flags.String("clients", "1,16,64", "clients of the rows of runs, a level each")
 	flags.StringVar(&s.profile, "profile", "", "directory for CPU profiles of the product, one per slice")
 	if err := flags.Parse(arguments); err != nil {
 		return s, err
+	}
+	for text := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > readers*socketsPerReader {
+			return s, fmt.Errorf("-clients: %q must be 1 to %d", text, readers*socketsPerReader)
+		}
+		s.clients = append(s.clients, n)
 	}
 	s.rows = strings.Split(*rows, ",")
 	switch {

@@ -12,11 +12,11 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// level is one number of clients. Each level has as many runs per slice as give
-// a figure in about a second, and at least ten per thread of the table of rows.
+// level is one number of clients and how many runs they make together in a
+// slice: about a second's worth.
 type level struct{ clients, total int }
 
-var levels = []level{{1, 100}, {16, 480}, {64, 640}}
+func levelOf(clients int) level { return level{clients, 100 + 10*min(clients, 50)} }
 
 // threadsPerLevel bounds how much history a thread gathers: a slice starts
 // every thread of its level a few times only.
@@ -44,9 +44,10 @@ func measureRuns(ctx context.Context, b *backing, s settings) (err error) {
 	http := &fasthttp.HostClient{Addr: p.Addr, MaxConns: 200, NoDefaultUserAgentHeader: true}
 	defer http.CloseIdleConnections()
 	fmt.Printf("\nRuns: submit over HTTP -> first token on a socket -> answer of runs/wait; %d bare commits per run on the same PostgreSQL\n", commitsPerRun)
-	for _, l := range levels {
+	for _, clients := range s.clients {
+		l := levelOf(clients)
 		if err := measureLevel(ctx, p, floor, http, l, s); err != nil {
-			return fmt.Errorf("%d clients: %w", l.clients, err)
+			return fmt.Errorf("%d clients: %w: %s", l.clients, err, p.said())
 		}
 	}
 	return nil
@@ -60,7 +61,7 @@ func measureLevel(ctx context.Context, p *product, floor *bare, http *fasthttp.H
 		}
 	}()
 	for i := range l.clients {
-		c, err := newPatron(ctx, p, http, p.Keys[i%len(p.Keys)], threadsPerLevel/min(l.clients, threadsPerLevel))
+		c, err := newPatron(ctx, p, http, p.Keys[i%len(p.Keys)], max(1, threadsPerLevel/l.clients))
 		if err != nil {
 			return err
 		}
