@@ -84,11 +84,12 @@ func Idempotency(ledger IdempotencyLedger, log *slog.Logger) fiber.Handler {
 
 // given tells an empty header from none.
 func given(c *fiber.Ctx) bool {
-	found := false
-	c.Request().Header.VisitAll(func(name, _ []byte) {
-		found = found || string(name) == IdempotencyHeader
-	})
-	return found
+	for name := range c.Request().Header.All() {
+		if string(name) == IdempotencyHeader {
+			return true
+		}
+	}
+	return false
 }
 
 func validIdempotencyKey(key string) bool {
