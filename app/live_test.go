@@ -138,6 +138,29 @@ func TestALivePageEndsAsAReloadShowsIt(t *testing.T) {
 		})
 	}
 
+	for _, graph := range []string{"echo", "stream50", "slow"} {
+		t.Run("Graph "+graph, func(t *testing.T) {
+			t.Parallel()
+			thread := start(t, graph, "go")
+			asleep := s.Page(mia, "/threads/"+thread)
+			settled(t, thread, asleep, watch(t, s, mia, "the page", thread))
+		})
+	}
+
+	t.Run("TitleOfAThreadMadeEmpty", func(t *testing.T) {
+		t.Parallel()
+		var made struct {
+			ID string `json:"thread_id"`
+		}
+		s.API(s.Key("acme", "mia@acme.test"), "POST", "/api/threads", map[string]any{}).JSON(t, &made)
+		w := watch(t, s, mia, "the page", made.ID)
+		asleep := s.Page(mia, "/threads/"+made.ID)
+		a := s.Post(mia, "/threads/"+made.ID+"/messages", url.Values{"message": {"hello there"}, "assistant_id": {"chat"}})
+		require.Equal(t, http.StatusOK, a.Status)
+		settled(t, made.ID, asleep, w)
+		require.Equal(t, "hello there", w.page.Text("#thread-title"))
+	})
+
 	t.Run("Failure", func(t *testing.T) {
 		t.Parallel()
 		thread := start(t, "failing", "go")

@@ -76,3 +76,5 @@ func newGates(t *testing.T) (*gates, *graph.Graph) {
 	require.NoError(t, err)
 	return g, compiled
 }
+
+func threadID(s string) agents.ThreadID { return agents.ThreadID(s) }

@@ -177,7 +177,7 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 		return err
 	}
 	th := chat.Thread{
-		ID: string(view.Thread.ID), Title: titleOr(folded.Title), Assistant: p.Assistant,
+		ID: string(view.Thread.ID), Title: present.Title(folded.Title), Assistant: p.Assistant,
 		Shared: view.Thread.Visibility == agents.VisibilityOrganisation, CanWrite: view.Thread.WritableBy(scope),
 		Seq: view.Head.Seq, Epoch: view.Head.Epoch, Messages: p.Messages(folded), Status: p.Status(folded.Activity),
 		Queue: p.Queue(folded), List: list, CSRF: page.CSRF,
@@ -197,13 +197,6 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 		page.Refresh = 3
 	}
 	return html(c, status, chat.ThreadPage(page, th))
-}
-
-func titleOr(title string) string {
-	if title == "" {
-		return "New thread"
-	}
-	return title
 }
 
 // load reads a thread and who presents it.

@@ -88,6 +88,9 @@ func (j *Projector) Apply(m realtime.Message) error {
 	if reload {
 		return errReload
 	}
+	if j.t.Assistant != "" {
+		j.p.Assistant = j.t.Assistant
+	}
 	return nil
 }
 
@@ -174,7 +177,7 @@ func (j *Projector) around(after int64) ([]realtime.Region, error) {
 		errs = append(errs, add(chat.RegionQueue, chat.Queue(j.p.ID, j.p.Queue(j.t))))
 	}
 	if j.t.TitleChanged > after {
-		errs = append(errs, add(chat.RegionTitle, chat.TitleOf(j.t.Title)))
+		errs = append(errs, add(chat.RegionTitle, chat.TitleOf(Title(j.t.Title))))
 	}
 	return regions, errors.Join(errs...)
 }
