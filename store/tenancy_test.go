@@ -107,6 +107,17 @@ var trespasses = map[string]trespass{
 		found, err := e.db.APIKeys(ctx, s)
 		return seen(found, err, func(k auth.APIKey) bool { return k.Org != s.Org })
 	}},
+	"DB.OwnAPIKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.OwnAPIKeys(ctx, s)
+		return seen(found, err, anything)
+	}},
+	"DB.Names": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		names, err := e.db.Names(ctx, s)
+		return seen(slices.Collect(maps.Keys(names)), err, func(u auth.UserID) bool { return u != e.gia.User && u != e.gus.User })
+	}},
+	"DB.SetTheme": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.SetTheme(ctx, s, "dark")
+	}},
 	"DB.CreateAPIKey": {fault.KindForbidden, func(ctx context.Context, e *estate, s auth.Scope) error {
 		k := e.key
 		k.ID, k.Prefix = auth.KeyID(id.New()), "hdl_theirs"
@@ -510,4 +521,21 @@ func TestEqualIdsInTwoOrganisationsNeverMeet(t *testing.T) {
 	}
 	require.NoError(t, b.db.DeleteThread(ctx, b.mia, thread))
 	require.Empty(t, cmp.Diff(before, other()))
+}
+
+// TestThemeIsOnesOwnAndNeedsAMembership: people stand outside the wall, since
+// they may belong to several organisations.
+func TestThemeIsOnesOwnAndNeedsAMembership(t *testing.T) {
+	b := setup(t)
+	system := connect(t, b.url, "heddle_system")
+	dark := func() []string {
+		return collect[string](t, system, "select id::text from users where theme = 'dark'")
+	}
+	require.NoError(t, b.db.SetTheme(t.Context(), b.mia, "dark"))
+	require.Equal(t, []string{string(b.mia.User)}, dark())
+	requireKind(t, fault.KindInvalid, b.db.SetTheme(t.Context(), b.mia, "pink"))
+	stray := b.max
+	stray.Org = b.gia.Org
+	requireKind(t, fault.KindNotFound, b.db.SetTheme(t.Context(), stray, "dark"))
+	require.Equal(t, []string{string(b.mia.User)}, dark())
 }
