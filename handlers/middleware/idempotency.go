@@ -65,7 +65,7 @@ func Idempotency(ledger IdempotencyLedger, log *slog.Logger) fiber.Handler {
 			return c.Next()
 		}
 		key := utils.CopyString(c.Get(IdempotencyHeader))
-		if key == "" && !given(c) {
+		if len(c.Request().Header.PeekAll(IdempotencyHeader)) == 0 {
 			return c.Next()
 		}
 		if !validIdempotencyKey(key) {
@@ -80,16 +80,6 @@ func Idempotency(ledger IdempotencyLedger, log *slog.Logger) fiber.Handler {
 		}
 		return carryOut(c, attempt{ledger: ledger, log: log, scope: Scope(c), key: key, claim: claim, request: RequestIDOf(c)})
 	}
-}
-
-// given tells an empty header from none.
-func given(c *fiber.Ctx) bool {
-	for name := range c.Request().Header.All() {
-		if string(name) == IdempotencyHeader {
-			return true
-		}
-	}
-	return false
 }
 
 func validIdempotencyKey(key string) bool {
