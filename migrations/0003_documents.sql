@@ -41,7 +41,7 @@ begin
   end if;
   return query
     select d.slug, d.title,
-      ts_headline('english', d.body, words, 'StartSel=⟦, StopSel=⟧, MaxWords=30, MinWords=15, MaxFragments=1'),
+      ts_headline('english', d.body, words, 'StartSel=⟦, StopSel=⟧, MaxWords=60, MinWords=35, MaxFragments=1'),
       ts_rank('{0.1, 0.3, 0.6, 1.0}', d.tsv, words, 1)
     from documents d
     where d.org_id = org and d.tsv @@ words
