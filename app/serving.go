@@ -203,3 +203,15 @@ func (a *App) checks() []handlers.Check {
 		}},
 	}
 }
+
+// Route is one address of the product.
+type Route struct{ Method, Path string }
+
+// Routes lists every address of the product, for tests that visit them all.
+func (a *App) Routes() []Route {
+	var out []Route
+	for _, r := range a.web.GetRoutes(true) {
+		out = append(out, Route{Method: r.Method, Path: r.Path})
+	}
+	return out
+}
