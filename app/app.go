@@ -126,6 +126,9 @@ func (a *App) logger(module string) *slog.Logger { return a.o.Logger.With("modul
 // Database gives the store, for commands and tests.
 func (a *App) Database() *store.DB { return a.db }
 
+// BaseURL is the public address of the server.
+func (a *App) BaseURL() string { return a.o.Config.Server.BaseURL }
+
 // Migrate brings the database to this binary's schema.
 func Migrate(ctx context.Context, databaseURL string, log *slog.Logger) error {
 	before, after, err := store.Migrate(ctx, databaseURL, migrations.FS, func(name string) {

@@ -58,8 +58,8 @@ func (a *App) serving() error {
 	who := middleware.NewIdentity(door, auth.NewCSRF(a.o.SecretKey), cfg.Server.BaseURL)
 	frame := handlers.NewFrame(who, a.db, assets, a.logger("handlers"))
 	cookie := middleware.NewSessionCookie(cfg.Server.BaseURL)
-	md, runs := markdown.New(markdown.Options{HeadingShift: 2}), a.limitedRuns()
-	threads := handlers.NewThreads(frame, a.db, a.assistants, runs, md)
+	runs := a.limitedRuns()
+	threads := handlers.NewThreads(frame, a.db, a.assistants, runs, markdown.New(markdown.ForMessages()))
 	if err := a.socketServer(door, cookie.Name(), threads, runs); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (a *App) serving() error {
 		Frame: frame, Who: who, Health: a.health, Threads: threads,
 		Auth:    handlers.NewAuth(flow, door, sockets, cookie, func(p handlers.LoginPage) templ.Component { return frame.SignIn(p, demoPeople(cfg)) }, a.logger("auth")),
 		Account: handlers.NewAccount(frame, a.db, sockets, cookie, clock.System{}), Keys: handlers.NewKeys(frame, a.db, sockets, clock.System{}),
-		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, md, clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
+		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
 		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp,
 	}.Register(a.web)

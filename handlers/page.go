@@ -110,7 +110,7 @@ func (f *Frame) Fail(c *fiber.Ctx, err error) error {
 	case strings.HasPrefix(c.Path(), "/api/") || c.Path() == "/ok" || c.Path() == "/info":
 		return api.Fail(c, err)
 	case wantsJSON(c):
-		body := fiber.Map{"error": fault.Public(err), "code": fault.Code(err)}
+		body := fiber.Map{"detail": fault.Public(err), "code": fault.Code(err)}
 		if fields := fault.FieldsOf(err); fields != nil {
 			body["fields"] = fields
 		}

@@ -161,10 +161,6 @@ func (t *Threads) assistantNames(ctx context.Context, scope auth.Scope) (map[age
 // Show is GET /threads/:thread.
 func (t *Threads) Show(c *fiber.Ctx) error { return t.show(c, fiber.StatusOK, "", nil) }
 
-// messagesPerPage is how many messages a page shows at first; older ones are a
-// link away, so that long threads stay fast.
-const messagesPerPage = 100
-
 func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) error {
 	scope := middleware.Scope(c)
 	view, p, err := t.load(c.UserContext(), scope, threadParam(c))
@@ -181,7 +177,7 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 		return err
 	}
 	th := chat.Thread{
-		ID: string(view.Thread.ID), Title: titleOr(folded.Title), Assistant: p.Assistant,
+		ID: string(view.Thread.ID), Title: present.Title(folded.Title), Assistant: p.Assistant,
 		Shared: view.Thread.Visibility == agents.VisibilityOrganisation, CanWrite: view.Thread.WritableBy(scope),
 		Seq: view.Head.Seq, Epoch: view.Head.Epoch, Messages: p.Messages(folded), Status: p.Status(folded.Activity),
 		Queue: p.Queue(folded), List: list, CSRF: page.CSRF,
@@ -196,36 +192,11 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 	if refused != nil {
 		th.Composer.Error = fault.Public(refused)
 	}
-	th.Messages, th.Earlier = window(th.Messages, th.ID, utils.CopyString(c.Query("before")))
+	th.Messages, th.Earlier = present.Window(th.Messages, th.ID, utils.CopyString(c.Query("before")))
 	if folded.Busy() {
 		page.Refresh = 3
 	}
 	return html(c, status, chat.ThreadPage(page, th))
-}
-
-// window cuts the newest messages, or those before a given one.
-func window(all []chat.Message, thread, before string) ([]chat.Message, string) {
-	end := len(all)
-	if before != "" {
-		for i, m := range all {
-			if m.ID == before {
-				end = i
-			}
-		}
-	}
-	start := max(0, end-messagesPerPage)
-	earlier := ""
-	if start > 0 {
-		earlier = "/threads/" + thread + "?before=" + url.QueryEscape(all[start].ID)
-	}
-	return all[start:end], earlier
-}
-
-func titleOr(title string) string {
-	if title == "" {
-		return "New thread"
-	}
-	return title
 }
 
 // load reads a thread and who presents it.

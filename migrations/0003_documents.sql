@@ -17,7 +17,9 @@ create table documents (
     setweight(to_tsvector('english', body), 'C')) stored,
   primary key (org_id, slug)
 );
-create index documents_search on documents using gin (org_id, tsv);
+-- Without fastupdate: documents change seldom, and a list of pending entries
+-- makes searches slow until a vacuum.
+create index documents_search on documents using gin (org_id, tsv) with (fastupdate = off);
 select heddle_protect('documents');
 
 grant select on documents to heddle_search;

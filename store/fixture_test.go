@@ -162,24 +162,6 @@ func text(line agents.LineID, step int, message agents.MessageID, events ...even
 	}
 }
 
-// counts says how many rows of every table a scope's organisation has.
-func (b *bundle) counts(t testing.TB, scope auth.Scope) map[string]int {
-	t.Helper()
-	conn := connect(t, b.url, "heddle_app")
-	out := map[string]int{}
-	for _, table := range tenantTables(t, conn) {
-		tx, err := conn.Begin(t.Context())
-		require.NoError(t, err)
-		_, err = tx.Exec(t.Context(), "select set_config('heddle.org', $1, true)", string(scope.Org))
-		require.NoError(t, err)
-		var n int
-		require.NoError(t, tx.QueryRow(t.Context(), "select count(*) from "+table).Scan(&n))
-		require.NoError(t, tx.Rollback(t.Context()))
-		out[table] = n
-	}
-	return out
-}
-
 // tenantTables lists the tables with rows of organisations.
 func tenantTables(t testing.TB, conn *pgx.Conn) []string {
 	t.Helper()

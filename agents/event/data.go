@@ -70,6 +70,8 @@ type TextEndData struct {
 	MessageID string `json:"messageId"`
 	Broken    bool   `json:"broken,omitempty"`
 	Stopped   bool   `json:"stopped,omitempty"`
+	// DurationMS is how long the answer took, in milliseconds, if known.
+	DurationMS int64 `json:"durationMs,omitempty"`
 }
 
 // ToolStartData is the data of TOOL_CALL_START.
@@ -113,10 +115,15 @@ type CustomData struct {
 
 // QueuedValue is the value of message.queued: a run was accepted, and these are
 // the messages it brings. Ahead is how many runs of the thread come before it.
+//
+// Assistant is the name of who will answer, from now on on this thread; Title
+// is what the thread is called if it had no title yet.
 type QueuedValue struct {
-	RunID    string          `json:"run_id"`
-	Ahead    int             `json:"ahead"`
-	Messages json.RawMessage `json:"messages"`
+	RunID     string          `json:"run_id"`
+	Ahead     int             `json:"ahead"`
+	Messages  json.RawMessage `json:"messages"`
+	Assistant string          `json:"assistant,omitempty"`
+	Title     string          `json:"title,omitempty"`
 }
 
 // UnqueuedValue is the value of message.unqueued: the run was withdrawn before

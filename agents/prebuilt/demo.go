@@ -118,12 +118,12 @@ func (w *writer) write(delta string) {
 // end closes the stream and returns the message, whose id is the one its
 // chunks carried.
 func (w *writer) end() agents.Message {
-	if w.started {
-		w.t.Emit(event.TextMessageEnd, event.TextEndData{MessageID: string(w.id)})
-	}
 	now := w.t.Clock.Now()
+	took := now.Sub(w.began).Milliseconds()
+	if w.started {
+		w.t.Emit(event.TextMessageEnd, event.TextEndData{MessageID: string(w.id), DurationMS: took})
+	}
 	return agents.Message{
-		ID: w.id, Role: agents.RoleAssistant, Text: w.text.String(), Run: w.t.Run,
-		DurationMS: now.Sub(w.began).Milliseconds(), CreatedAt: now,
+		ID: w.id, Role: agents.RoleAssistant, Text: w.text.String(), Run: w.t.Run, DurationMS: took, CreatedAt: now,
 	}
 }

@@ -85,13 +85,15 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	if err != nil {
 		return agents.Run{}, fault.Invalid("input", "can't be stored as JSON").WithCause(err)
 	}
+	title := titleOf(r.Input)
 	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
 		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
-		Metadata: r.Metadata, Create: r.Create, Title: titleOf(r.Input),
+		Metadata: r.Metadata, Create: r.Create, Title: title,
 		Queued: func(ahead int) (event.Envelope, error) {
 			return event.Envelope{
 				Type: event.Custom, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(run),
-				Data: event.NewCustom(event.MessageQueued, event.QueuedValue{RunID: string(run), Ahead: ahead, Messages: messages}),
+				Data: event.NewCustom(event.MessageQueued, event.QueuedValue{
+					RunID: string(run), Ahead: ahead, Messages: messages, Assistant: assistant.Name, Title: title}),
 			}, nil
 		},
 	})

@@ -90,6 +90,7 @@ func (t *Transcript) text(e event.Envelope) error {
 		Delta     string           `json:"delta"`
 		Broken    bool             `json:"broken"`
 		Stopped   bool             `json:"stopped"`
+		Duration  int64            `json:"durationMs"`
 	}
 	if err := e.Decode(&d); err != nil {
 		return err
@@ -103,6 +104,9 @@ func (t *Transcript) text(e event.Envelope) error {
 	case event.TextMessageContent:
 		entry.Text += d.Delta
 	case event.TextMessageEnd:
+		if d.Duration > 0 {
+			entry.DurationMS = d.Duration
+		}
 		switch {
 		case d.Broken:
 			t.remove(d.MessageID, e.Seq)
@@ -231,6 +235,12 @@ func (t *Transcript) custom(e event.Envelope) error {
 
 func (t *Transcript) queued(e event.Envelope, v event.QueuedValue) error {
 	run := agents.RunID(v.RunID)
+	if v.Assistant != "" {
+		t.Assistant = v.Assistant
+	}
+	if t.Title == "" && v.Title != "" {
+		t.Title, t.TitleChanged = v.Title, e.Seq
+	}
 	for _, q := range t.Queue {
 		if q.Run == run {
 			return nil

@@ -119,11 +119,14 @@ type Base struct {
 
 // Transcript is the fold. Not safe for concurrent use.
 type Transcript struct {
-	At       agents.Position
-	Title    string
-	Entries  []*Entry
-	Queue    []Queued
-	Activity Activity
+	At    agents.Position
+	Title string
+	// Assistant is the name of who answers, as the newest run since the base
+	// says; empty if there was none.
+	Assistant string
+	Entries   []*Entry
+	Queue     []Queued
+	Activity  Activity
 	// QueueChanged, ActivityChanged and TitleChanged are the numbers of the
 	// envelopes that last changed those parts.
 	QueueChanged, ActivityChanged, TitleChanged int64

@@ -16,12 +16,8 @@ func Groups(threads []agents.Thread, assistants map[agents.AssistantID]string, a
 			groups = append(groups, chat.Group{Label: label})
 		}
 		g := &groups[len(groups)-1]
-		title := t.Title
-		if title == "" {
-			title = "New thread"
-		}
 		g.Threads = append(g.Threads, chat.ListItem{
-			ID: string(t.ID), Title: title, Assistant: assistants[t.Assistant], Updated: Time(t.UpdatedAt, now),
+			ID: string(t.ID), Title: Title(t.Title), Assistant: assistants[t.Assistant], Updated: Time(t.UpdatedAt, now),
 			State: listState(t.Status), Active: t.ID == active, Shared: t.Visibility == agents.VisibilityOrganisation,
 		})
 	}

@@ -73,6 +73,14 @@ func duration(ms int64) string {
 	}
 }
 
+// Title is what a thread is called; one that nobody wrote to has no title.
+func Title(title string) string {
+	if title == "" {
+		return "New thread"
+	}
+	return title
+}
+
 // Status presents what the thread is doing.
 func (p Thread) Status(a transcript.Activity) chat.Status {
 	s := chat.Status{Assistant: p.Assistant, Since: Time(a.Since, p.Now())}

@@ -25,6 +25,8 @@ type Projector struct {
 	p       Thread
 	t       *transcript.Transcript
 	flushed int64
+	// base is the number of the snapshot below which single changes are unknown.
+	base int64
 	// shown remembers, per message that is still being written, what watchers
 	// have: closed blocks are final and are not sent again.
 	shown map[agents.MessageID]shown
@@ -69,7 +71,7 @@ func (j *Projector) Load(ctx context.Context) (realtime.Position, error) {
 	if j.t, err = Fold(view); err != nil {
 		return realtime.Position{}, fmt.Errorf("folding a thread's log: %w", err)
 	}
-	j.p, j.flushed = p, view.Head.Seq
+	j.p, j.flushed, j.base = p, view.Head.Seq, view.Base.Seq
 	return realtime.Position{Seq: view.Head.Seq, Epoch: view.Head.Epoch}, nil
 }
 
@@ -86,12 +88,21 @@ func (j *Projector) Apply(m realtime.Message) error {
 	if reload {
 		return errReload
 	}
+	if j.t.Assistant != "" {
+		j.p.Assistant = j.t.Assistant
+	}
 	return nil
 }
 
 // Changed implements realtime.Projector: whole messages, for one who was away.
+// What changed before this projector's snapshot is not known message by
+// message, least of all what was taken back: whoever saw less than the snapshot
+// gets the regions whole.
 func (j *Projector) Changed(after int64) ([]byte, error) {
-	return j.patch(after, func(e *transcript.Entry) ([]realtime.Region, error) { return j.whole(e) })
+	if after < j.base {
+		return j.everything()
+	}
+	return j.patch(after, j.whole)
 }
 
 // Flush implements realtime.Projector: of a message that is being written only
@@ -102,8 +113,24 @@ func (j *Projector) Flush() ([]byte, error) {
 	return payload, err
 }
 
+// everything renders all regions as a page does.
+func (j *Projector) everything() ([]byte, error) {
+	messages, _ := Window(j.p.Messages(j.t), j.p.ID, "")
+	html, err := render(chat.Messages(messages))
+	if err != nil {
+		return nil, err
+	}
+	around, err := j.around(-1)
+	if err != nil {
+		return nil, err
+	}
+	patch := realtime.Patch{Seq: j.t.At.Seq, Regions: []realtime.Region{{ID: chat.RegionMessages, HTML: html}}}
+	patch.Regions = append(patch.Regions, around...)
+	return patch.Encode()
+}
+
 // patch gathers every region that changed after a number; nil if none did.
-func (j *Projector) patch(after int64, message func(*transcript.Entry) ([]realtime.Region, error)) ([]byte, error) {
+func (j *Projector) patch(after int64, message func(e *transcript.Entry, continued bool) ([]realtime.Region, error)) ([]byte, error) {
 	patch := realtime.Patch{Seq: j.t.At.Seq}
 	for id, seq := range j.t.Removed {
 		if seq > after {
@@ -111,11 +138,12 @@ func (j *Projector) patch(after int64, message func(*transcript.Entry) ([]realti
 			delete(j.shown, id)
 		}
 	}
-	for _, e := range Entries(j.t) {
+	entries := Entries(j.t)
+	for i, e := range entries {
 		if e.Changed <= after {
 			continue
 		}
-		regions, err := message(e)
+		regions, err := message(e, continues(entries, i))
 		if err != nil {
 			return nil, err
 		}
@@ -149,28 +177,28 @@ func (j *Projector) around(after int64) ([]realtime.Region, error) {
 		errs = append(errs, add(chat.RegionQueue, chat.Queue(j.p.ID, j.p.Queue(j.t))))
 	}
 	if j.t.TitleChanged > after {
-		errs = append(errs, add(chat.RegionTitle, chat.TitleOf(j.t.Title)))
+		errs = append(errs, add(chat.RegionTitle, chat.TitleOf(Title(j.t.Title))))
 	}
 	return regions, errors.Join(errs...)
 }
 
-func (j *Projector) whole(e *transcript.Entry) ([]realtime.Region, error) {
-	html, err := render(chat.MessageOf(j.p.Message(e)))
+func (j *Projector) whole(e *transcript.Entry, continued bool) ([]realtime.Region, error) {
+	html, err := render(chat.MessageOf(j.p.Message(e, continued)))
 	return []realtime.Region{{ID: chat.MessageID(string(e.ID)), HTML: html, Into: chat.RegionMessages}}, err
 }
 
 // growth renders what a message has gained since the last flush.
-func (j *Projector) growth(e *transcript.Entry) ([]realtime.Region, error) {
+func (j *Projector) growth(e *transcript.Entry, continued bool) ([]realtime.Region, error) {
 	before, known := j.shown[e.ID]
 	if e.State != transcript.EntryStreaming {
 		delete(j.shown, e.ID)
-		return j.whole(e)
+		return j.whole(e, continued)
 	}
-	m := j.p.Message(e)
+	m := j.p.Message(e, continued)
 	now := shown{closed: max(len(m.Blocks)-1, 0), steps: fmt.Sprint(m.Steps)}
 	j.shown[e.ID] = now
 	if !known {
-		return j.whole(e)
+		return j.whole(e, continued)
 	}
 	var regions []realtime.Region
 	if now.steps != before.steps {

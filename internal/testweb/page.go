@@ -39,6 +39,11 @@ func (s *Site) PageOf(a Answer) *Page {
 	return &Page{tb: s.tb, doc: doc, Status: a.Status}
 }
 
+// Clone gives a second browser's copy of the page as it is now.
+func (p *Page) Clone() *Page {
+	return &Page{tb: p.tb, doc: goquery.CloneDocument(p.doc), Status: p.Status}
+}
+
 // At gives the place in the thread's log that the page shows.
 func (p *Page) At() realtime.Position {
 	p.tb.Helper()

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Site is a server that listens somewhere, in this process or another.
@@ -178,6 +177,3 @@ func read(tb testing.TB, resp *http.Response) string {
 	}
 	return string(body)
 }
-
-// deadline is until when a socket may wait for one frame.
-func deadline() time.Time { return time.Now().Add(limit) }

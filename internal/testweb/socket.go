@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fasthttp/websocket"
 
@@ -161,13 +162,23 @@ func (k *Socket) Next() Frame {
 	return f
 }
 
-func (k *Socket) read() (Frame, error) {
+// Within gives the next frame if it comes in time. A socket that was silent for
+// so long can't be read any more.
+func (k *Socket) Within(d time.Duration) (Frame, bool) {
+	k.tb.Helper()
+	f, err := k.readUntil(time.Now().Add(d))
+	return f, err == nil
+}
+
+func (k *Socket) read() (Frame, error) { return k.readUntil(time.Now().Add(limit)) }
+
+func (k *Socket) readUntil(deadline time.Time) (Frame, error) {
 	if len(k.kept) > 0 {
 		f := k.kept[0]
 		k.kept = k.kept[1:]
 		return f, nil
 	}
-	if err := k.ws.SetReadDeadline(deadline()); err != nil {
+	if err := k.ws.SetReadDeadline(deadline); err != nil {
 		return Frame{}, err
 	}
 	_, data, err := k.ws.ReadMessage()

@@ -204,7 +204,7 @@ func (s *Site) WaitReady() {
 func (s *Site) Eventually(what string, ok func() bool) {
 	s.tb.Helper()
 	deadline := time.Now().Add(limit)
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {

@@ -47,6 +47,8 @@ type Session struct {
 	Started ui.Time
 	Seen    ui.Time
 	Current bool
+	// Phone chooses the sign.
+	Phone bool
 }
 
 // Keys is the page of API keys.

@@ -45,7 +45,7 @@ func writeCode(w util.BufWriter, info, code string) {
 	}
 	_, _ = w.WriteString(`<div class="code"><div class="code-head"><span class="code-lang">` + html.EscapeString(label) +
 		`</span><button class="copy" type="button" data-copy="code">Copy</button></div>` +
-		`<pre class="code-body" role="region" aria-label="Code: ` + html.EscapeString(label) + `" tabindex="0"><code>`)
+		`<pre class="code-body" role="group" aria-label="Code: ` + html.EscapeString(label) + `" tabindex="0"><code>`)
 	if !highlight(w, lexer, code) {
 		_, _ = w.WriteString(html.EscapeString(code))
 	}
