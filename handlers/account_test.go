@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -168,6 +169,29 @@ func TestAKeyIsShownOnceWorksAndEndsWithItsSockets(t *testing.T) {
 	require.Equal(t, "the API key was revoked", reason)
 	require.Equal(t, http.StatusUnauthorized, s.API(secret, "POST", "/api/threads", map[string]any{}).Status)
 	require.Contains(t, s.Get(mia, "/account/keys").Body, "No keys yet")
+}
+
+func TestTheSecretOfAKeyIsNotKeptForRepeatedRequests(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{})
+	mia := s.SignIn("mia@acme.test")
+	post := func() answer {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/account/keys", strings.NewReader("name=k&scopes=chat&expires=1"))
+		require.NoError(t, err)
+		req.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Csrf-Token": {s.CSRF(mia)}, "Idempotency-Key": {"1"}}
+		resp, err := mia.Do(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return answer{resp.StatusCode, string(body)}
+	}
+	first, again := post(), post()
+	require.Equal(t, http.StatusCreated, first.status)
+	require.Equal(t, http.StatusConflict, again.status)
+	require.Contains(t, again.body, "was carried out")
+	require.NotContains(t, again.body, "hdl_")
+	require.Equal(t, 1, s.Page(mia, "/account/keys").Find(".rows .row").Length())
 }
 
 func TestARefusedKeyFormComesBackAsItWasTyped(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,25 @@ func TestEveryUnsafeRouteWantsTheSessionsToken(t *testing.T) {
 	}
 	require.Greater(t, visited, 12)
 	require.Contains(t, s.Page(ada, "/account").Text("h1"), "Account", "and ada is still signed in")
+}
+
+// repeatable are the unsafe routes that take no Idempotency-Key; router.go says
+// why.
+var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait"}
+
+func TestEveryChangingRouteTakesAnIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{})
+	ada := s.SignIn("ada@acme.test")
+	token, tooLong := s.CSRF(ada), strings.Repeat("k", 201)
+	for _, r := range privateRoutes(s) {
+		if safe(r.Method) || slices.Contains(repeatable, r.Path) {
+			continue
+		}
+		got := visit(t, s, ada, r.Method, absent().fill(t, r), "X-CSRF-Token", token, "Idempotency-Key", tooLong, "Accept", "application/json")
+		require.Equal(t, http.StatusUnprocessableEntity, got.status, "%s %s: %s", r.Method, r.Path, got.body)
+		require.Contains(t, got.body, "Idempotency-Key", "%s %s", r.Method, r.Path)
+	}
 }
 
 // fresh is what differs between any two pages.
