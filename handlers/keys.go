@@ -59,6 +59,9 @@ func (k *Keys) Create(c *fiber.Ctx) error {
 	scope, form := middleware.Scope(c), readKeyForm(c)
 	secret, err := k.create(c.UserContext(), scope, form)
 	c.Set(fiber.HeaderCacheControl, "no-store")
+	if err == nil {
+		middleware.KeepSecret(c)
+	}
 	switch {
 	case fault.Is(err, fault.KindInvalid) && !wantsJSON(c):
 		return k.show(c, middleware.Status(fault.KindInvalid), form, account.Keys{Errors: sentences(fault.FieldsOf(err))})

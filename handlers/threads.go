@@ -309,8 +309,12 @@ func done(c *fiber.Ctx, location string) error {
 
 // Stop is POST /threads/:thread/cancel: the current run ends, its text stays.
 func (t *Threads) Stop(c *fiber.Ctx) error {
-	thread := threadParam(c)
-	if err := t.runs.CancelCurrent(c.UserContext(), middleware.Scope(c), thread, "stopped by a person"); err != nil {
+	scope, thread := middleware.Scope(c), threadParam(c)
+	// A thread that isn't there has no run to stop, which alone would be fine.
+	if _, err := t.store.Thread(c.UserContext(), scope, thread); err != nil {
+		return err
+	}
+	if err := t.runs.CancelCurrent(c.UserContext(), scope, thread, "stopped by a person"); err != nil {
 		return err
 	}
 	return done(c, "/threads/"+string(thread))

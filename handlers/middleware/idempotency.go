@@ -33,7 +33,7 @@ const (
 var keptHeaders = [...]string{fiber.HeaderContentType, fiber.HeaderContentLocation, fiber.HeaderLocation}
 
 // kept is what a ledger keeps of a response. Body is nil when the response was
-// too large or a stream.
+// too large, a stream, or a secret.
 type kept = struct {
 	Status  int
 	Headers map[string]string
@@ -82,6 +82,10 @@ func Idempotency(ledger IdempotencyLedger, log *slog.Logger) fiber.Handler {
 	}
 }
 
+// KeepSecret says that this answer holds a secret, which must not lie in the
+// memory of requests: the same request again is told that it was carried out.
+func KeepSecret(c *fiber.Ctx) { c.Locals(localSecret, true) }
+
 func validIdempotencyKey(key string) bool {
 	if len(key) < 1 || len(key) > maxIdempotencyKey {
 		return false
@@ -114,7 +118,7 @@ func replay(c *fiber.Ctx, answer kept) error {
 	}
 	c.Set(IdempotentReplayed, "true")
 	if answer.Body == nil {
-		return fault.Conflict("This request was carried out, but its answer was too long to keep.").
+		return fault.Conflict("This request was carried out, but its answer was not kept.").
 			WithCode("idempotency_answer_not_kept")
 	}
 	return c.Status(answer.Status).Send(answer.Body)
@@ -158,7 +162,7 @@ func carryOut(c *fiber.Ctx, a attempt) error {
 			answer.Headers[name] = string(value)
 		}
 	}
-	if !response.IsBodyStream() && len(response.Body()) <= maxKeptBody {
+	if !response.IsBodyStream() && len(response.Body()) <= maxKeptBody && c.Locals(localSecret) == nil {
 		answer.Body = append([]byte{}, response.Body()...)
 	}
 	answered = true

@@ -27,6 +27,7 @@ const (
 	localSignedIn  = "heddle.signed_in"
 	localScope     = "heddle.scope"
 	localAddress   = "heddle.address"
+	localSecret    = "heddle.secret"
 )
 
 // RequestID names the request and says the name in X-Request-Id. A name from
