@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
@@ -78,3 +79,16 @@ func newGates(t *testing.T) (*gates, *graph.Graph) {
 }
 
 func threadID(s string) agents.ThreadID { return agents.ThreadID(s) }
+
+// joinOrg makes a person a member of a second organisation.
+func joinOrg(t *testing.T, s *testweb.Server, email, slug string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.DatabaseURL)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(t.Context(), "set role heddle_system")
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), `insert into memberships (org_id, user_id, role)
+		select o.id, u.id, 'member' from orgs o, users u where o.slug = $1 and u.email = $2`, slug, email)
+	require.NoError(t, err)
+}

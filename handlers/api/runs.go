@@ -62,6 +62,9 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	if err != nil {
 		return agents.Run{}, in, err
 	}
+	if in.OnDisconnect != "" && in.OnDisconnect != "cancel" && in.OnDisconnect != "continue" {
+		return agents.Run{}, in, fault.Invalid("on_disconnect", "must be cancel or continue")
+	}
 	scope := middleware.Scope(c)
 	messages, err := parseInput(in.Input, string(scope.User), time.Now().UTC())
 	if err != nil {

@@ -32,9 +32,6 @@ func (a *API) WaitRun(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if in.OnDisconnect != "" && in.OnDisconnect != "cancel" && in.OnDisconnect != "continue" {
-		return fault.Invalid("on_disconnect", "must be cancel or continue")
-	}
 	scope := middleware.Scope(c)
 	c.Set("Content-Location", location(made))
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/heddle/heddle/agents"
@@ -92,7 +93,10 @@ func (t *Thread) send(ctx context.Context, scope auth.Scope, thread agents.Threa
 		Assistant string  `json:"assistant_id"`
 		Strategy  string  `json:"multitask_strategy"`
 	}
-	if err := json.Unmarshal(payload, &in); err != nil || in.Text == nil {
+	if err := decode(payload, &in); err != nil {
+		return nil, err
+	}
+	if in.Text == nil {
 		return nil, fault.Invalid("text", "must be a string")
 	}
 	if err := agents.ValidateText("text", *in.Text); err != nil {
@@ -116,12 +120,27 @@ func (t *Thread) send(ctx context.Context, scope auth.Scope, thread agents.Threa
 	return map[string]any{"run_id": r.ID}, nil
 }
 
+// decode reads a push, whose fields are all strings; the fault names the one
+// that isn't.
+func decode(payload json.RawMessage, into any) error {
+	err := json.Unmarshal(payload, into)
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return fault.Invalid(wrong.Field, "must be a string")
+	default:
+		return fault.Invalid("payload", "must be an object")
+	}
+}
+
 func (t *Thread) cancel(ctx context.Context, scope auth.Scope, thread agents.Thread, payload json.RawMessage) error {
 	var in struct {
 		Run agents.RunID `json:"run_id"`
 	}
-	if err := json.Unmarshal(payload, &in); err != nil {
-		return fault.Invalid("run_id", "must be a string")
+	if err := decode(payload, &in); err != nil {
+		return err
 	}
 	if in.Run == "" {
 		return t.runs.CancelCurrent(ctx, scope, thread.ID, "stopped by a person")

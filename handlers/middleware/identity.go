@@ -105,12 +105,16 @@ func (m *Identity) bySession(c *fiber.Ctx) error {
 	}
 	scope := in.Scope()
 	scope.RequestID = RequestIDOf(c)
-	if err := m.checkForgery(c, scope); err != nil {
-		return err
-	}
+	// Who asks is known even when the request is refused: the page that says so
+	// is theirs.
 	c.Locals(localSignedIn, in)
 	c.Locals(localScope, scope)
-	return nil
+	err = m.checkForgery(c, scope)
+	if fault.Code(err) == auth.CodeOrgSwitched {
+		return fault.Conflict("You switched to " + in.Org.Name + " in this browser. Reload the page to go on.").
+			WithCode(auth.CodeOrgSwitched)
+	}
+	return err
 }
 
 // Scope gives who asks; the zero scope, which every service refuses, when

@@ -128,6 +128,13 @@ func (s *Site) API(key, method, path string, body any) Answer {
 	return s.do(s.client, method, path, raw, []string{"Content-Type", "application/json", "X-Api-Key", key})
 }
 
+// Do sends a request with header pairs as they are; nil stands for a client
+// without cookies.
+func (s *Site) Do(c *http.Client, method, path string, body []byte, header ...string) Answer {
+	s.tb.Helper()
+	return s.do(c, method, path, body, header)
+}
+
 func (s *Site) do(c *http.Client, method, path string, body []byte, header []string) Answer {
 	s.tb.Helper()
 	if c == nil {

@@ -200,6 +200,19 @@ func (s *Site) WaitReady() {
 	})
 }
 
+// WaitUp waits until the server answers at all.
+func (s *Site) WaitUp() {
+	s.tb.Helper()
+	s.Eventually("the server answers", func() bool {
+		resp, err := s.client.Get(s.URL() + "/healthz")
+		if err != nil {
+			return false
+		}
+		read(s.tb, resp)
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
 // Eventually waits until ok says yes; what names the condition.
 func (s *Site) Eventually(what string, ok func() bool) {
 	s.tb.Helper()
