@@ -27,7 +27,6 @@ type ThreadStore interface {
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
 	Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuery) ([]agents.Thread, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
-	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
 	DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error
 	Names(ctx context.Context, scope auth.Scope) (map[auth.UserID]string, error)
 }
@@ -38,11 +37,13 @@ type Assistants interface {
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 }
 
-// Runs accepts and cancels runs.
+// Runs accepts and cancels runs, and tells watchers of a thread what changes
+// between them.
 type Runs interface {
 	Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error)
 	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
 	CancelCurrent(ctx context.Context, scope auth.Scope, thread agents.ThreadID, reason string) error
+	Rename(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
 	Text(scope auth.Scope, text string) agents.RunInput
 }
 
@@ -337,7 +338,7 @@ func (t *Threads) Rename(c *fiber.Ctx) error {
 	if n := len([]rune(title)); n == 0 || n > agents.MaxTitleRunes {
 		return fault.Invalid("title", "must have 1 to 200 characters")
 	}
-	if err := t.store.RenameThread(c.UserContext(), middleware.Scope(c), thread, title); err != nil {
+	if err := t.runs.Rename(c.UserContext(), middleware.Scope(c), thread, title); err != nil {
 		return err
 	}
 	return done(c, "/threads/"+string(thread))

@@ -153,6 +153,11 @@ func envelope(thread agents.ThreadID, what string) event.Envelope {
 	return event.Envelope{Type: event.Custom, Time: time.Now(), ThreadID: string(thread), Data: json.RawMessage(fmt.Sprintf(`{"name":%q}`, what))}
 }
 
+func rename(ctx context.Context, db *store.DB, scope auth.Scope, thread agents.ThreadID, title string) error {
+	_, err := db.RenameThread(ctx, scope, thread, title, envelope(thread, "thread.changed"))
+	return err
+}
+
 // text is a step that appends one message.
 func text(line agents.LineID, step int, message agents.MessageID, events ...event.Envelope) agents.Step {
 	return agents.Step{

@@ -137,7 +137,7 @@ func TestPrivateThreadIsItsOwnersAndAdminsOnlyRead(t *testing.T) {
 		requireKind(t, fault.KindNotFound, err)
 		_, err = e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled)
 		requireKind(t, fault.KindNotFound, err)
-		requireKind(t, fault.KindNotFound, e.db.RenameThread(ctx, s, e.private.ID, "x"))
+		requireKind(t, fault.KindNotFound, rename(ctx, e.db, s, e.private.ID, "x"))
 		requireKind(t, fault.KindNotFound, e.db.DeleteThread(ctx, s, e.private.ID))
 		requireKind(t, fault.KindNotFound, e.db.DeleteThread(ctx, s, e.shared.ID))
 		listed, err := e.db.Threads(ctx, s, agents.ThreadQuery{})
@@ -153,7 +153,7 @@ func TestPrivateThreadIsItsOwnersAndAdminsOnlyRead(t *testing.T) {
 	require.Empty(t, cmp.Diff(before, e.picture(t)))
 	_, err := e.db.Submit(ctx, e.max, e.submission(e.shared.ID))
 	require.NoError(t, err, "a shared thread is everyone's to write to")
-	require.NoError(t, e.db.RenameThread(ctx, e.max, e.shared.ID, "Renamed"))
+	require.NoError(t, rename(ctx, e.db, e.max, e.shared.ID, "Renamed"))
 	// Within the organisation, too, keys and assistants keep to their rules.
 	requireKind(t, fault.KindNotFound, e.db.RevokeAPIKey(ctx, e.max, e.key.ID, time.Now()))
 	require.NoError(t, e.db.RevokeAPIKey(ctx, e.ada, e.key.ID, time.Now()))
@@ -225,7 +225,7 @@ func TestEqualIdsInTwoOrganisationsNeverMeet(t *testing.T) {
 	require.True(t, stopped.Ended)
 	_, err = b.db.FinishRun(ctx, b.mia, leases[b.mia.Org], agents.Finish{Status: agents.RunSuccess})
 	require.NoError(t, err)
-	require.NoError(t, b.db.RenameThread(ctx, b.mia, thread, "renamed"))
+	require.NoError(t, rename(ctx, b.db, b.mia, thread, "renamed"))
 	require.Empty(t, cmp.Diff(before, other()))
 
 	for i, s := range scopes {

@@ -114,7 +114,7 @@ var trespasses = map[string]trespass{
 		return seen(found, err, func(t agents.Thread) bool { return t.Org != s.Org })
 	}},
 	"DB.RenameThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		return both(e, func(t agents.Thread) error { return e.db.RenameThread(ctx, s, t.ID, "x") })
+		return both(e, func(t agents.Thread) error { return rename(ctx, e.db, s, t.ID, "x") })
 	}},
 	"DB.DeleteThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { return e.db.DeleteThread(ctx, s, t.ID) })
