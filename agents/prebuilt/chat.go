@@ -67,7 +67,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		request.Tools = append(request.Tools, model.ToolSpec{Name: spec.Name, Description: spec.Description, Schema: spec.Schema})
 	}
 	w := newWriter(t)
-	calls := &callWriter{t: t, parent: w.id}
+	calls := &callWriter{t: t, parent: w}
 	answer, err := model.Collect(entry.Model.Stream(ctx, request), func(chunk model.Chunk) error {
 		if chunk.Kind == model.ChunkText {
 			w.write(chunk.Text)
@@ -103,7 +103,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 // callWriter tells watchers of tool calls while the model writes them.
 type callWriter struct {
 	t      *graph.Task
-	parent agents.MessageID
+	parent *writer
 	ids    []string
 }
 
@@ -111,7 +111,8 @@ func (w *callWriter) write(c model.Chunk) {
 	switch c.Kind {
 	case model.ChunkToolStart:
 		w.ids = append(w.ids, c.ID)
-		w.t.Emit(event.ToolCallStart, event.ToolStartData{ToolCallID: c.ID, ToolCallName: c.Name, ParentMessageID: string(w.parent)})
+		w.parent.heard()
+		w.t.Emit(event.ToolCallStart, event.ToolStartData{ToolCallID: c.ID, ToolCallName: c.Name, ParentMessageID: string(w.parent.id)})
 	case model.ChunkToolArgs:
 		w.t.Emit(event.ToolCallArgs, event.ToolArgsData{ToolCallID: w.ids[c.Index], Delta: c.Text})
 	case model.ChunkToolEnd:

@@ -92,10 +92,12 @@ func failing(context.Context, *graph.Task) (graph.Command, error) {
 
 // writer streams the text of one assistant message and keeps what it said.
 type writer struct {
-	t       *graph.Task
-	id      agents.MessageID
-	text    strings.Builder
-	began   time.Time
+	t     *graph.Task
+	id    agents.MessageID
+	text  strings.Builder
+	began time.Time
+	// first is when watchers first heard of the message.
+	first   time.Time
 	started bool
 }
 
@@ -107,12 +109,20 @@ func (w *writer) write(delta string) {
 	if delta == "" {
 		return
 	}
+	w.heard()
 	if !w.started {
 		w.started = true
 		w.t.Emit(event.TextMessageStart, event.TextStartData{MessageID: string(w.id), Role: string(agents.RoleAssistant)})
 	}
 	w.text.WriteString(delta)
 	w.t.Emit(event.TextMessageContent, event.TextContentData{MessageID: string(w.id), Delta: delta})
+}
+
+// heard notes that watchers learn of the message now.
+func (w *writer) heard() {
+	if w.first.IsZero() {
+		w.first = w.t.Clock.Now()
+	}
 }
 
 // end closes the stream and returns the message, whose id is the one its
@@ -123,7 +133,8 @@ func (w *writer) end() agents.Message {
 	if w.started {
 		w.t.Emit(event.TextMessageEnd, event.TextEndData{MessageID: string(w.id), DurationMS: took})
 	}
+	w.heard()
 	return agents.Message{
-		ID: w.id, Role: agents.RoleAssistant, Text: w.text.String(), Run: w.t.Run, DurationMS: took, CreatedAt: now,
+		ID: w.id, Role: agents.RoleAssistant, Text: w.text.String(), Run: w.t.Run, DurationMS: took, CreatedAt: w.first,
 	}
 }

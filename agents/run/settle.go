@@ -98,12 +98,12 @@ func (a *attempt) keep(left transcript.Unfinished) ([]agents.Message, []event.En
 	for _, e := range left.Entries {
 		m := agents.Message{
 			ID: e.ID, Role: agents.RoleAssistant, Text: e.Text, Status: agents.MessageStopped, Model: e.Model,
-			Usage: e.Usage, Run: a.claim.Run.ID, CreatedAt: now,
+			Usage: e.Usage, Run: a.claim.Run.ID, CreatedAt: e.CreatedAt,
 		}
 		if e.State == transcript.EntryComplete && e.Text != "" {
 			m.Status = agents.MessageComplete
 		}
-		if e.State == transcript.EntryStreaming {
+		if e.State == transcript.EntryStreaming && e.Text != "" {
 			events = append(events, a.envelope(event.TextMessageEnd, event.Data(event.TextEndData{MessageID: string(e.ID), Stopped: true})))
 		}
 		for _, c := range e.Calls {
@@ -116,7 +116,11 @@ func (a *attempt) keep(left transcript.Unfinished) ([]agents.Message, []event.En
 		}
 	}
 	for _, c := range left.Calls {
-		if !json.Valid([]byte(c.Args)) {
+		whole := json.Valid([]byte(c.Args))
+		if c.State == transcript.CallWriting {
+			events = append(events, a.envelope(event.ToolCallEnd, event.Data(event.ToolEndData{ToolCallID: c.ID, Broken: !whole})))
+		}
+		if !whole {
 			continue // the model was still writing it: it never became a call
 		}
 		m := agents.Message{

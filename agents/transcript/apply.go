@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -15,6 +16,12 @@ func (t *Transcript) Apply(e event.Envelope) (reload bool, err error) {
 		return false, nil
 	}
 	t.At = agents.Position{Seq: e.Seq, Epoch: e.Epoch}
+	reload, err = t.fold(e)
+	t.look(e.Seq)
+	return reload, err
+}
+
+func (t *Transcript) fold(e event.Envelope) (reload bool, err error) {
 	switch e.Type {
 	case event.RunStarted:
 		return false, t.runStarted(e)
@@ -28,7 +35,7 @@ func (t *Transcript) Apply(e event.Envelope) (reload bool, err error) {
 		t.endRun(e, Activity{Kind: Failed, Run: agents.RunID(e.RunID), Since: e.Time, Error: d.Message})
 	case event.StepStarted:
 		a := t.Activity
-		a.Step, a.Node, a.Tool, a.Writing = e.Step, e.Node, "", false
+		a.Step, a.Node = e.Step, e.Node
 		t.setActivity(a, e.Seq)
 	case event.TextMessageStart, event.TextMessageContent, event.TextMessageEnd:
 		return false, t.text(e)
@@ -76,6 +83,7 @@ func (t *Transcript) endRun(e event.Envelope, a Activity) {
 		}
 	}
 	t.unqueue(agents.RunID(e.RunID), e.Seq)
+	t.rest = a
 	if len(t.Queue) > 0 {
 		a = Activity{Kind: Starting, Run: t.Queue[0].Run, Since: e.Time}
 	}
@@ -98,9 +106,7 @@ func (t *Transcript) text(e event.Envelope) error {
 	entry := t.assistantEntry(d.MessageID, e)
 	switch e.Type {
 	case event.TextMessageStart:
-		a := t.Activity
-		a.Writing = true
-		t.setActivity(a, e.Seq)
+		t.works(e.Seq)
 	case event.TextMessageContent:
 		entry.Text += d.Delta
 	case event.TextMessageEnd:
@@ -115,13 +121,39 @@ func (t *Transcript) text(e event.Envelope) error {
 		default:
 			entry.State = EntryComplete
 		}
-		a := t.Activity
-		a.Writing = false
-		t.setActivity(a, e.Seq)
 	default:
 	}
 	entry.Changed = e.Seq
 	return nil
+}
+
+// works ends the notice that a new attempt continues: it does something.
+func (t *Transcript) works(seq int64) {
+	if t.Activity.Kind == Continuing {
+		a := t.Activity
+		a.Kind = Working
+		t.setActivity(a, seq)
+	}
+}
+
+// look finds out what the run does from what stands in the thread, so that a
+// fold from any checkpoint says the same.
+func (t *Transcript) look(seq int64) {
+	tool, writing := "", false
+	for i := len(t.Entries) - 1; i >= 0 && t.Busy() && t.Entries[i].Run == t.Activity.Run; i-- {
+		e := t.Entries[i]
+		writing = writing || e.State == EntryStreaming && e.Text != ""
+		for c := len(e.Calls) - 1; c >= 0 && tool == ""; c-- {
+			if e.Calls[c].State == CallRunning {
+				tool = e.Calls[c].Name
+			}
+		}
+	}
+	if tool != t.Activity.Tool || writing != t.Activity.Writing {
+		a := t.Activity
+		a.Tool, a.Writing = tool, writing
+		t.setActivity(a, seq)
+	}
 }
 
 // assistantEntry finds the entry an envelope speaks of, or opens it.
@@ -153,19 +185,21 @@ func (t *Transcript) tool(e event.Envelope) error {
 		entry = t.assistantEntry(d.ParentMessageID, e)
 		call = &Call{ID: d.ToolCallID, Name: d.ToolCallName, State: CallWriting}
 		entry.Calls = append(entry.Calls, call)
+		t.works(e.Seq)
 	}
 	entry.Changed = e.Seq
 	switch e.Type {
 	case event.ToolCallArgs:
 		call.Args += d.Delta
 	case event.ToolCallEnd:
+		if d.Broken {
+			t.dropCall(entry, call, e.Seq)
+			break
+		}
 		call.State = CallRunning
 		if len(entry.Text) == 0 && entry.State == EntryStreaming {
 			entry.State = EntryComplete
 		}
-		a := t.Activity
-		a.Tool = call.Name
-		t.setActivity(a, e.Seq)
 	case event.ToolCallResult:
 		call.State, call.Result, call.Summary = CallDone, d.Content, d.Summary
 		call.ResultID, call.Data, call.DurationMS = agents.MessageID(d.MessageID), d.Data, d.DurationMS
@@ -175,6 +209,15 @@ func (t *Transcript) tool(e event.Envelope) error {
 	default:
 	}
 	return nil
+}
+
+// dropCall takes back a call whose arguments were never complete, and its
+// message if that says nothing else.
+func (t *Transcript) dropCall(entry *Entry, call *Call, seq int64) {
+	entry.Calls = slices.DeleteFunc(entry.Calls, func(c *Call) bool { return c == call })
+	if entry.Text == "" && len(entry.Calls) == 0 {
+		t.remove(entry.ID, seq)
+	}
 }
 
 func (t *Transcript) custom(e event.Envelope) error {
@@ -193,7 +236,7 @@ func (t *Transcript) custom(e event.Envelope) error {
 		}
 		t.unqueue(agents.RunID(v.RunID), e.Seq)
 		if t.Activity.Kind == Starting && t.Activity.Run == agents.RunID(v.RunID) {
-			a := Activity{Kind: Idle, Since: e.Time}
+			a := t.rest
 			if len(t.Queue) > 0 {
 				a = Activity{Kind: Starting, Run: t.Queue[0].Run, Since: e.Time}
 			}
@@ -210,8 +253,13 @@ func (t *Transcript) custom(e event.Envelope) error {
 		for _, c := range t.Unfinished(agents.RunID(e.RunID)).Calls {
 			c.State = CallRunning
 		}
-		t.setActivity(Activity{Kind: Continuing, Run: agents.RunID(e.RunID), Since: e.Time, Step: e.Step}, e.Seq)
+		a := Activity{Kind: Continuing, Run: agents.RunID(e.RunID), Since: e.Time, Step: e.Step}
+		if t.Activity.Run == a.Run {
+			a.Since = t.Activity.Since
+		}
+		t.setActivity(a, e.Seq)
 	case event.CheckpointMade:
+		t.works(e.Seq)
 		t.commit()
 	case event.ThreadChanged:
 		var v event.ThreadValue

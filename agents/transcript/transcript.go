@@ -130,13 +130,17 @@ type Transcript struct {
 	// QueueChanged, ActivityChanged and TitleChanged are the numbers of the
 	// envelopes that last changed those parts.
 	QueueChanged, ActivityChanged, TitleChanged int64
+	// rest is what the thread does when nothing works or waits: how the last run
+	// ended, or nothing.
+	rest Activity
 	// Removed lists entries that were taken back, with the number that did so.
 	Removed map[agents.MessageID]int64
 }
 
 // New folds a base. Envelopes after its position are applied with [Transcript.Apply].
 func New(b Base) *Transcript {
-	t := &Transcript{At: b.Position, Title: b.Title, Removed: map[agents.MessageID]int64{}, Activity: Activity{Kind: Idle}}
+	t := &Transcript{At: b.Position, Title: b.Title, Removed: map[agents.MessageID]int64{}, rest: rest(b.Latest)}
+	t.Activity = t.rest
 	for _, m := range b.Messages {
 		t.addMessage(m, 0)
 	}
@@ -154,25 +158,28 @@ func New(b Base) *Transcript {
 		switch {
 		case started && brought:
 			t.Activity = Activity{Kind: Working, Run: r.ID, Since: r.StartedAt}
-		case t.Activity.Kind == Idle:
+		case !t.Busy():
 			t.Activity = Activity{Kind: Starting, Run: r.ID, Since: r.CreatedAt}
 		}
 	}
-	if len(b.Open) == 0 && b.Latest != nil {
-		switch b.Latest.Status {
-		case agents.RunFailed, agents.RunTimeout:
-			t.Activity = Activity{Kind: Failed, Run: b.Latest.ID, Since: b.Latest.EndedAt}
-			if b.Latest.Error != nil {
-				t.Activity.Error = b.Latest.Error.Message
-			}
-		case agents.RunCancelled:
-			if b.Latest.Attempt > 0 {
-				t.Activity = Activity{Kind: Stopped, Run: b.Latest.ID, Since: b.Latest.EndedAt}
-			}
-		default:
-		}
-	}
+	t.look(0)
 	return t
+}
+
+// rest says how a run that ended left its thread.
+func rest(r *agents.Run) Activity {
+	switch {
+	case r == nil:
+	case r.Status == agents.RunFailed, r.Status == agents.RunTimeout:
+		a := Activity{Kind: Failed, Run: r.ID, Since: r.EndedAt}
+		if r.Error != nil {
+			a.Error = r.Error.Message
+		}
+		return a
+	case r.Status == agents.RunCancelled && r.Attempt > 0:
+		return Activity{Kind: Stopped, Run: r.ID, Since: r.EndedAt}
+	}
+	return Activity{Kind: Idle}
 }
 
 // addMessage folds a stored message: a tool's result goes to its call.

@@ -88,7 +88,7 @@ func decode(c *fiber.Ctx, into any) error {
 		}
 		return fault.Invalid("body", "must be a JSON object")
 	}
-	return storable(body)
+	return nil
 }
 
 func jsonName(kind string) string {

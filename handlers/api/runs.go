@@ -70,6 +70,9 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	if err != nil {
 		return agents.Run{}, in, err
 	}
+	if err := storable(c.Body()); err != nil {
+		return agents.Run{}, in, err
+	}
 	request := run.Request{
 		Thread: thread, Assistant: strings.Clone(in.AssistantID), Strategy: strategy, Metadata: metadata,
 		Input: agents.RunInput{Messages: messages}, Raw: withoutIdentity(c.Body()),

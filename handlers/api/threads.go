@@ -35,6 +35,9 @@ func (a *API) CreateThread(c *fiber.Ctx) error {
 	if in.IfExists != "" && in.IfExists != "raise" && in.IfExists != "do_nothing" {
 		return fault.Invalid("if_exists", "must be raise or do_nothing")
 	}
+	if err := storable(c.Body()); err != nil {
+		return err
+	}
 	scope := middleware.Scope(c)
 	made, err := a.threads.CreateThread(c.UserContext(), scope, agents.NewThread{ID: thread, Metadata: metadata})
 	if fault.Is(err, fault.KindConflict) && in.IfExists == "do_nothing" {
