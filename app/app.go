@@ -41,6 +41,8 @@ type Options struct {
 	Graphs []*graph.Graph
 	// TokensPerSecond is the mock model's pace; 0 is no delay at all.
 	TokensPerSecond float64
+	// Rates replace those that HEDDLE_RATE_LIMITS stands for.
+	Rates *handlers.Rates
 }
 
 // App is a composed server.
@@ -123,6 +125,9 @@ func (a *App) logger(module string) *slog.Logger { return a.o.Logger.With("modul
 
 // Database gives the store, for commands and tests.
 func (a *App) Database() *store.DB { return a.db }
+
+// BaseURL is the public address of the server.
+func (a *App) BaseURL() string { return a.o.Config.Server.BaseURL }
 
 // Migrate brings the database to this binary's schema.
 func Migrate(ctx context.Context, databaseURL string, log *slog.Logger) error {

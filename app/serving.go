@@ -58,10 +58,12 @@ func (a *App) serving() error {
 	who := middleware.NewIdentity(door, auth.NewCSRF(a.o.SecretKey), cfg.Server.BaseURL)
 	frame := handlers.NewFrame(who, a.db, assets, a.logger("handlers"))
 	cookie := middleware.NewSessionCookie(cfg.Server.BaseURL)
-	threads := handlers.NewThreads(frame, a.db, a.assistants, a.service, markdown.New(markdown.Options{HeadingShift: 2}))
-	if err := a.socketServer(door, cookie.Name(), threads); err != nil {
+	runs := a.limitedRuns()
+	threads := handlers.NewThreads(frame, a.db, a.assistants, runs, markdown.New(markdown.ForMessages()))
+	if err := a.socketServer(door, cookie.Name(), threads, runs); err != nil {
 		return err
 	}
+	sockets := handlers.NewSockets(a.sockets, a.logger("handlers"))
 	a.health = handlers.NewHealth(a.checks()...)
 
 	a.web = fiber.New(fiber.Config{
@@ -70,11 +72,15 @@ func (a *App) serving() error {
 		EnableTrustedProxyCheck: true, TrustedProxies: prefixes(cfg.Network.TrustedProxies), ProxyHeader: fiber.HeaderXForwardedFor,
 		ServerHeader: "", AppName: "heddle",
 	})
-	a.web.Use(middleware.RequestID, middleware.Headers(cfg.Server.BaseURL), middleware.Recover(a.logger("handlers")))
+	a.web.Use(middleware.RequestID, middleware.Headers(cfg.Server.BaseURL), middleware.Recover(a.logger("handlers")),
+		middleware.ClientAddress(cfg.Network.TrustedProxies))
 	handlers.Routes{
 		Frame: frame, Who: who, Health: a.health, Threads: threads,
-		Auth:   handlers.NewAuth(flow, door, cookie, func(p handlers.LoginPage) templ.Component { return frame.SignIn(p, demoPeople(cfg)) }, a.logger("auth")),
-		API:    api.New(apiThreads{a.assistants}, a.service, a.o.Version, a.logger("handlers")),
+		Auth:    handlers.NewAuth(flow, door, sockets, cookie, func(p handlers.LoginPage) templ.Component { return frame.SignIn(p, demoPeople(cfg)) }, a.logger("auth")),
+		Account: handlers.NewAccount(frame, a.db, sockets, cookie, clock.System{}), Keys: handlers.NewKeys(frame, a.db, sockets, clock.System{}),
+		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
+		Once:   middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
+		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp,
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
@@ -97,9 +103,9 @@ func (a *App) assets() (*static.Assets, error) {
 }
 
 // socketServer builds the socket and its topics.
-func (a *App) socketServer(door *signin.Service, cookie string, threads *handlers.Threads) error {
+func (a *App) socketServer(door *signin.Service, cookie string, threads *handlers.Threads, runs channel.Runs) error {
 	router := socket.NewRouter()
-	router.Handle("thread:*", channel.NewThread(a.db, a.service, threads.Projector))
+	router.Handle("thread:*", channel.NewThread(a.db, runs, threads.Projector))
 	router.Handle("user", channel.User{})
 	var err error
 	a.sockets, err = socket.New(socket.Options{
@@ -197,4 +203,16 @@ func (a *App) checks() []handlers.Check {
 			return nil
 		}},
 	}
+}
+
+// Route is one address of the product.
+type Route struct{ Method, Path string }
+
+// Routes lists every address of the product, for tests that visit them all.
+func (a *App) Routes() []Route {
+	var out []Route
+	for _, r := range a.web.GetRoutes(true) {
+		out = append(out, Route{Method: r.Method, Path: r.Path})
+	}
+	return out
 }

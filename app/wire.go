@@ -129,12 +129,12 @@ func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID
 	return ended, func() { cancel(); <-done; sub.Close() }, nil
 }
 
-// endsRun looks for the types that end a run; their names stand in the head of
-// the payload, which is written by us.
+// endsRun looks for what ends a run, in payloads that are written by us: the
+// type stands in the head, the name of a CUSTOM at the start of its data.
 func endsRun(payload []byte) bool {
-	head := string(payload[:min(len(payload), 200)])
+	head := string(payload[:min(len(payload), 400)])
 	return strings.Contains(head, `"type":"RUN_FINISHED"`) || strings.Contains(head, `"type":"RUN_ERROR"`) ||
-		strings.Contains(head, `"type":"CUSTOM"`)
+		strings.Contains(head, `"data":{"name":"`+string(event.MessageUnqueued)+`"`)
 }
 
 // logReader lets the hub read the logs of threads; other topics have none.

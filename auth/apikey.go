@@ -111,6 +111,9 @@ func (k APIKey) Accepts(secret Token, now time.Time) bool {
 	return match && !expired && k.RevokedAt.IsZero()
 }
 
+// Start is the part of the key's text that may be shown, to recognise it by.
+func (k APIKey) Start() string { return keyMark + k.Prefix }
+
 // Scope is what the key may do, given the role its person has now.
 func (k APIKey) Scope(role Role) Scope {
 	return Scope{User: k.User, Org: k.Org, Role: role, Key: k.ID, KeyScopes: slices.Clone(k.Scopes)}

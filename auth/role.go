@@ -67,6 +67,12 @@ func KeyScopes() []KeyScope { return []KeyScope{ScopeChat, ScopeReview, ScopeAdm
 // Valid reports whether k is a known scope.
 func (k KeyScope) Valid() bool { return slices.Contains(KeyScopes(), k) }
 
+// KeyScopes lists the scopes that give a key of someone with role r at least
+// one permission.
+func (r Role) KeyScopes() []KeyScope {
+	return slices.DeleteFunc(KeyScopes(), func(k KeyScope) bool { return !slices.ContainsFunc(granted[r], k.covers) })
+}
+
 func (k KeyScope) covers(p Permission) bool {
 	switch p {
 	case PermChat:

@@ -47,22 +47,23 @@ type SignIn struct {
 
 // Models is the model providers. Without a key only the mock model answers.
 type Models struct {
-	OpenAIKey        Secret `env:"OPENAI_API_KEY" secret:"true" doc:"Key for OpenAI, or for a server that speaks its protocol."`
-	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" envDefault:"https://api.openai.com/v1" doc:"Base URL of the OpenAI protocol."`
-	AnthropicKey     Secret `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Key for Anthropic."`
-	AnthropicBaseURL string `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Base URL of the Anthropic protocol."`
+	OpenAIKey        Secret `env:"OPENAI_API_KEY" secret:"true" doc:"Reserved; this version does not use it yet. Key for OpenAI, or for a server that speaks its protocol."`
+	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" envDefault:"https://api.openai.com/v1" doc:"Reserved; this version does not use it yet. Base URL of the OpenAI protocol."`
+	AnthropicKey     Secret `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Reserved; this version does not use it yet. Key for Anthropic."`
+	AnthropicBaseURL string `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Reserved; this version does not use it yet. Base URL of the Anthropic protocol."`
 }
 
 // Mail is how invitations and notices leave the house.
 type Mail struct {
-	SMTPURL Secret `env:"HEDDLE_SMTP_URL" secret:"true" doc:"Mail server, as smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Empty: no mail is sent, links are shown to copy."`
-	From    string `env:"HEDDLE_MAIL_FROM" doc:"Sender of mail, as Heddle <heddle@example.org>. Required with HEDDLE_SMTP_URL."`
+	SMTPURL Secret `env:"HEDDLE_SMTP_URL" secret:"true" doc:"Reserved; this version does not use it yet. Mail server, as smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Empty: no mail is sent, links are shown to copy."`
+	From    string `env:"HEDDLE_MAIL_FROM" doc:"Reserved; this version does not use it yet. Sender of mail, as Heddle <heddle@example.org>. Required with HEDDLE_SMTP_URL."`
 }
 
 // Network is what may be reached, and who may reach us.
 type Network struct {
-	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Private targets that tools may reach all the same, as CIDR:port with * for any port, separated by commas, or none. Public targets need no entry."`
+	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Reserved; this version does not use it yet. Private targets that tools may reach all the same, as CIDR:port with * for any port, separated by commas, or none. Public targets need no entry."`
 	CORSOrigins    Origins     `env:"HEDDLE_CORS_ORIGINS" doc:"Origins of other sites whose pages may call the API, separated by commas."`
+	RateLimits     Switch      `env:"HEDDLE_RATE_LIMITS" envDefault:"on" devDefault:"off" oneof:"on,off" doc:"Whether sign-ins per address, new API keys and started runs per person are limited on each node; off for load tests."`
 	TrustedProxies Prefixes    `env:"HEDDLE_TRUSTED_PROXIES" doc:"Addresses or CIDRs of reverse proxies whose X-Forwarded- headers are believed, separated by commas."`
 }
 
@@ -80,7 +81,7 @@ type Worker struct {
 type Log struct {
 	Levels      LogLevels `env:"HEDDLE_LOG" envDefault:"info" doc:"Lowest level that is logged (debug, info, warn, error), then exceptions per package: error,agents=debug."`
 	Format      LogFormat `env:"HEDDLE_LOG_FORMAT" envDefault:"json" devDefault:"text" oneof:"text,json" doc:"How log lines look: text for people, json for machines."`
-	MetricsAddr string    `env:"HEDDLE_METRICS_ADDR" envDefault:"127.0.0.1:9090" devDefault:"" doc:"Address of /metrics on a port of its own. Empty, as in development: /metrics is served with everything else."`
+	MetricsAddr string    `env:"HEDDLE_METRICS_ADDR" envDefault:"127.0.0.1:9090" devDefault:"" doc:"Reserved; this version does not use it yet. Address of /metrics on a port of its own. Empty, as in development: /metrics is served with everything else."`
 }
 
 // Duration is a span of time as Go writes it: 15s, 3m, 1h30m.

@@ -42,6 +42,8 @@ type LoginPage struct {
 	Problem string
 	// Nonce is the nonce of the page's scripts and styles.
 	Nonce string
+	// Theme is what this browser's last person chose, "" if unknown.
+	Theme string
 }
 
 // LoginLink is one way to sign in.
@@ -49,16 +51,17 @@ type LoginLink struct{ Name, Label, URL string }
 
 // Auth serves signing in, signing out and switching organisations.
 type Auth struct {
-	flow   SignInFlow
-	door   Door
-	cookie middleware.SessionCookie
-	page   func(LoginPage) templ.Component
-	log    *slog.Logger
+	flow    SignInFlow
+	door    Door
+	sockets Sockets
+	cookie  middleware.SessionCookie
+	page    func(LoginPage) templ.Component
+	log     *slog.Logger
 }
 
 // NewAuth makes the handlers; page renders the sign-in page.
-func NewAuth(flow SignInFlow, door Door, cookie middleware.SessionCookie, page func(LoginPage) templ.Component, log *slog.Logger) *Auth {
-	return &Auth{flow: flow, door: door, cookie: cookie, page: page, log: log}
+func NewAuth(flow SignInFlow, door Door, sockets Sockets, cookie middleware.SessionCookie, page func(LoginPage) templ.Component, log *slog.Logger) *Auth {
+	return &Auth{flow: flow, door: door, sockets: sockets, cookie: cookie, page: page, log: log}
 }
 
 // Login is GET /auth/login: the ways to sign in. Whoever is signed in and
@@ -95,7 +98,7 @@ func (a *Auth) Callback(c *fiber.Ctx) error {
 		return a.refuse(c, err)
 	}
 	_, token, err := a.door.Enter(c.UserContext(), done, signin.Browser{
-		Cookie: a.cookie.Read(c), UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)), IP: utils.CopyString(c.IP()),
+		Cookie: a.cookie.Read(c), UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)), IP: middleware.AddressOf(c).String(),
 	})
 	if err != nil {
 		return a.refuse(c, err)
@@ -107,19 +110,24 @@ func (a *Auth) Callback(c *fiber.Ctx) error {
 // Logout is POST /auth/logout: the session ends on the server, not only in the
 // browser.
 func (a *Auth) Logout(c *fiber.Ctx) error {
-	if err := a.door.Leave(c.UserContext(), middleware.Scope(c)); err != nil {
+	scope := middleware.Scope(c)
+	if err := a.door.Leave(c.UserContext(), scope); err != nil {
 		return err
 	}
+	a.sockets.close(c, string(scope.Session), "signed out")
 	a.cookie.Write(c, "")
 	return c.Redirect("/auth/login", fiber.StatusSeeOther)
 }
 
 // SwitchOrg is POST /account/org with the fields org_id and return_to.
 func (a *Auth) SwitchOrg(c *fiber.Ctx) error {
-	token, err := a.door.Switch(c.UserContext(), middleware.Scope(c), auth.OrgID(utils.CopyString(c.FormValue("org_id"))))
+	scope := middleware.Scope(c)
+	token, err := a.door.Switch(c.UserContext(), scope, auth.OrgID(utils.CopyString(c.FormValue("org_id"))))
 	if err != nil {
 		return err
 	}
+	// A socket keeps the organisation it connected with.
+	a.sockets.close(c, string(scope.Session), "the organisation was switched")
 	a.cookie.Write(c, token.Reveal())
 	return c.Redirect(oauth.LocalPath(c.FormValue("return_to")), fiber.StatusSeeOther)
 }
@@ -140,7 +148,7 @@ func (a *Auth) refuse(c *fiber.Ctx, err error) error {
 }
 
 func (a *Auth) show(c *fiber.Ctx, status int, start oauth.Start, problem string) error {
-	view := LoginPage{Problem: problem, Nonce: middleware.Nonce(c)}
+	view := LoginPage{Problem: problem, Nonce: middleware.Nonce(c), Theme: string(themeCookie(c))}
 	keep := url.Values{}
 	if to := oauth.LocalPath(start.ReturnTo); to != "/" {
 		keep.Set("return_to", to)

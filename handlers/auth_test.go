@@ -155,7 +155,7 @@ func setup(t *testing.T) bundle {
 	door, err := signin.New(signin.Options{Ledger: l, Signup: auth.SignupInvite, Clock: clk, Log: log})
 	require.NoError(t, err)
 	who := middleware.NewIdentity(door, auth.NewCSRF([]byte("key")), base)
-	h := handlers.NewAuth(flow, door, middleware.NewSessionCookie(base), loginPage, log)
+	h := handlers.NewAuth(flow, door, handlers.NewSockets(nobodyConnected{}, log), middleware.NewSessionCookie(base), loginPage, log)
 
 	app := fiber.New(fiber.Config{DisableStartupMessage: true, ErrorHandler: func(c *fiber.Ctx, err error) error {
 		return c.Status(middleware.Status(fault.KindOf(err))).SendString(fault.Code(err) + ": " + fault.Public(err))
@@ -186,6 +186,11 @@ func setup(t *testing.T) bundle {
 	require.NoError(t, err)
 	return bundle{url: base, key: clear, client: &http.Client{Jar: jar, Timeout: 20 * time.Second}}
 }
+
+// nobodyConnected is a socket server without sockets.
+type nobodyConnected struct{}
+
+func (nobodyConnected) Disconnect(context.Context, string, string) error { return nil }
 
 func loginPage(p handlers.LoginPage) templ.Component {
 	return templ.ComponentFunc(func(_ context.Context, w io.Writer) error {

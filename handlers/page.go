@@ -70,8 +70,12 @@ func displayName(u auth.User) string {
 	return name
 }
 
+// themeCookieName is the cookie by which pages before signing in know the
+// colours; behind it the person's own row counts.
+const themeCookieName = "heddle_theme"
+
 func themeCookie(c *fiber.Ctx) layout.Theme {
-	return layout.Theme(strings.Clone(c.Cookies("heddle_theme")))
+	return layout.Theme(strings.Clone(c.Cookies(themeCookieName)))
 }
 
 // html renders a component into a buffer first: a page that can't be rendered
@@ -97,6 +101,7 @@ func (f *Frame) Fail(c *fiber.Ctx, err error) error {
 		err = fiberFault(e)
 	}
 	status := middleware.Status(fault.KindOf(err))
+	middleware.RetryAfter(c, err)
 	if status >= fiber.StatusInternalServerError {
 		f.log.ErrorContext(c.UserContext(), "request failed", "request_id", middleware.RequestIDOf(c),
 			"method", c.Method(), "route", c.Route().Path, "err", err)
@@ -105,7 +110,7 @@ func (f *Frame) Fail(c *fiber.Ctx, err error) error {
 	case strings.HasPrefix(c.Path(), "/api/") || c.Path() == "/ok" || c.Path() == "/info":
 		return api.Fail(c, err)
 	case wantsJSON(c):
-		body := fiber.Map{"error": fault.Public(err), "code": fault.Code(err)}
+		body := fiber.Map{"detail": fault.Public(err), "code": fault.Code(err)}
 		if fields := fault.FieldsOf(err); fields != nil {
 			body["fields"] = fields
 		}
@@ -138,7 +143,10 @@ func (f *Frame) problem(c *fiber.Ctx, status int, err error) problem.Problem {
 			return problem.Switched(in.Org.Name)
 		}
 		return problem.Conflict(text)
-	case fiber.StatusServiceUnavailable, fiber.StatusTooManyRequests:
+	case fiber.StatusTooManyRequests:
+		return problem.Problem{Status: status, Title: "That was too often", Text: text,
+			Safe: "Nothing was changed.", Actions: []problem.Action{{Label: "Go to your threads", Href: "/"}}}
+	case fiber.StatusServiceUnavailable:
 		return problem.Maintenance(text)
 	case fiber.StatusInternalServerError:
 		return problem.Internal(middleware.RequestIDOf(c))

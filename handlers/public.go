@@ -10,8 +10,8 @@ func (r Routes) registerPublic(app *fiber.App) {
 	app.Get("/static/*", r.Assets)
 
 	app.Get("/auth/login", r.Who.Maybe, r.Auth.Login)
-	app.Get("/auth/:provider/callback", r.Auth.Callback)
-	app.Get("/auth/:provider", r.Auth.Begin)
+	app.Get("/auth/:provider/callback", r.Limits.Callback.ByAddress, r.Auth.Callback)
+	app.Get("/auth/:provider", r.Limits.SignIn.ByAddress, r.Auth.Begin)
 	if r.DevIDP != nil {
 		app.All("/dev/idp", r.DevIDP)
 		app.All("/dev/idp/*", r.DevIDP)

@@ -15,7 +15,15 @@ type Routes struct {
 	Health  *Health
 	Auth    *Auth
 	Threads *Threads
-	API     *api.API
+	// Account, Keys and Knowledge are the pages around a person.
+	Account   *Account
+	Keys      *Keys
+	Knowledge *Knowledge
+	Limits    Limits
+	// Once carries out a request that names itself once; see
+	// middleware.Idempotency.
+	Once fiber.Handler
+	API  *api.API
 	// Socket upgrades /socket/websocket; it authenticates by itself.
 	Socket fiber.Handler
 	// Assets serves /static.
@@ -31,26 +39,37 @@ type Routes struct {
 func (r Routes) Register(app *fiber.App) {
 	r.registerPublic(app)
 
-	page := r.Who.Page
+	// once stands behind what changes something: a request with an
+	// Idempotency-Key is carried out once. Signing out and switching have none,
+	// for they end the very session that would ask again; runs/wait has none,
+	// for its answer is as long as its run.
+	page, once := r.Who.Page, r.Once
 	app.Get("/", page, r.Threads.Home)
 	app.Get("/threads", page, r.Threads.List)
-	app.Post("/threads", page, r.Threads.Create)
+	app.Post("/threads", page, once, r.Threads.Create)
 	app.Get("/threads/:thread", page, r.Threads.Show)
-	app.Post("/threads/:thread/messages", page, r.Threads.Send)
-	app.Post("/threads/:thread/cancel", page, r.Threads.Stop)
-	app.Post("/threads/:thread/queue/:run/withdraw", page, r.Threads.Withdraw)
-	app.Post("/threads/:thread/title", page, r.Threads.Rename)
-	app.Post("/threads/:thread/delete", page, r.Threads.Delete)
+	app.Post("/threads/:thread/messages", page, once, r.Threads.Send)
+	app.Post("/threads/:thread/cancel", page, once, r.Threads.Stop)
+	app.Post("/threads/:thread/queue/:run/withdraw", page, once, r.Threads.Withdraw)
+	app.Post("/threads/:thread/title", page, once, r.Threads.Rename)
+	app.Post("/threads/:thread/delete", page, once, r.Threads.Delete)
 
 	app.Post("/auth/logout", page, r.Auth.Logout)
 	app.Post("/account/org", page, r.Auth.SwitchOrg)
+	app.Get("/account", page, r.Account.Show)
+	app.Post("/account/theme", page, once, r.Account.Theme)
+	app.Post("/account/sessions/:id/revoke", page, once, r.Account.Revoke)
+	app.Get("/account/keys", page, r.Keys.Show)
+	app.Post("/account/keys", page, once, r.Limits.NewKey.ByUser, r.Keys.Create)
+	app.Post("/account/keys/:id/revoke", page, once, r.Keys.Revoke)
+	app.Get("/knowledge/:slug", page, r.Knowledge.Show)
 
 	key := r.Who.API
-	app.Post("/api/threads", key, r.API.CreateThread)
+	app.Post("/api/threads", key, once, r.API.CreateThread)
 	app.Get("/api/threads/:thread", key, r.API.GetThread)
 	app.Get("/api/threads/:thread/state", key, r.API.GetState)
-	app.Post("/api/threads/:thread/runs", key, r.API.CreateRun)
+	app.Post("/api/threads/:thread/runs", key, once, r.API.CreateRun)
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
-	app.Post("/api/threads/:thread/runs/:run/cancel", key, r.API.CancelRun)
+	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
 }

@@ -14,7 +14,7 @@ import (
 
 // SignIn renders the sign-in page; people are the demo's, in development only.
 func (f *Frame) SignIn(l LoginPage, people []devidp.Person) templ.Component {
-	p := layout.Page{Title: "Sign in", Nonce: l.Nonce, Assets: f.assets}
+	p := layout.Page{Title: "Sign in", Nonce: l.Nonce, Theme: layout.Theme(l.Theme), Assets: f.assets}
 	if l.Problem != "" {
 		p.Flash = []ui.Flash{{Tone: ui.Bad, Text: l.Problem}}
 	}

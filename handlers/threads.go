@@ -27,7 +27,6 @@ type ThreadStore interface {
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
 	Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuery) ([]agents.Thread, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
-	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
 	DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error
 	Names(ctx context.Context, scope auth.Scope) (map[auth.UserID]string, error)
 }
@@ -38,11 +37,13 @@ type Assistants interface {
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 }
 
-// Runs accepts and cancels runs.
+// Runs accepts and cancels runs, and tells watchers of a thread what changes
+// between them.
 type Runs interface {
 	Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error)
 	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
 	CancelCurrent(ctx context.Context, scope auth.Scope, thread agents.ThreadID, reason string) error
+	Rename(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
 	Text(scope auth.Scope, text string) agents.RunInput
 }
 
@@ -267,6 +268,7 @@ func (t *Threads) Send(c *fiber.Ctx) error {
 // rather than an error page: the reader has no script, and can mend it.
 func comesBack(c *fiber.Ctx, err error) bool {
 	kind := fault.KindOf(err)
+	middleware.RetryAfter(c, err)
 	return !wantsJSON(c) && (kind == fault.KindInvalid || kind == fault.KindLimited)
 }
 
@@ -308,8 +310,12 @@ func done(c *fiber.Ctx, location string) error {
 
 // Stop is POST /threads/:thread/cancel: the current run ends, its text stays.
 func (t *Threads) Stop(c *fiber.Ctx) error {
-	thread := threadParam(c)
-	if err := t.runs.CancelCurrent(c.UserContext(), middleware.Scope(c), thread, "stopped by a person"); err != nil {
+	scope, thread := middleware.Scope(c), threadParam(c)
+	// A thread that isn't there has no run to stop, which alone would be fine.
+	if _, err := t.store.Thread(c.UserContext(), scope, thread); err != nil {
+		return err
+	}
+	if err := t.runs.CancelCurrent(c.UserContext(), scope, thread, "stopped by a person"); err != nil {
 		return err
 	}
 	return done(c, "/threads/"+string(thread))
@@ -332,7 +338,7 @@ func (t *Threads) Rename(c *fiber.Ctx) error {
 	if n := len([]rune(title)); n == 0 || n > agents.MaxTitleRunes {
 		return fault.Invalid("title", "must have 1 to 200 characters")
 	}
-	if err := t.store.RenameThread(c.UserContext(), middleware.Scope(c), thread, title); err != nil {
+	if err := t.runs.Rename(c.UserContext(), middleware.Scope(c), thread, title); err != nil {
 		return err
 	}
 	return done(c, "/threads/"+string(thread))

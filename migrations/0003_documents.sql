@@ -17,7 +17,9 @@ create table documents (
     setweight(to_tsvector('english', body), 'C')) stored,
   primary key (org_id, slug)
 );
-create index documents_search on documents using gin (org_id, tsv);
+-- Without fastupdate: documents change seldom, and a list of pending entries
+-- makes searches slow until a vacuum.
+create index documents_search on documents using gin (org_id, tsv) with (fastupdate = off);
 select heddle_protect('documents');
 
 grant select on documents to heddle_search;
@@ -39,7 +41,7 @@ begin
   end if;
   return query
     select d.slug, d.title,
-      ts_headline('english', d.body, words, 'StartSel=⟦, StopSel=⟧, MaxWords=30, MinWords=15, MaxFragments=1'),
+      ts_headline('english', d.body, words, 'StartSel=⟦, StopSel=⟧, MaxWords=60, MinWords=35, MaxFragments=1'),
       ts_rank('{0.1, 0.3, 0.6, 1.0}', d.tsv, words, 1)
     from documents d
     where d.org_id = org and d.tsv @@ words

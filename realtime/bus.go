@@ -46,7 +46,7 @@ func (h *Hub) listen(ctx context.Context) {
 		}
 		pause = min(2*pause, lastPause)
 	}
-	h.setState(false, "stopped")
+	h.setState(false, stopped)
 }
 
 // hear runs one session on one connection and returns why it ended. Its loop

@@ -162,6 +162,9 @@ func (h *Hub) State() State {
 	return h.state
 }
 
+// stopped is the reason of a hub that was told to end; it is no news.
+const stopped = "stopped"
+
 func (h *Hub) setState(connected bool, reason string) {
 	h.mu.Lock()
 	before := h.state
@@ -172,7 +175,7 @@ func (h *Hub) setState(connected bool, reason string) {
 	switch {
 	case connected && !before.Connected:
 		h.opt.Logger.Info("hub connected to redis")
-	case !connected && before.Connected:
+	case !connected && before.Connected && reason != stopped:
 		h.opt.Logger.Warn("hub lost redis, watchers are served from the log", "err", reason)
 	}
 }

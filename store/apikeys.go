@@ -79,6 +79,25 @@ func (db *DB) APIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, err
 	return out, nil
 }
 
+const sqlAPIKeysOwn = `select ` + apiKeyColumns + ` from api_keys k
+where k.org_id = @org and k.user_id = @user and k.revoked_at is null
+order by k.created_at desc, k.id limit 200`
+
+// OwnAPIKeys is [DB.APIKeys] for the scope's person alone, whatever they may
+// manage.
+func (db *DB) OwnAPIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, error) {
+	rows, err := many[apiKeyRow](ctx, db, scope, "listing a person's API keys", sqlAPIKeysOwn,
+		pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User)})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]auth.APIKey, len(rows))
+	for i, r := range rows {
+		out[i] = r.key()
+	}
+	return out, nil
+}
+
 const sqlAPIKeyRevoke = `update api_keys set revoked_at = @now
 where org_id = @org and id = @id and (user_id = @user or @any) and revoked_at is null`
 

@@ -95,6 +95,25 @@ func TestWaitingRunKeepsLaterOnesInLine(t *testing.T) {
 	require.Empty(t, claimed)
 }
 
+// TestThreadStaysInterruptedWhenAQueuedRunIsWithdrawn: the open interrupt is
+// still what the thread waits for.
+func TestThreadStaysInterruptedWhenAQueuedRunIsWithdrawn(t *testing.T) {
+	b := setup(t)
+	thread := b.thread(t, b.mia, agents.VisibilityPrivate)
+	lease, _ := b.start(t, b.mia, thread.ID)
+	_, err := b.db.FinishRun(t.Context(), b.mia, lease, agents.Finish{Status: agents.RunWaiting})
+	require.NoError(t, err)
+	waiting, err := b.db.Run(t.Context(), b.mia, thread.ID, lease.Run)
+	require.NoError(t, err)
+	require.Zero(t, waiting.EndedAt, "it waits, it has not ended")
+	queued := b.submit(t, b.mia, thread.ID)
+	_, err = b.db.CancelRun(t.Context(), b.mia, thread.ID, queued.ID, "withdrawn", cancelled)
+	require.NoError(t, err)
+	got, err := b.db.Thread(t.Context(), b.mia, thread.ID)
+	require.NoError(t, err)
+	require.Equal(t, agents.ThreadInterrupted, got.Status)
+}
+
 func TestRunsOfADeadProcessAreTakenOverAtOnce(t *testing.T) {
 	b := setup(t)
 	dead, err := b.db.Arrive(t.Context(), "dead")

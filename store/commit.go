@@ -60,7 +60,8 @@ const sqlRunFinish = `with head as (
 	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
 	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
 ), ended as (
-	update runs set status = @status::text, error = @error::jsonb, ended_at = now(), updated_at = now() from head
+	update runs set status = @status::text, error = @error::jsonb, updated_at = now(),
+		ended_at = case when @status::text <> 'waiting' then now() end from head
 	where runs.org_id = @org and runs.id = @run
 ), freed as (
 	update threads t set updated_at = now(), status = case

@@ -134,7 +134,7 @@ func TestTextsThatPostgresCannotStoreAreInvalidAndChangeNothing(t *testing.T) {
 	s.Metadata = json.RawMessage(`{"a":"\u0000"}`)
 	_, err := b.db.Submit(t.Context(), b.mia, s)
 	requireKind(t, "invalid", err)
-	requireKind(t, "invalid", b.db.RenameThread(t.Context(), b.mia, thread.ID, "a\x00b"))
-	requireKind(t, "invalid", b.db.RenameThread(t.Context(), b.mia, thread.ID, "a\xffb"))
+	requireKind(t, "invalid", rename(t.Context(), b.db, b.mia, thread.ID, "a\x00b"))
+	requireKind(t, "invalid", rename(t.Context(), b.db, b.mia, thread.ID, "a\xffb"))
 	require.Empty(t, cmp.Diff(before, b.picture(t)))
 }

@@ -153,6 +153,11 @@ func envelope(thread agents.ThreadID, what string) event.Envelope {
 	return event.Envelope{Type: event.Custom, Time: time.Now(), ThreadID: string(thread), Data: json.RawMessage(fmt.Sprintf(`{"name":%q}`, what))}
 }
 
+func rename(ctx context.Context, db *store.DB, scope auth.Scope, thread agents.ThreadID, title string) error {
+	_, err := db.RenameThread(ctx, scope, thread, title, envelope(thread, "thread.changed"))
+	return err
+}
+
 // text is a step that appends one message.
 func text(line agents.LineID, step int, message agents.MessageID, events ...event.Envelope) agents.Step {
 	return agents.Step{
@@ -160,24 +165,6 @@ func text(line agents.LineID, step int, message agents.MessageID, events ...even
 		Messages: []agents.Message{{ID: message, Role: agents.RoleAssistant, Text: "text of " + string(message)}},
 		Ops:      []agents.Op{{Kind: agents.OpAppend, ID: message}},
 	}
-}
-
-// counts says how many rows of every table a scope's organisation has.
-func (b *bundle) counts(t testing.TB, scope auth.Scope) map[string]int {
-	t.Helper()
-	conn := connect(t, b.url, "heddle_app")
-	out := map[string]int{}
-	for _, table := range tenantTables(t, conn) {
-		tx, err := conn.Begin(t.Context())
-		require.NoError(t, err)
-		_, err = tx.Exec(t.Context(), "select set_config('heddle.org', $1, true)", string(scope.Org))
-		require.NoError(t, err)
-		var n int
-		require.NoError(t, tx.QueryRow(t.Context(), "select count(*) from "+table).Scan(&n))
-		require.NoError(t, tx.Rollback(t.Context()))
-		out[table] = n
-	}
-	return out
 }
 
 // tenantTables lists the tables with rows of organisations.

@@ -36,8 +36,15 @@ type Idempotency struct{ db *DB }
 func (db *DB) Idempotency() Idempotency { return Idempotency{db} }
 
 // sqlIdempotencyBegin takes a key that is new, older than 24 hours, or in
-// flight for more than 5 minutes: whoever had it then is taken for dead.
-const sqlIdempotencyBegin = `insert into idempotency_keys as k (org_id, user_id, key, request_hash, claim)
+// flight for more than 5 minutes: whoever had it then is taken for dead. It also
+// removes a few old ones, so that the table stays as small as a day's requests.
+const sqlIdempotencyBegin = `with old as (
+	delete from idempotency_keys where (org_id, user_id, key) in (
+		select o.org_id, o.user_id, o.key from idempotency_keys o
+		where o.org_id = @org and o.created_at < now() - interval '24 hours' and (o.user_id <> @user or o.key <> @key)
+		order by o.created_at limit 20 for update skip locked)
+)
+insert into idempotency_keys as k (org_id, user_id, key, request_hash, claim)
 values (@org, @user, @key, @hash, @claim)
 on conflict (org_id, user_id, key) do update set request_hash = excluded.request_hash, claim = excluded.claim,
 	status = null, headers = null, body = null, created_at = now()

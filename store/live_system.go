@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// sqlCredentialsLive joins browser sessions and API keys: whoever holds sockets
-// knows only ids.
+// sqlCredentialsLive reads browser sessions and API keys alike: whoever holds
+// sockets knows only ids.
 const sqlCredentialsLive = `select s.id::text from sessions s
 	join users u on u.id = s.user_id and u.disabled_at is null
 	join memberships m on m.org_id = s.org_id and m.user_id = s.user_id

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
 )
 
 // sqlNames reads what the members of an organisation are called. Whoever has no
@@ -26,4 +27,19 @@ func (db *DB) Names(ctx context.Context, scope auth.Scope) (map[auth.UserID]stri
 		out[auth.UserID(r.ID)] = r.Name
 	}
 	return out, nil
+}
+
+// sqlThemeSet asks for the membership as well: a scope reaches people of its own
+// organisation only.
+const sqlThemeSet = `update users u set theme = @theme from memberships m
+where u.id = @user and m.user_id = u.id and m.org_id = @org`
+
+// SetTheme keeps the colours the scope's person chose: system, light or dark.
+func (db *DB) SetTheme(ctx context.Context, scope auth.Scope, theme string) error {
+	n, err := db.exec(ctx, scope, "keeping the theme", sqlThemeSet,
+		pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "theme": theme})
+	if err == nil && n == 0 {
+		return fault.NotFound("Person")
+	}
+	return err
 }

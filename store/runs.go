@@ -237,6 +237,8 @@ const sqlRunCancelRequest = `update runs set cancel_requested_at = coalesce(canc
 
 const sqlThreadSettle = `update threads t set updated_at = now(), status = case
 		when exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id
+			and r.status = 'waiting') then 'interrupted'
+		when exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id
 			and r.status in ('pending', 'running')) then 'busy' else 'idle' end
 	where t.org_id = @org and t.id = @thread`
 

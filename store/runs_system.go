@@ -64,10 +64,16 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	return out, nil
 }
 
-const sqlRenew = `with renewed as (
-	update thread_heads set lease_until = now() + @lease::interval
+// sqlRenew locks the heads in the order of their keys, as sqlAppendBatch does:
+// both wait for several heads, and in different orders they would deadlock.
+const sqlRenew = `with held as (
+	select org_id, thread_id from thread_heads
 	where worker_id = @worker and run_id = any(@runs::uuid[])
-	returning org_id, run_id, token
+	order by org_id, thread_id for update
+), renewed as (
+	update thread_heads h set lease_until = now() + @lease::interval
+	from held where h.org_id = held.org_id and h.thread_id = held.thread_id
+	returning h.org_id, h.run_id, h.token
 )
 select h.run_id as run, h.token, r.cancel_requested_at is not null as cancel_requested
 from renewed h join runs r on r.org_id = h.org_id and r.id = h.run_id`

@@ -154,30 +154,6 @@ func (db *DB) Sessions(ctx context.Context, scope auth.Scope, now time.Time) ([]
 	return out, nil
 }
 
-const sqlSessionsLive = `select s.id from sessions s
-join users u on u.id = s.user_id and u.disabled_at is null
-join memberships m on m.org_id = s.org_id and m.user_id = s.user_id
-where s.id = any(@ids::uuid[]) and s.revoked_at is null and s.expires_at > @now`
-
-// LiveSessions tells which of the given sessions have not been revoked or
-// expired and belong to a person who is still a member and not locked out, so that whoever holds sockets can close the others'.
-func (db *DB) LiveSessions(ctx context.Context, ids []auth.SessionID, now time.Time) (map[auth.SessionID]bool, error) {
-	texts := make([]string, len(ids))
-	for i, s := range ids {
-		texts[i] = string(s)
-	}
-	rows, _ := db.system.Query(ctx, sqlSessionsLive, pgx.NamedArgs{"ids": texts, "now": now})
-	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("checking sessions: %w", err)
-	}
-	live := make(map[auth.SessionID]bool, len(found))
-	for _, s := range found {
-		live[auth.SessionID(s)] = true
-	}
-	return live, nil
-}
-
 // sqlSessionSwitch also gives the session a new cookie: rights change with the
 // organisation.
 const sqlSessionSwitch = `update sessions s set org_id = @target, token_hash = @token, last_seen_at = @now

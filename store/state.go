@@ -42,11 +42,13 @@ func (r checkpointRow) checkpoint() agents.Checkpoint {
 }
 
 // sqlCheckpoints reads one line from its newest snapshot at or below a step.
+// The snapshot is looked for by the arguments rather than by l's columns, so
+// that it is found once and not again for every row.
 const sqlCheckpoints = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
 		c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
 	from lines l left join checkpoints c on c.org_id = l.org_id and c.line_id = l.id and c.step <= @upto
 		and c.step >= coalesce((select max(s.step) from checkpoints s
-			where s.org_id = l.org_id and s.line_id = l.id and s.step <= @upto and s.snapshot is not null), 0)
+			where s.org_id = @org and s.line_id = @line and s.step <= @upto and s.snapshot is not null), 0)
 	where l.org_id = @org and l.id = @line and c.id is not null
 	order by c.step`
 
@@ -59,9 +61,12 @@ type lineRow struct {
 }
 
 // sqlMessagesByRef reads revisions of messages; the caller puts them in order.
-const sqlMessagesByRef = `select m.id, m.revision, m.body, m.created_at from messages m
-	join unnest(@ids::text[], @revs::int[]) as w(id, rev) on w.id = m.id and w.rev = m.revision
-	where m.org_id = @org and m.thread_id = @thread`
+// The offset keeps the look-up one probe of the key for each reference: joined,
+// every message of the thread is compared with every reference.
+const sqlMessagesByRef = `select m.id, m.revision, m.body, m.created_at
+	from unnest(@ids::text[], @revs::int[]) as w(id, rev)
+	cross join lateral (select * from messages
+		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m`
 
 type messageRow struct {
 	ID        string

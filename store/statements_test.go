@@ -52,6 +52,23 @@ func TestEveryStatementPreparesUnderItsRole(t *testing.T) {
 	}
 }
 
+// withoutOrg are the statements of heddle_app that name no organisation.
+var withoutOrg = map[string]string{
+	"sqlSetOrg":         "sets it",
+	"sqlDocumentSearch": "its function takes the organisation from the setting",
+}
+
+// TestEveryScopedStatementNamesItsOrganisation is the second wall: the first,
+// row-level security, must never be the only one.
+func TestEveryScopedStatementNamesItsOrganisation(t *testing.T) {
+	for name, s := range statementsOf(t) {
+		if strings.HasSuffix(s.file, "_system.go") || s.file == "migrate.go" || withoutOrg[name] != "" {
+			continue
+		}
+		require.Contains(t, s.sql, "@org", "%s in %s", name, s.file)
+	}
+}
+
 func assertNoError(t *testing.T, err error, format string, args ...any) bool {
 	t.Helper()
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
@@ -159,14 +160,37 @@ func (db *DB) Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuer
 }
 
 const sqlThreadRename = `update threads t set title = @title, updated_at = now()
-	where t.id = @id and t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation')`
+	where t.org_id = @org and t.id = @id and t.title <> @title`
 
-// RenameThread changes the title; the scope must be able to write to the thread.
-func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error {
+// RenameThread changes the title and appends changed, the event that tells
+// watchers, in the same transaction; its place in the log comes back. The scope
+// must be able to write to the thread. A title that the thread has already
+// changes nothing, and the position is zero.
+func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error) {
 	if err := scope.Require(auth.PermChat); err != nil {
-		return err
+		return agents.Position{}, err
 	}
-	return db.changeThread(ctx, scope, thread, "renaming a thread", sqlThreadRename, pgx.NamedArgs{"title": title})
+	var at agents.Position
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
+			return err
+		}
+		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(thread), "title": title}
+		done, err := tx.Exec(ctx, sqlThreadRename, args)
+		if err != nil {
+			return translate(err)
+		}
+		if done.RowsAffected() == 0 {
+			return nil
+		}
+		appended, err := appendEvents(ctx, tx, scope, thread, "", []event.Envelope{changed})
+		at = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
+		return err
+	})
+	if err != nil {
+		return agents.Position{}, fmt.Errorf("renaming a thread: %w", err)
+	}
+	return at, nil
 }
 
 // sqlThreadDelete locks the head before the thread, in the order of everyone
@@ -184,18 +208,11 @@ func (db *DB) DeleteThread(ctx context.Context, scope auth.Scope, thread agents.
 	if err := scope.Require(auth.PermChat); err != nil {
 		return err
 	}
-	return db.changeThread(ctx, scope, thread, "deleting a thread", sqlThreadDelete, nil)
-}
-
-func (db *DB) changeThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, doing, sql string, more pgx.NamedArgs) error {
 	if !id.Valid(string(thread)) {
 		return threadNotFound()
 	}
-	args := pgx.NamedArgs{"id": string(thread), "org": string(scope.Org), "user": string(scope.User)}
-	for k, v := range more {
-		args[k] = v
-	}
-	n, err := db.exec(ctx, scope, doing, sql, args)
+	n, err := db.exec(ctx, scope, "deleting a thread", sqlThreadDelete,
+		pgx.NamedArgs{"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -208,6 +209,9 @@ func (e *emitter) write(all bool) error {
 			return err
 		}
 		if err := e.append(batch); err != nil {
+			if !errors.Is(err, agents.ErrFenced) {
+				err = &storageError{err} // no fault of the node: another attempt follows
+			}
 			e.mu.Lock()
 			e.err = err
 			e.room.Broadcast()

@@ -21,6 +21,7 @@ type Queue interface {
 	Submit(ctx context.Context, scope auth.Scope, s agents.Submission) (agents.Submitted, error)
 	CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
 		ended func(agents.Run) (event.Envelope, error)) (agents.Cancelled, error)
+	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error)
 	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)

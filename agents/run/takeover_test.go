@@ -156,21 +156,20 @@ func TestDrainHandsARunBackAtAStepBoundary(t *testing.T) {
 		Edge(graph.Start, "a").Edge("a", "b").Edge("b", graph.End).Compile()
 	require.NoError(t, err)
 	b := setup(t, two)
-	_, stop := b.worker(t, nil)
+	w, stop := b.worker(t, nil)
 	thread := agents.ThreadID(id.New())
 	r := b.submit(t, thread, "two", "x")
 	require.Equal(t, "a", <-entered)
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); stop() }()
-	// The worker is draining once it refuses to claim: a second run stays.
+	require.Eventually(t, w.Draining, 10*time.Second, 5*time.Millisecond)
 	other := b.submit(t, agents.ThreadID(id.New()), "echo", "later")
 	close(free)
 	<-stopped
 	after, err := b.db.Run(t.Context(), b.scope, thread, r.ID)
 	require.NoError(t, err)
-	if after.Status == agents.RunPending {
-		require.Zero(t, after.Failures, "a hand-over is no failure")
-	}
+	require.Equal(t, agents.RunPending, after.Status)
+	require.Zero(t, after.Failures, "a hand-over is no failure")
 	b.worker(t, nil)
 	require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
 	require.Equal(t, []string{"user: x", "assistant: a", "assistant: b"}, b.texts(t, thread))

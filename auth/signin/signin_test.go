@@ -222,7 +222,7 @@ func TestSessionsEndByIdlenessAgeAndRevocation(t *testing.T) {
 	b.clock.Advance(2 * time.Hour)
 	_, err = b.Cookie(ctx, token.Reveal())
 	require.Equal(t, fault.KindUnauthenticated, fault.KindOf(err), "the absolute limit")
-	live, err := b.db.LiveSessions(ctx, []auth.SessionID{in.Session.ID}, b.clock.Now())
+	live, err := b.db.LiveCredentials(ctx, []string{string(in.Session.ID)}, b.clock.Now())
 	require.NoError(t, err)
 	require.Empty(t, live)
 
@@ -234,9 +234,9 @@ func TestSessionsEndByIdlenessAgeAndRevocation(t *testing.T) {
 
 	in, token, err = b.Enter(ctx, b.profile("ada"), signin.Browser{})
 	require.NoError(t, err)
-	live, err = b.db.LiveSessions(ctx, []auth.SessionID{in.Session.ID}, b.clock.Now())
+	live, err = b.db.LiveCredentials(ctx, []string{string(in.Session.ID)}, b.clock.Now())
 	require.NoError(t, err)
-	require.Equal(t, map[auth.SessionID]bool{in.Session.ID: true}, live)
+	require.Equal(t, map[string]bool{string(in.Session.ID): true}, live)
 	stranger, _, err := b.Enter(ctx, b.profile("eve"), signin.Browser{})
 	require.NoError(t, err)
 	require.Equal(t, fault.KindNotFound, fault.KindOf(b.db.RevokeSession(ctx, stranger.Scope(), in.Session.ID, b.clock.Now())))
@@ -247,7 +247,7 @@ func TestSessionsEndByIdlenessAgeAndRevocation(t *testing.T) {
 	require.NoError(t, b.Leave(ctx, in.Scope()))
 	_, err = b.Cookie(ctx, token.Reveal())
 	require.Equal(t, fault.KindUnauthenticated, fault.KindOf(err))
-	live, err = b.db.LiveSessions(ctx, []auth.SessionID{in.Session.ID}, b.clock.Now())
+	live, err = b.db.LiveCredentials(ctx, []string{string(in.Session.ID)}, b.clock.Now())
 	require.NoError(t, err)
 	require.Empty(t, live)
 }
@@ -419,7 +419,7 @@ func TestLeavingTheOrganisationEndsSessionsAndKeysThere(t *testing.T) {
 			require.Equal(t, fault.KindUnauthenticated, fault.KindOf(err))
 			_, err = b.Key(ctx, clear.Reveal())
 			require.Equal(t, fault.KindUnauthenticated, fault.KindOf(err))
-			live, err := b.db.LiveSessions(ctx, []auth.SessionID{in.Session.ID}, b.clock.Now())
+			live, err := b.db.LiveCredentials(ctx, []string{string(in.Session.ID)}, b.clock.Now())
 			require.NoError(t, err)
 			require.Empty(t, live, "sockets of the session are to be closed")
 			if name == "person disabled" {

@@ -71,9 +71,7 @@ func Fail(c *fiber.Ctx, err error) error {
 	if fields := fault.FieldsOf(err); len(fields) > 0 {
 		body["fields"] = fields
 	}
-	if kind == fault.KindLimited || kind == fault.KindUnavailable {
-		c.Set(fiber.HeaderRetryAfter, "2")
-	}
+	middleware.RetryAfter(c, err)
 	return c.Status(middleware.Status(kind)).JSON(body)
 }
 

@@ -28,6 +28,9 @@ func (s SessionCookie) Name() string {
 	return "heddle"
 }
 
+// Secure reports whether cookies of this server go over https alone.
+func (s SessionCookie) Secure() bool { return s.secure }
+
 // Read gives the value the browser sent, "" without one.
 func (s SessionCookie) Read(c *fiber.Ctx) string { return utils.CopyString(c.Cookies(s.Name())) }
 

@@ -7,7 +7,8 @@
 // outlives a request is copied, because Fiber's strings are views of buffers
 // that the next request overwrites.
 //
-// Order: RequestID, Headers, Recover, then per group one of Page or API.
+// Order: RequestID, Headers, Recover, ClientAddress, then per group one of Page
+// or API, then what limits or repeats a route.
 // handlers and app import it.
 package middleware
 
@@ -25,6 +26,8 @@ const (
 	localNonce     = "heddle.nonce"
 	localSignedIn  = "heddle.signed_in"
 	localScope     = "heddle.scope"
+	localAddress   = "heddle.address"
+	localSecret    = "heddle.secret"
 )
 
 // RequestID names the request and says the name in X-Request-Id. A name from

@@ -19,9 +19,16 @@ func (p Thread) Messages(t *transcript.Transcript) []chat.Message {
 	entries := Entries(t)
 	out := make([]chat.Message, len(entries))
 	for i, e := range entries {
-		out[i] = p.Message(e)
+		out[i] = p.Message(e, continues(entries, i))
 	}
 	return out
+}
+
+// continues reports whether an entry goes on where the assistant's last one of
+// the same run stopped, as after a tool call.
+func continues(entries []*transcript.Entry, i int) bool {
+	return i > 0 && entries[i].Role == agents.RoleAssistant && entries[i-1].Role == agents.RoleAssistant &&
+		entries[i].Run != "" && entries[i].Run == entries[i-1].Run
 }
 
 // PerPage is how many messages a page shows at first; older ones are a link
@@ -69,9 +76,9 @@ func Entries(t *transcript.Transcript) []*transcript.Entry {
 	return out
 }
 
-// Message presents one entry.
-func (p Thread) Message(e *transcript.Entry) chat.Message {
-	m := chat.Message{ID: string(e.ID), At: Time(e.CreatedAt, p.Now())}
+// Message presents one entry; continued as in [chat.Message].
+func (p Thread) Message(e *transcript.Entry, continued bool) chat.Message {
+	m := chat.Message{ID: string(e.ID), At: Time(e.CreatedAt, p.Now()), Continued: continued}
 	if e.Role == agents.RoleUser {
 		m.Role, m.Text, m.State = chat.User, e.Text, chat.Complete
 		m.Author = p.Names[auth.UserID(e.Author)]

@@ -38,6 +38,12 @@ func Time(t, now time.Time) ui.Time {
 	}
 }
 
+// Date presents a day, past or to come; it needs no script to stay true.
+func Date(t time.Time) ui.Time {
+	t = t.UTC()
+	return ui.Time{ISO: t.Format(time.RFC3339), Text: t.Format("2 Jan 2006"), Title: t.Format("2 January 2006, 15:04 UTC")}
+}
+
 func ago(d time.Duration, t time.Time) string {
 	switch {
 	case d < 5*time.Second:

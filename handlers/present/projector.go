@@ -102,7 +102,7 @@ func (j *Projector) Changed(after int64) ([]byte, error) {
 	if after < j.base {
 		return j.everything()
 	}
-	return j.patch(after, func(e *transcript.Entry) ([]realtime.Region, error) { return j.whole(e) })
+	return j.patch(after, j.whole)
 }
 
 // Flush implements realtime.Projector: of a message that is being written only
@@ -130,7 +130,7 @@ func (j *Projector) everything() ([]byte, error) {
 }
 
 // patch gathers every region that changed after a number; nil if none did.
-func (j *Projector) patch(after int64, message func(*transcript.Entry) ([]realtime.Region, error)) ([]byte, error) {
+func (j *Projector) patch(after int64, message func(e *transcript.Entry, continued bool) ([]realtime.Region, error)) ([]byte, error) {
 	patch := realtime.Patch{Seq: j.t.At.Seq}
 	for id, seq := range j.t.Removed {
 		if seq > after {
@@ -138,11 +138,12 @@ func (j *Projector) patch(after int64, message func(*transcript.Entry) ([]realti
 			delete(j.shown, id)
 		}
 	}
-	for _, e := range Entries(j.t) {
+	entries := Entries(j.t)
+	for i, e := range entries {
 		if e.Changed <= after {
 			continue
 		}
-		regions, err := message(e)
+		regions, err := message(e, continues(entries, i))
 		if err != nil {
 			return nil, err
 		}
@@ -181,23 +182,23 @@ func (j *Projector) around(after int64) ([]realtime.Region, error) {
 	return regions, errors.Join(errs...)
 }
 
-func (j *Projector) whole(e *transcript.Entry) ([]realtime.Region, error) {
-	html, err := render(chat.MessageOf(j.p.Message(e)))
+func (j *Projector) whole(e *transcript.Entry, continued bool) ([]realtime.Region, error) {
+	html, err := render(chat.MessageOf(j.p.Message(e, continued)))
 	return []realtime.Region{{ID: chat.MessageID(string(e.ID)), HTML: html, Into: chat.RegionMessages}}, err
 }
 
 // growth renders what a message has gained since the last flush.
-func (j *Projector) growth(e *transcript.Entry) ([]realtime.Region, error) {
+func (j *Projector) growth(e *transcript.Entry, continued bool) ([]realtime.Region, error) {
 	before, known := j.shown[e.ID]
 	if e.State != transcript.EntryStreaming {
 		delete(j.shown, e.ID)
-		return j.whole(e)
+		return j.whole(e, continued)
 	}
-	m := j.p.Message(e)
+	m := j.p.Message(e, continued)
 	now := shown{closed: max(len(m.Blocks)-1, 0), steps: fmt.Sprint(m.Steps)}
 	j.shown[e.ID] = now
 	if !known {
-		return j.whole(e)
+		return j.whole(e, continued)
 	}
 	var regions []realtime.Region
 	if now.steps != before.steps {

@@ -93,7 +93,9 @@ func (s *Server) handshake(c *fiber.Ctx) (Handshake, error) {
 		return h, nil
 	}
 	h.cookies = map[string]string{}
-	c.Request().Header.VisitAllCookie(func(k, v []byte) { h.cookies[string(k)] = string(v) })
+	for name, value := range c.Request().Header.Cookies() {
+		h.cookies[string(name)] = string(value)
+	}
 	return h, nil
 }
 

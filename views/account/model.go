@@ -35,8 +35,8 @@ type Profile struct {
 
 // Membership is one organisation of the person.
 type Membership struct {
-	Org, Role string
-	Current   bool
+	OrgID, Org, Role string
+	Current          bool
 }
 
 // Session is one browser that is signed in.
@@ -47,6 +47,8 @@ type Session struct {
 	Started ui.Time
 	Seen    ui.Time
 	Current bool
+	// Phone chooses the sign.
+	Phone bool
 }
 
 // Keys is the page of API keys.
@@ -73,6 +75,7 @@ type Key struct {
 	Created ui.Time
 	Used    ui.Time // empty Text: never
 	Expires ui.Time // empty Text: never
+	Expired bool
 	Revoked bool
 }
 

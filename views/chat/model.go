@@ -125,6 +125,9 @@ type Message struct {
 	// anyone, since a patch has no viewer.
 	Author string
 	At     ui.Time
+	// Continued says that the message before is of the same author and run: the
+	// name is not said again.
+	Continued bool
 	// Text is what a person wrote, shown as it is.
 	Text string
 	// Blocks are an assistant's words, one element each.

@@ -3,14 +3,18 @@ package chat
 import "fmt"
 
 func placeholder(c Composer) string {
-	switch {
-	case c.Disabled != "":
+	if c.Disabled != "" {
 		return c.Disabled
-	case c.Busy:
-		return "Write the next message; it waits its turn"
-	default:
-		return "Write a message"
 	}
+	return invitation(c.Busy)
+}
+
+// invitation says what sending does: while a run works, messages queue.
+func invitation(busy bool) string {
+	if busy {
+		return "Write the next message"
+	}
+	return "Write a message"
 }
 
 func queueTitle(n int) string {

@@ -167,7 +167,13 @@ func (tb *tab) do(script string) {
 // until waits for an expression to become true.
 func (tb *tab) until(expression string) {
 	tb.t.Helper()
-	_, err := chromedp.Run(tb, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(30*time.Millisecond), chromedp.WithPollingTimeout(15*time.Second)))
+	var err error
+	for range 10 {
+		_, err = chromedp.Run(tb, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(30*time.Millisecond), chromedp.WithPollingTimeout(15*time.Second)))
+		if err == nil || (!strings.Contains(err.Error(), "navigated") && !strings.Contains(err.Error(), "Cannot find context")) {
+			break // else another page has come in place of the one that was asked
+		}
+	}
 	require.NoError(tb.t, err, "waiting for %s; complaints %v", expression, tb.unexpected())
 }
 
@@ -220,6 +226,9 @@ func screenshots(t *testing.T) string {
 	return dir
 }
 
+// readerUp scrolls as a reader would.
+const readerUp = `document.getElementById("scroll").dispatchEvent(new WheelEvent("wheel")); document.getElementById("scroll").scrollTop = 0;`
+
 // shots are the pages that are photographed, by the name of the file.
 var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": "/home", "streaming": "/threads/t1", "long": "/threads/t3", "error": "/threads/t4",
 	"read-only": "/threads/t5", "account": "/account", "keys": "/account/keys", "document": "/knowledge/refunds", "not-found": "/problem/404", "switched": "/problem/409"}
@@ -241,12 +250,15 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	tb.open(server.URL + "/threads/t1?theme=light#threads")
 	tb.photograph(dir, "list-390-light")
 	tb.open(server.URL + "/threads/t3?theme=light")
-	tb.do(`document.getElementById("scroll").scrollTop = 0`)
+	tb.do(readerUp)
+	tb.until(`document.getElementById("scroll").scrollTop === 0`)
 	tb.photograph(dir, "long-top-390-light")
 	for _, theme := range []string{"light", "dark"} {
 		tb.run(desktop.action())
 		tb.open(server.URL + "/threads/t3?theme=" + theme)
-		tb.do(`document.getElementById("account-menu").open = true; document.getElementById("step-c1").open = true; document.getElementById("scroll").scrollTop = 0`)
+		tb.do(readerUp + `document.getElementById("step-c1").open = true`)
+		tb.until(`document.getElementById("scroll").dataset.following === "false"`)
+		tb.do(`document.getElementById("account-menu").open = true; document.getElementById("scroll").scrollTop = 0`)
 		tb.photograph(dir, "menus-1280-"+theme)
 		tb.do(`document.getElementById("account-menu").open = false; document.getElementById("scroll").scrollTop = 620; document.getElementById("thread-menu").open = true; document.getElementById("delete-confirm").open = true`)
 		tb.photograph(dir, "code-1280-"+theme)

@@ -62,7 +62,7 @@ func composer(thread string) chat.Composer {
 	return chat.Composer{Action: action, DraftKey: chat.DraftKey(thread), MaxLength: 10000, CSRF: csrf}
 }
 
-var messages = markdown.New(markdown.Options{HeadingShift: 2})
+var messages = markdown.New(markdown.ForMessages())
 
 func asked(id, text, when string) chat.Message {
 	return chat.Message{ID: id, Role: chat.User, Author: "Mia", At: at("2026-11-21T09:41:00Z", when), Text: text}
@@ -156,7 +156,7 @@ func signIn() account.SignIn {
 		email := strings.ToLower(name) + "@" + strings.ToLower(org) + ".test"
 		return account.Person{Name: name, Email: email, Role: role, Org: org, Href: "/auth/dev?login_hint=" + email}
 	}
-	return account.SignIn{Providers: []account.Provider{{Label: "Continue with GitHub", Href: "/auth/github", Icon: "code"}, {Label: "Continue with Google", Href: "/auth/google", Icon: "mail"}},
+	return account.SignIn{Providers: []account.Provider{{Label: "Continue with GitHub", Href: "/auth/github"}, {Label: "Continue with Google", Href: "/auth/google"}},
 		People: []account.Person{person("Olga", "Owner", "Acme"), person("Ada", "Admin", "Acme"), person("Ray", "Reviewer", "Acme"), person("Mia", "Member", "Acme"), person("Gus", "Admin", "Globex")}}
 }
 
@@ -165,7 +165,7 @@ func profile() account.Profile {
 		Memberships: []account.Membership{{Org: "Acme", Role: "Member", Current: true}, {Org: "Globex", Role: "Reviewer"}},
 		Sessions: []account.Session{
 			{ID: "s1", Device: "Firefox on Linux", Where: "192.0.2.10", Started: at("2026-11-20T08:00:00Z", "yesterday"), Seen: at("2026-11-21T09:41:00Z", "just now"), Current: true},
-			{ID: "s2", Device: "Safari on iPhone", Where: "198.51.100.7", Started: at("2026-11-18T08:00:00Z", "3 days ago"), Seen: at("2026-11-21T07:41:00Z", "2 h ago")}}}
+			{ID: "s2", Device: "Safari on iPhone", Phone: true, Where: "198.51.100.7", Started: at("2026-11-18T08:00:00Z", "3 days ago"), Seen: at("2026-11-21T07:41:00Z", "2 h ago")}}}
 }
 
 func keys() account.Keys {
@@ -179,7 +179,7 @@ func keys() account.Keys {
 
 func document() knowledge.Document {
 	return knowledge.Document{Title: "Refund policy", Source: "Handbook", Updated: at("2026-10-02T09:00:00Z", "2 October"),
-		Body: markdown.New(markdown.Options{HeadingShift: 1}).Render("Refunds are possible within **30 days** of delivery.\n\n# When\n\n- The goods came back, or a photo shows the damage.\n- The order is not a gift card.\n\n# How\n\nRefund to the card that paid. Larger sums than 500 need a second person.\n\n```\norder refund 1182 --line 1\n```\n")}
+		Body: markdown.New(markdown.ForDocuments()).Render("Refunds are possible within **30 days** of delivery.\n\n# When\n\n- The goods came back, or a photo shows the damage.\n- The order is not a gift card.\n\n# How\n\nRefund to the card that paid. Larger sums than 500 need a second person.\n\n```\norder refund 1182 --line 1\n```\n")}
 }
 
 // pages are all pages of the gallery by path.
@@ -220,6 +220,9 @@ const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 's
 func handler(assets *static.Assets) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+static.Prefix, http.StripPrefix(static.Prefix, http.FileServerFS(assets.Files())))
+	mux.HandleFunc("GET /threads", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(html(chat.ThreadList(list(r.URL.Query().Get("active"))))))
+	})
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		c, ok := pages(assets, layout.Theme(r.URL.Query().Get("theme")))[r.URL.Path]
 		if !ok {

@@ -12,10 +12,13 @@ import (
 )
 
 // Highlighting is a courtesy: beyond these limits code is shown without it.
+// Sizes decide, so that a patch and a reload agree; the time is a last resort
+// against a grammar that backtracks, far above what ordinary code takes on a
+// busy machine.
 const (
 	maxHighlight     = 24 << 10
 	maxHighlightLine = 2000
-	highlightBudget  = 25 * time.Millisecond
+	highlightBudget  = time.Second
 )
 
 func (n *nodeRenderer) fenced(w util.BufWriter, src []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -45,7 +48,7 @@ func writeCode(w util.BufWriter, info, code string) {
 	}
 	_, _ = w.WriteString(`<div class="code"><div class="code-head"><span class="code-lang">` + html.EscapeString(label) +
 		`</span><button class="copy" type="button" data-copy="code">Copy</button></div>` +
-		`<pre class="code-body" role="region" aria-label="Code: ` + html.EscapeString(label) + `" tabindex="0"><code>`)
+		`<pre class="code-body" role="group" aria-label="Code: ` + html.EscapeString(label) + `" tabindex="0"><code>`)
 	if !highlight(w, lexer, code) {
 		_, _ = w.WriteString(html.EscapeString(code))
 	}

@@ -4,7 +4,7 @@
 //
 // Invariants: no HTML of the input survives as HTML (the parser does not know
 // it, so it shows as text); links are http, https or mailto and open elsewhere
-// without a referrer; nothing is ever loaded from a remote address (an image
+// without a referrer, or lead to a document of this server; nothing is ever loaded from a remote address (an image
 // becomes a link); every result has passed an allow-list; the work per call is
 // bounded by [MaxBytes], [MaxBlockBytes] and a nesting limit.
 //
@@ -47,13 +47,22 @@ func (h HTML) String() string { return h.safe }
 // Empty reports whether there is nothing to show.
 func (h HTML) Empty() bool { return h.safe == "" }
 
-// Options of a Renderer; the zero value suits messages.
+// Options of a Renderer.
 type Options struct {
 	// HeadingShift is added to the level of each heading (at most 6), so that
 	// a document's first level does not compete with the page's own. Range 0
-	// to 5; messages use 2.
+	// to 5.
 	HeadingShift int
+	// MergeTop treats headings of the first level like those of the second:
+	// models begin with either, and a page must not skip a level.
+	MergeTop bool
 }
+
+// ForMessages suits answers that stand below a heading of the second level.
+func ForMessages() Options { return Options{HeadingShift: 1, MergeTop: true} }
+
+// ForDocuments suits documents whose title is the page's first heading.
+func ForDocuments() Options { return Options{HeadingShift: 1} }
 
 // Renderer renders Markdown. It holds no state of a document and is safe for
 // concurrent use.
@@ -64,7 +73,7 @@ type Renderer struct {
 
 // New makes a renderer.
 func New(opts Options) *Renderer {
-	nodes := &nodeRenderer{shift: min(max(opts.HeadingShift, 0), 5)}
+	nodes := &nodeRenderer{shift: min(max(opts.HeadingShift, 0), 5), mergeTop: opts.MergeTop}
 	engine := goldmark.New(
 		goldmark.WithParser(parser.NewParser(
 			parser.WithBlockParsers(blockParsers()...),

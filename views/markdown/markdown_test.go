@@ -10,7 +10,7 @@ import (
 
 func render(t *testing.T, src string) (*goquery.Document, string) {
 	t.Helper()
-	out := New(Options{HeadingShift: 2}).Render(src).String()
+	out := New(ForMessages()).Render(src).String()
 	doc, err := goquery.NewDocumentFromReader(strings.NewReader(out))
 	require.NoError(t, err)
 	return doc, out
@@ -27,7 +27,7 @@ func TestGitHubDialectRenders(t *testing.T) {
 	require.Equal(t, 1, doc.Find(`.task-done[aria-label="done"]`).Length(), out)
 	require.Equal(t, 1, doc.Find(`.task[aria-label="open"]`).Length())
 	require.Equal(t, "2", doc.Find(`td[align="right"]`).Text(), out)
-	require.Equal(t, 1, doc.Find(`.table-wrap[tabindex="0"][role="region"] table`).Length())
+	require.Equal(t, 1, doc.Find(`.table-wrap[tabindex="0"][role="group"] table`).Length())
 	require.Equal(t, "3", doc.Find("ol").AttrOr("start", ""))
 }
 
@@ -73,7 +73,7 @@ func TestCodeHasLanguageCopyButtonAndColours(t *testing.T) {
 	doc, out := render(t, "```go\nfunc main() { // hi\n\tx := \"<b>\"\n}\n```\n")
 	require.Equal(t, "Go", doc.Find(".code .code-lang").Text())
 	require.Equal(t, 1, doc.Find(`.code button.copy[type="button"][data-copy="code"]`).Length(), out)
-	require.Equal(t, 1, doc.Find(`pre.code-body[tabindex="0"][role="region"][aria-label="Code: Go"]`).Length(), out)
+	require.Equal(t, 1, doc.Find(`pre.code-body[tabindex="0"][role="group"][aria-label="Code: Go"]`).Length(), out)
 	require.Equal(t, "func main() { // hi\n\tx := \"<b>\"\n}\n", doc.Find("pre code").Text())
 	require.Equal(t, "func", doc.Find(".c-kw").First().Text(), out)
 	require.Equal(t, `"<b>"`, doc.Find(".c-str").Text(), out)

@@ -14,10 +14,12 @@ func policy() *bluemonday.Policy {
 		"h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li",
 		"table", "thead", "tbody", "tr", "th", "td", "div", "span", "button")
 
-	p.AllowAttrs("href").OnElements("a")
+	// Beside foreign addresses, the documents of this server: no other page of
+	// ours, since an answer must not lead a reader into an action.
+	p.AllowAttrs("href").Matching(regexp.MustCompile(`^(?:https?://|mailto:|/knowledge/[a-z0-9][a-z0-9-]{0,99}$)`)).OnElements("a")
 	p.AllowURLSchemes("http", "https", "mailto")
 	p.RequireParseableURLs(true)
-	p.AllowRelativeURLs(false)
+	p.AllowRelativeURLs(true)
 	p.RequireNoFollowOnLinks(true)
 	p.RequireNoReferrerOnLinks(true)
 	p.AddTargetBlankToFullyQualifiedLinks(true)
@@ -31,7 +33,7 @@ func policy() *bluemonday.Policy {
 	p.AllowAttrs("class").Matching(exact(`copy`)).OnElements("button")
 	p.AllowAttrs("type").Matching(exact(`button`)).OnElements("button")
 	p.AllowAttrs("data-copy").Matching(exact(`code`)).OnElements("button")
-	p.AllowAttrs("role").Matching(exact(`region`)).OnElements("div", "pre")
+	p.AllowAttrs("role").Matching(exact(`group`)).OnElements("div", "pre")
 	p.AllowAttrs("role").Matching(exact(`img`)).OnElements("span")
 	p.AllowAttrs("tabindex").Matching(exact(`0`)).OnElements("div", "pre")
 	p.AllowAttrs("aria-label").Matching(exact(`Table|Code: [\w+#. /()-]{1,40}`)).OnElements("div", "pre")

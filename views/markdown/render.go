@@ -2,6 +2,7 @@ package markdown
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +14,10 @@ import (
 
 // nodeRenderer writes the nodes whose markup is ours: headings, links, images,
 // code and tables.
-type nodeRenderer struct{ shift int }
+type nodeRenderer struct {
+	shift    int
+	mergeTop bool
+}
 
 // RegisterFuncs implements renderer.NodeRenderer.
 func (n *nodeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
@@ -28,7 +32,11 @@ func (n *nodeRenderer) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
 }
 
 func (n *nodeRenderer) heading(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
-	level := min(node.(*ast.Heading).Level+n.shift, 6)
+	level := node.(*ast.Heading).Level
+	if n.mergeTop {
+		level = max(level, 2)
+	}
+	level = min(level+n.shift, 6)
 	_, _ = w.WriteString("<")
 	if !entering {
 		_, _ = w.WriteString("/")
@@ -101,7 +109,7 @@ func (n *nodeRenderer) image(w util.BufWriter, src []byte, node ast.Node, enteri
 
 func (n *nodeRenderer) table(w util.BufWriter, _ []byte, _ ast.Node, entering bool) (ast.WalkStatus, error) {
 	if entering {
-		_, _ = w.WriteString(`<div class="table-wrap" role="region" aria-label="Table" tabindex="0"><table>` + "\n")
+		_, _ = w.WriteString(`<div class="table-wrap" role="group" aria-label="Table" tabindex="0"><table>` + "\n")
 	} else {
 		_, _ = w.WriteString("</table></div>\n")
 	}
@@ -122,12 +130,24 @@ func (n *nodeRenderer) task(w util.BufWriter, _ []byte, node ast.Node, entering 
 func openLink(w util.BufWriter, target string) {
 	_, _ = w.WriteString(`<a href="`)
 	_, _ = w.Write(util.EscapeHTML([]byte(target)))
+	if ownDocument.MatchString(target) {
+		_, _ = w.WriteString(`" rel="noreferrer nofollow">`)
+		return
+	}
 	_, _ = w.WriteString(`" rel="noopener noreferrer nofollow" target="_blank">`)
 }
 
-// safeURL accepts absolute http and https addresses with a host, and mailto.
+// ownDocument is the address of a document of this server, the one kind of
+// local link an answer may hold.
+var ownDocument = regexp.MustCompile(`^/knowledge/[a-z0-9][a-z0-9-]{0,99}$`)
+
+// safeURL accepts absolute http and https addresses with a host, mailto, and
+// documents of this server.
 func safeURL(raw string) (string, bool) {
 	raw = strings.TrimSpace(string(util.UnescapePunctuations([]byte(raw))))
+	if ownDocument.MatchString(raw) {
+		return raw, true
+	}
 	if strings.ContainsFunc(raw, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
 		return "", false
 	}

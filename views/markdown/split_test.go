@@ -93,7 +93,7 @@ func TestBlocksEndWhereNothingCanContinueThem(t *testing.T) {
 }
 
 func TestBlocksTogetherRenderLikeTheWhole(t *testing.T) {
-	r := New(Options{HeadingShift: 2})
+	r := New(ForMessages())
 	for _, doc := range []string{
 		"# A\n\ntext\n\n- a\n- b\n\n```go\nx\n\ny\n```\n\n> q\n\n| a |\n|---|\n| 1 |\n\nend",
 		"1. a\n\n   p\n\n2. b\n\nafter\n\n---\n\nSetext\n---\n\n    code\n\n    code\n\nlast\n",

@@ -1,11 +1,14 @@
 // The composer: Enter sends, drafts are kept, nothing written is ever lost.
 // Everything here ends in posting the real form.
 import { announce } from "./announce.js";
+import * as dom from "./dom.js";
 import { follow } from "./scroll.js";
 
 export function start() {
   const form = document.querySelector("[data-composer]");
   if (form) new Composer(form).listen();
+  // Nobody asks for the keyboard of a phone by opening a page.
+  if (form && "follow" in form.dataset && !matchMedia("(pointer: coarse)").matches) document.getElementById("composer-text")?.focus();
   for (const starter of document.querySelectorAll("[data-starter]")) {
     starter.addEventListener("click", (event) => {
       const box = document.getElementById("composer-text");
@@ -68,9 +71,16 @@ class Composer {
       event.preventDefault();
       this.send();
     });
+    dom.onPatch({ after: () => this.invite() });
     window.addEventListener("pageshow", (event) => {
       if (event.persisted) delete this.form.dataset.sending;
     });
+  }
+
+  // The box says what sending does now: while a run works, messages queue.
+  invite() {
+    const { idle, busy } = this.box.dataset;
+    if (idle && busy) this.box.placeholder = document.getElementById("stop") ? busy : idle;
   }
 
   changed() {
@@ -143,7 +153,9 @@ async function post(action, data, headers = {}, wantsLocation = false) {
   });
   if (response.type === "opaqueredirect") return { ok: true };
   const body = (response.headers.get("Content-Type") ?? "").includes("json") ? await response.json().catch(() => ({})) : {};
-  if (response.ok) return { ok: true, location: body.location ?? (response.redirected ? response.url : "") };
+  // A message on a thread is shown by a patch; only a new thread is gone to.
+  const location = wantsLocation ? body.location ?? (response.redirected ? response.url : "") : "";
+  if (response.ok) return { ok: true, location };
   return { ok: false, text: body.detail || explain(response.status) };
 }
 

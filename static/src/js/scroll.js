@@ -27,11 +27,16 @@ export function start() {
     if (atEnd()) set(true);
     else if (reader) set(false);
   }, { passive: true });
+  // A fold the reader opens grows where they look, not at the end.
+  view.addEventListener("click", (event) => {
+    if (event.target.closest("summary")) set(false);
+  }, { capture: true });
+  view.addEventListener("toggle", () => set(atEnd()), { capture: true });
   view.addEventListener("scrollend", () => { reader = false; placing = false; });
   new ResizeObserver(() => { if (following) toEnd(); }).observe(view);
   const content = view.firstElementChild;
-  if (content) new ResizeObserver(grown).observe(content);
-  onPatch({ after: grown });
+  if (content) new ResizeObserver(() => { if (following) toEnd(); }).observe(content);
+  onPatch({ after: patched });
 }
 
 // follow goes to the end and stays there.
@@ -41,7 +46,7 @@ export function follow() {
   toEnd();
 }
 
-function grown() {
+function patched() {
   if (following) toEnd();
   else if (pill && !atEnd()) pill.hidden = false;
 }

@@ -25,9 +25,41 @@ export function start() {
   });
   socket.connect();
 
-  join(socket, "user", place());
+  news(socket);
   const thread = document.querySelector("[data-thread]");
   if (thread) join(socket, `thread:${thread.dataset.thread}`, place(thread));
+}
+
+// news hears on the person's own topic that a thread changed and reads the list
+// anew: at once for the first hint, then at most twice a second. Hints may be
+// lost, so the list is read after every join as well, but for the first.
+function news(socket) {
+  let due = 0;
+  let last = 0;
+  const read = async () => {
+    due = 0;
+    last = Date.now();
+    const thread = document.querySelector("[data-thread]")?.dataset.thread ?? "";
+    const search = new URLSearchParams(location.search);
+    const query = new URLSearchParams({ active: thread });
+    for (const name of ["q", "before"]) if (!thread && search.has(name)) query.set(name, search.get(name));
+    try {
+      const response = await fetch(`/threads?${query}`, { headers: { Accept: "text/html" } });
+      if (response.ok && !response.redirected) dom.apply({ regions: [{ id: "thread-list", html: await response.text() }] });
+    } catch {
+      // Away for the moment; the next hint or join reads it.
+    }
+  };
+  const soon = () => {
+    due ||= setTimeout(read, Math.max(0, 500 - (Date.now() - last)));
+  };
+  let joined = false;
+  const channel = socket.channel("user", {});
+  channel.on("notice", soon);
+  channel.join().receive("ok", () => {
+    if (joined) soon();
+    joined = true;
+  });
 }
 
 // place remembers how far a topic was read; a join sends it, so that a rejoin

@@ -1,0 +1,43 @@
+package app
+
+import (
+	"context"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/run"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/handlers"
+	"github.com/heddle/heddle/handlers/middleware"
+	"github.com/heddle/heddle/internal/clock"
+)
+
+// rates are the limits this process keeps to.
+func (a *App) rates() handlers.Rates {
+	switch {
+	case a.o.Rates != nil:
+		return *a.o.Rates
+	case a.o.Config.Network.RateLimits.On():
+		return handlers.DefaultRates()
+	default:
+		return handlers.Rates{}
+	}
+}
+
+// limitedRuns is the run service as pages, API and sockets see it: whoever
+// starts too many runs is told when to go on, on whichever of the three ways.
+type limitedRuns struct {
+	*run.Service
+	limit *middleware.Limiter
+}
+
+func (a *App) limitedRuns() limitedRuns {
+	return limitedRuns{Service: a.service, limit: middleware.NewLimiter(a.rates().Run, clock.System{})}
+}
+
+// Submit implements what handlers need of runs.
+func (l limitedRuns) Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error) {
+	if err := l.limit.Allow(string(scope.User)); err != nil {
+		return agents.Run{}, err
+	}
+	return l.Service.Submit(ctx, scope, r)
+}

@@ -1,0 +1,102 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ticksPerSecond is the unit of /proc/PID/stat: USER_HZ, 100 on every Linux
+// that Go runs on (proc(5)).
+const ticksPerSecond = 100
+
+// cpuOf gives the user and system seconds a process has used so far.
+func cpuOf(pid int) float64 {
+	text := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(fields[11], 64) // the kernel writes digits
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / ticksPerSecond
+}
+
+// residentOf gives a process's resident memory in KiB.
+func residentOf(pid int) int64 {
+	_, rest, _ := strings.Cut(readFile("/proc/"+strconv.Itoa(pid)+"/status"), "VmRSS:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(fields[0], 10, 64) // the kernel writes digits
+	return kib
+}
+
+// selfCPU gives the seconds the driver has used so far.
+func selfCPU() float64 {
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return float64(r.Utime.Sec+r.Stime.Sec) + float64(r.Utime.Usec+r.Stime.Usec)/1e6
+}
+
+// machineCPU gives the seconds all cores have been busy, softirq included, which
+// is where the receiving half of a loopback send is booked.
+func machineCPU() float64 {
+	line, _, _ := strings.Cut(readFile("/proc/stat"), "\n")
+	var busy float64
+	for i, field := range strings.Fields(line) {
+		if i == 1 || i == 2 || i == 3 || i == 6 || i == 7 { // user, nice, system, irq, softirq
+			v, _ := strconv.ParseFloat(field, 64) // the kernel writes digits
+			busy += v
+		}
+	}
+	return busy / ticksPerSecond
+}
+
+// profile records a CPU profile of the product for a slice, if that was asked
+// for. The function it returns ends the recording.
+func profile(p *product, s settings, name string) func() error {
+	if s.profile == "" || p == nil {
+		return func() error { return nil }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- record(ctx, p.Debug, filepath.Join(s.profile, name+".pprof")) }()
+	time.Sleep(20 * time.Millisecond) // the recording begins
+	return func() error {
+		defer cancel()
+		return <-done
+	}
+}
+
+// record takes one second of profile.
+func record(ctx context.Context, address, path string) (err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/debug/pprof/profile?seconds=1", nil)
+	if err != nil {
+		return fmt.Errorf("asking for a profile: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking for a profile: %w", err)
+	}
+	defer response.Body.Close()
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("keeping a profile: %w", err)
+	}
+	_, err = io.Copy(file, response.Body)
+	return errors.Join(err, file.Close())
+}

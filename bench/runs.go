@@ -1,0 +1,132 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// level is one number of clients and how many runs they make together in a
+// slice: about a second's worth.
+type level struct{ clients, total int }
+
+func levelOf(clients int) level { return level{clients, 100 + 10*min(clients, 50)} }
+
+// threadsPerLevel bounds how much history a thread gathers: a slice starts
+// every thread of its level a few times only.
+const threadsPerLevel = 64
+
+// contender is one row within a level.
+type contender struct {
+	name  string
+	slice func(ctx context.Context) (round, error)
+}
+
+// measureRuns prints a table per number of clients: runs of two graphs over the
+// real API beside the bare commits a run needs, in turns.
+func measureRuns(ctx context.Context, b *backing, s settings) (err error) {
+	p, err := startProduct(b)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	floor, err := openBare(ctx, b.postgres.URL())
+	if err != nil {
+		return err
+	}
+	defer floor.pool.Close()
+	http := &fasthttp.HostClient{Addr: p.Addr, MaxConns: 200, NoDefaultUserAgentHeader: true}
+	defer http.CloseIdleConnections()
+	fmt.Printf("\nRuns: submit over HTTP -> first token on a socket -> answer of runs/wait; %d bare commits per run on the same PostgreSQL\n", commitsPerRun)
+	for _, clients := range s.clients {
+		l := levelOf(clients)
+		if err := measureLevel(ctx, p, floor, http, l, s); err != nil {
+			return fmt.Errorf("%d clients: %w: %s", l.clients, err, p.said())
+		}
+	}
+	return nil
+}
+
+func measureLevel(ctx context.Context, p *product, floor *bare, http *fasthttp.HostClient, l level, s settings) (err error) {
+	var patrons []*patron
+	defer func() {
+		for _, c := range patrons {
+			err = errors.Join(err, c.close())
+		}
+	}()
+	for i := range l.clients {
+		c, err := newPatron(ctx, p, http, p.Keys[i%len(p.Keys)], max(1, threadsPerLevel/l.clients))
+		if err != nil {
+			return err
+		}
+		patrons = append(patrons, c)
+	}
+	product := func(graph, want string) func(context.Context) (round, error) {
+		return func(ctx context.Context) (round, error) {
+			return inParallel(l.clients, l.total, func(client int) (outcome, error) { return patrons[client].run(graph, want) })
+		}
+	}
+	contenders := []contender{
+		{"bare", func(ctx context.Context) (round, error) { return floor.slice(ctx, l.clients, l.total) }},
+		{"echo", product("echo", "echo: hello")},
+		{"stream50", product("stream50", "token49")},
+	}
+	rounds := map[string][]round{}
+	for i := -1; i < s.rounds; i++ { // round -1 warms up
+		for _, c := range contenders {
+			stop := profile(p, s, fmt.Sprintf("runs-%s-%d-%d", c.name, l.clients, i))
+			r, err := counted(ctx, p, floor, c)
+			if err := errors.Join(err, stop()); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if i >= 0 {
+				rounds[c.name] = append(rounds[c.name], r)
+			}
+		}
+		slices.Reverse(contenders)
+	}
+	printLevel(l, rounds)
+	return nil
+}
+
+// counted runs one slice and counts what it wrote and burnt.
+func counted(ctx context.Context, p *product, floor *bare, c contender) (round, error) {
+	before, err := floor.written(ctx)
+	if err != nil {
+		return round{}, err
+	}
+	cpu := cpuOf(p.pid())
+	r, err := c.slice(ctx)
+	if err != nil {
+		return r, err
+	}
+	n := float64(len(r.totals))
+	r.serverCPU = (cpuOf(p.pid()) - cpu) / n * 1000
+	after, err := floor.written(ctx)
+	r.commits = float64(after-before) / n
+	return r, err
+}
+
+func printLevel(l level, rounds map[string][]round) {
+	fmt.Printf("\n| %d clients | runs/s median [min-max] | of bare | end p50 ms | end p99 ms | first token p50 ms | p99 ms | commits/run | server CPU s/1000 |\n|---|---|---|---|---|---|---|---|---|\n", l.clients)
+	rate := func(r round) float64 { return r.perSecond }
+	base := each(rounds["bare"], rate)
+	for _, name := range []string{"bare", "echo", "stream50"} {
+		rs := rounds[name]
+		var firsts, totals []time.Duration
+		for _, r := range rs {
+			firsts, totals = append(firsts, r.firsts...), append(totals, r.totals...)
+		}
+		fmt.Printf("| %s | %s | %.2f | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f |\n", name,
+			spreadOf(each(rs, rate)).show("%.0f"), spreadOf(ratios(each(rs, rate), base)).mid,
+			quantile(totals, .5), quantile(totals, .99), quantile(firsts, .5), quantile(firsts, .99),
+			spreadOf(each(rs, func(r round) float64 { return r.commits })).mid,
+			spreadOf(each(rs, func(r round) float64 { return r.serverCPU })).mid)
+	}
+}

@@ -1,0 +1,156 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	_ "net/http/pprof" // -profile asks for it; the product itself has no such route
+	"os"
+	"time"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/app"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/config"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// A person may hold 100 sockets on a node, so the audience is several people.
+const (
+	readers          = 20
+	socketsPerReader = 90
+)
+
+// served is what the product's process tells the driver.
+type served struct {
+	Addr  string   `json:"addr"`
+	Debug string   `json:"debug"`
+	Org   string   `json:"org"`
+	Keys  []string `json:"keys"` // one per reader
+	// Thread can be read by the whole organisation.
+	Thread string `json:"thread"`
+}
+
+// serve is the product as `heddle serve` composes it, in a process of its own,
+// with nobody's limits in the way and a port for profiles.
+func serve(ctx context.Context) error {
+	flags := flag.NewFlagSet(childServe, flag.ContinueOnError)
+	database := flags.String("database", "", "PostgreSQL URL")
+	redis := flags.String("redis", "", "Redis URL")
+	dir := flags.String("dir", "", "data directory")
+	if err := flags.Parse(os.Args[2:]); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	defer listener.Close()
+	options, err := productOptions(listener.Addr().String(), *database, *redis, *dir)
+	if err != nil {
+		return err
+	}
+	if err := app.Migrate(ctx, *database, options.Logger); err != nil {
+		return err
+	}
+	a, err := app.New(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	if err := a.Seed(ctx); err != nil {
+		return err
+	}
+	out := served{Addr: listener.Addr().String()}
+	if err := invite(ctx, a, &out); err != nil {
+		return err
+	}
+	debug, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listening for profiles: %w", err)
+	}
+	out.Debug = debug.Addr().String()
+	profiles := &http.Server{ReadHeaderTimeout: time.Second}
+	profiling := make(chan error, 1)
+	go func() { profiling <- profiles.Serve(debug) }()
+	err = a.ServeOn(ctx, listener, func(net.Addr) { _ = json.NewEncoder(os.Stdout).Encode(out) }) // the driver notices a lost line
+	closed := profiles.Close()
+	if ended := <-profiling; !errors.Is(ended, http.ErrServerClosed) {
+		closed = errors.Join(closed, ended)
+	}
+	return errors.Join(err, closed)
+}
+
+// productOptions are those of a development server on given PostgreSQL and
+// Redis, with a model that takes no time. This is the place that switches off
+// what limits a client's rate.
+func productOptions(addr, database, redis, dir string) (app.Options, error) {
+	cfg, err := config.Load(config.Options{
+		Environ: []string{
+			"HEDDLE_ENV=development", "HEDDLE_ADDR=" + addr, "HEDDLE_DATA_DIR=" + dir, "HEDDLE_LOG=warn",
+			"HEDDLE_DRAIN=2s", "DATABASE_URL=" + database, "REDIS_URL=" + redis,
+		},
+		DotEnv: dir + "/none",
+	})
+	if err != nil {
+		return app.Options{}, err
+	}
+	return app.Options{
+		Config: cfg, DatabaseURL: database, RedisURL: redis, SecretKey: []byte("the benchmark's own secret of 32 bytes"),
+		Version: "bench", Logger: logger(), TokensPerSecond: 0,
+	}, nil
+}
+
+// invite makes the readers, a key for each, and the thread they all watch.
+func invite(ctx context.Context, a *app.App, out *served) error {
+	for i := range readers {
+		name := fmt.Sprintf("reader%02d", i)
+		scope, err := a.Database().EnsurePerson(ctx, auth.Person{
+			Identity: auth.Identity{Issuer: "https://bench.test", Subject: name}, Provider: "bench",
+			Email: name + "@bench.test", Name: name, OrgSlug: "bench", OrgName: "Bench", Role: auth.RoleMember,
+		})
+		if err != nil {
+			return err
+		}
+		key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), name, []auth.KeyScope{auth.ScopeChat}, time.Hour*24, time.Now().UTC())
+		if err != nil {
+			return fmt.Errorf("minting a key: %w", err)
+		}
+		if err := a.Database().CreateAPIKey(ctx, scope, key); err != nil {
+			return err
+		}
+		out.Keys = append(out.Keys, secret.Reveal())
+		if i > 0 {
+			continue
+		}
+		out.Org = string(scope.Org)
+		thread, err := a.Database().CreateThread(ctx, scope, agents.NewThread{Visibility: agents.VisibilityOrganisation})
+		if err != nil {
+			return err
+		}
+		out.Thread = string(thread.ID)
+	}
+	return nil
+}
+
+// product is the running product.
+type product struct {
+	*child
+	served
+}
+
+func startProduct(b *backing) (*product, error) {
+	p := &product{}
+	dir, err := os.MkdirTemp(b.dir, "product-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory: %w", err)
+	}
+	p.child, err = spawnSelf(&p.served, childServe, "-database", b.postgres.URL(), "-redis", "redis://"+b.redisAt+"/0", "-dir", dir)
+	return p, err
+}
