@@ -88,3 +88,12 @@ lint: ## go vet and staticcheck
 	GOFLAGS='$(strip $(GOFLAGS) $(LINT_FLAGS))' go vet $(PKG)
 	@staticcheck=$$(go tool -n staticcheck) && echo "staticcheck $(PKG)" && \
 		GOFLAGS='$(strip $(GOFLAGS) $(LINT_FLAGS))' "$$staticcheck" $(PKG)
+
+# --- measure it ------------------------------------------------------------
+
+# Flags of `make bench`, as in: make bench BENCH="-rows fanout -sockets 500"
+BENCH ?=
+
+.PHONY: bench
+bench: setup-test assets ## runs and fan-out beside the least this machine can do, as ratios
+	cd bench && go build -o ../bin/bench . && exec ../bin/bench $(BENCH)

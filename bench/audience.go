@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -57,17 +58,23 @@ type seat struct {
 }
 
 // seatAll opens n sockets, several at a time, each with the protocol of its
-// number, and returns the last join's acknowledgement.
-func seatAll(address string, n int, of func(i int) protocol, nap time.Duration) (*audience, []byte, error) {
+// number, and returns the last join's acknowledgement. The first that fails
+// ends it.
+func seatAll(ctx context.Context, address string, n int, of func(i int) protocol, nap time.Duration) (*audience, []byte, error) {
 	a := &audience{nap: nap, beat: clientFrame([]byte(of(0).beat))}
 	a.from.Store(1 << 62)
-	seats, acks, errs := make([]*seat, n), make([][]byte, n), make([]error, n)
+	seats, acks := make([]*seat, n), make([][]byte, n)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range 32 {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				seats[i], acks[i], errs[i] = sit(address, of(i))
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				var err error
+				if seats[i], acks[i], err = sit(address, of(i)); err != nil {
+					cancel(err)
+				}
 			}
 		})
 	}
@@ -77,7 +84,7 @@ func seatAll(address string, n int, of func(i int) protocol, nap time.Duration) 
 			a.seats = append(a.seats, s)
 		}
 	}
-	err := errors.Join(errs...)
+	err := context.Cause(ctx)
 	if err == nil {
 		err = a.open()
 	}
@@ -131,7 +138,7 @@ func enter(fd int, address string, to syscall.Sockaddr, p protocol) ([]byte, err
 	if err := syscall.Connect(fd, to); err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	limit := syscall.Timeval{Sec: 20}
+	limit := syscall.Timeval{Sec: 10}
 	if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &limit); err != nil {
 		return nil, fmt.Errorf("setting a deadline: %w", err)
 	}

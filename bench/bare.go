@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -41,6 +42,15 @@ func openBare(ctx context.Context, url string) (*bare, error) {
 		}
 	}
 	return &bare{pool}, nil
+}
+
+// settle does between slices what autovacuum does once a minute: without it
+// the plans of a database this young are those of empty tables.
+func (b *bare) settle(ctx context.Context) error {
+	if _, err := b.pool.Exec(ctx, `vacuum (analyze)`, pgx.QueryExecModeExec); err != nil {
+		return fmt.Errorf("vacuuming: %w", err)
+	}
+	return nil
 }
 
 // written counts the transactions that have written anything, of everybody.

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -41,29 +40,6 @@ func residentOf(pid int) int64 {
 	}
 	kib, _ := strconv.ParseInt(fields[0], 10, 64) // the kernel writes digits
 	return kib
-}
-
-// selfCPU gives the seconds the driver has used so far.
-func selfCPU() float64 {
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
-		return 0
-	}
-	return float64(r.Utime.Sec+r.Stime.Sec) + float64(r.Utime.Usec+r.Stime.Usec)/1e6
-}
-
-// machineCPU gives the seconds all cores have been busy, softirq included, which
-// is where the receiving half of a loopback send is booked.
-func machineCPU() float64 {
-	line, _, _ := strings.Cut(readFile("/proc/stat"), "\n")
-	var busy float64
-	for i, field := range strings.Fields(line) {
-		if i == 1 || i == 2 || i == 3 || i == 6 || i == 7 { // user, nice, system, irq, softirq
-			v, _ := strconv.ParseFloat(field, 64) // the kernel writes digits
-			busy += v
-		}
-	}
-	return busy / ticksPerSecond
 }
 
 // profile records a CPU profile of the product for a slice, if that was asked

@@ -79,6 +79,9 @@ func measureLevel(ctx context.Context, p *product, floor *bare, http *fasthttp.H
 	}
 	rounds := map[string][]round{}
 	for i := -1; i < s.rounds; i++ { // round -1 warms up
+		if err := floor.settle(ctx); err != nil {
+			return err
+		}
 		for _, c := range contenders {
 			stop := profile(p, s, fmt.Sprintf("runs-%s-%d-%d", c.name, l.clients, i))
 			r, err := counted(ctx, p, floor, c)

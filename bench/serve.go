@@ -94,7 +94,7 @@ func productOptions(addr, database, redis, dir string) (app.Options, error) {
 	cfg, err := config.Load(config.Options{
 		Environ: []string{
 			"HEDDLE_ENV=development", "HEDDLE_ADDR=" + addr, "HEDDLE_DATA_DIR=" + dir, "HEDDLE_LOG=warn",
-			"HEDDLE_DRAIN=2s", "DATABASE_URL=" + database, "REDIS_URL=" + redis,
+			"HEDDLE_DRAIN=2s", "HEDDLE_RATE_LIMITS=off", "DATABASE_URL=" + database, "REDIS_URL=" + redis,
 		},
 		DotEnv: dir + "/none",
 	})

@@ -176,3 +176,54 @@ func TestEntriesOfUnknownThreadsAndOtherOrganisationsAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, none)
 }
+
+// TestRenewingLeasesNeverDeadlocksWithAppending lets a worker renew all its
+// leases while batches are appended to the same threads: both lock many heads.
+func TestRenewingLeasesNeverDeadlocksWithAppending(t *testing.T) {
+	b := setup(t)
+	const threads, rounds = 24, 150
+	var leases []agents.Lease
+	for range threads {
+		lease, _ := b.start(t, b.mia, b.thread(t, b.mia, agents.VisibilityPrivate).ID)
+		leases = append(leases, lease)
+	}
+	// One worker holds them all, as under load.
+	worker := agents.WorkerID(id.New())
+	conn := connect(t, b.url, "heddle_system")
+	_, err := conn.Exec(t.Context(), "update thread_heads set worker_id = $1 where run_id is not null", string(worker))
+	require.NoError(t, err)
+	group, ctx := errgroup.WithContext(t.Context())
+	for g := range 3 {
+		random := rand.New(rand.NewPCG(uint64(g), 2))
+		group.Go(func() error {
+			for range rounds {
+				var entries []agents.Entry
+				for _, i := range random.Perm(threads) {
+					entries = append(entries, agents.Entry{Org: b.mia.Org, Thread: leases[i].Thread, Run: leases[i].Run,
+						Token: leases[i].Token, Type: event.Custom, Body: []byte(`{}`)})
+				}
+				if _, err := b.db.Append(ctx, entries); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		group.Go(func() error {
+			var runs []agents.RunID
+			for _, l := range leases {
+				runs = append(runs, l.Run)
+			}
+			for range rounds {
+				still, err := b.db.Renew(ctx, worker, runs, time.Minute)
+				if err != nil {
+					return err
+				}
+				if len(still) != threads {
+					return fmt.Errorf("%d of %d leases were renewed", len(still), threads)
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, group.Wait())
+}

@@ -90,6 +90,15 @@ func (db *DB) exec(ctx context.Context, scope auth.Scope, doing, sql string, arg
 	return tag.RowsAffected(), nil
 }
 
+// collect queues a statement whose rows are in into once the batch is closed.
+func collect[T any](b *pgx.Batch, into *[]T, sql string, args pgx.NamedArgs) {
+	b.Queue(sql, args).Query(func(rows pgx.Rows) error {
+		var err error
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])
+		return err
+	})
+}
+
 func checkScope(scope auth.Scope) error {
 	if err := scope.Check(); err != nil {
 		return err

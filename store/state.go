@@ -41,14 +41,15 @@ func (r checkpointRow) checkpoint() agents.Checkpoint {
 	return c
 }
 
-// sqlCheckpoints reads one line from its newest snapshot at or below a step.
+// sqlCheckpoints reads one line from its newest snapshot at or below a step, or
+// up to its head without one.
 // The snapshot is looked for by the arguments rather than by l's columns, so
 // that it is found once and not again for every row.
 const sqlCheckpoints = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
 		c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
-	from lines l left join checkpoints c on c.org_id = l.org_id and c.line_id = l.id and c.step <= @upto
+	from lines l left join checkpoints c on c.org_id = l.org_id and c.line_id = l.id and c.step <= coalesce(@upto::int, c.step)
 		and c.step >= coalesce((select max(s.step) from checkpoints s
-			where s.org_id = @org and s.line_id = @line and s.step <= @upto and s.snapshot is not null), 0)
+			where s.org_id = @org and s.line_id = @line and s.step <= coalesce(@upto::int, s.step) and s.snapshot is not null), 0)
 	where l.org_id = @org and l.id = @line and c.id is not null
 	order by c.step`
 
@@ -87,44 +88,97 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	}
 	var state agents.State
 	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		state, err = loadState(ctx, tx, scope, t.ID, t.Line)
+		load := stateLoad{org: string(scope.Org), thread: string(t.ID), line: string(t.Line)}
+		var batch pgx.Batch
+		load.queueLine(&batch)
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return fmt.Errorf("reading a line: %w", translate(err))
+		}
+		if err := load.fold(ctx, tx); err != nil {
+			return err
+		}
+		var bodies pgx.Batch
+		load.queueMessages(&bodies)
+		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
+			return fmt.Errorf("reading messages: %w", err)
+		}
+		state, err = load.finish()
 		return err
 	})
 	return state, err
 }
 
-// loadState reads a line's head inside a transaction that has the organisation
-// set: segments of checkpoints back to a snapshot, then the messages they name.
-func loadState(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, line agents.LineID) (agents.State, error) {
-	head, err := pgxOne[lineRow](ctx, tx, sqlLineParent, pgx.NamedArgs{"org": string(scope.Org), "line": string(line)})
-	if err != nil {
-		return agents.State{}, fmt.Errorf("reading a line: %w", translate(err))
+// stateLoad reads a line's head inside a transaction that has the organisation
+// set, in as few round trips as its parts depend on each other: queueLine, fold,
+// queueMessages, finish. What the caller needs beside it may share the batches.
+type stateLoad struct {
+	org, thread, line string
+
+	lines    []lineRow
+	segment  []checkpointRow // of the line itself
+	state    agents.State
+	refs     []agents.Ref
+	messages []messageRow
+}
+
+func (l *stateLoad) queueLine(b *pgx.Batch) {
+	collect(b, &l.lines, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": l.line})
+	collect(b, &l.segment, sqlCheckpoints, pgx.NamedArgs{"org": l.org, "line": l.line, "upto": nil})
+}
+
+// fold goes back through the line's parents to a snapshot and replays the
+// checkpoints onto the state.
+func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
+	if len(l.lines) != 1 {
+		return fmt.Errorf("reading a line: %w", translate(pgx.ErrNoRows))
 	}
-	state := agents.State{Line: line, Step: head.Step, Values: map[string]json.RawMessage{}}
-	var segments [][]checkpointRow
-	at, upto, parent := string(line), head.Step, head
+	parent := l.lines[0]
+	l.state = agents.State{Line: agents.LineID(l.line), Step: parent.Step, Values: map[string]json.RawMessage{}}
+	if n := len(l.segment); n > 0 {
+		// A step may have been committed between the batch's two statements.
+		l.state.Step = l.segment[n-1].Step
+	}
+	segments, upto := [][]checkpointRow{l.segment}, l.state.Step
 	for range maxLineage {
-		rows, _ := tx.Query(ctx, sqlCheckpoints, pgx.NamedArgs{"org": string(scope.Org), "line": at, "upto": upto})
-		segment, err := pgx.CollectRows(rows, pgx.RowToStructByName[checkpointRow])
-		if err != nil {
-			return agents.State{}, fmt.Errorf("reading checkpoints: %w", err)
-		}
-		segments = append(segments, segment)
-		if len(segment) > 0 && segment[0].Snapshot != nil || parent.ParentLine == nil {
+		newest := segments[len(segments)-1]
+		if len(newest) > 0 && newest[0].Snapshot != nil || parent.ParentLine == nil {
 			break
 		}
-		at, upto = *parent.ParentLine, min(upto, *parent.ParentStep)
-		parent, err = pgxOne[lineRow](ctx, tx, sqlLineParent, pgx.NamedArgs{"org": string(scope.Org), "line": at})
-		if err != nil {
-			return agents.State{}, fmt.Errorf("reading a parent line: %w", err)
+		at := *parent.ParentLine
+		upto = min(upto, *parent.ParentStep)
+		var next []lineRow
+		var segment []checkpointRow
+		var batch pgx.Batch
+		collect(&batch, &next, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": at})
+		collect(&batch, &segment, sqlCheckpoints, pgx.NamedArgs{"org": l.org, "line": at, "upto": upto})
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return fmt.Errorf("reading a parent line: %w", err)
 		}
+		if len(next) != 1 {
+			return fmt.Errorf("reading a parent line: %w", pgx.ErrNoRows)
+		}
+		parent, segments = next[0], append(segments, segment)
 	}
-	refs, err := foldCheckpoints(&state, segments)
-	if err != nil {
-		return agents.State{}, err
+	var err error
+	l.refs, err = foldCheckpoints(&l.state, segments)
+	return err
+}
+
+func (l *stateLoad) queueMessages(b *pgx.Batch) {
+	if len(l.refs) == 0 {
+		return
 	}
-	state.Messages, err = loadMessages(ctx, tx, scope, thread, refs)
-	return state, err
+	ids, revs := make([]string, len(l.refs)), make([]int, len(l.refs))
+	for i, r := range l.refs {
+		ids[i], revs[i] = string(r.ID), r.Rev
+	}
+	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs})
+}
+
+func (l *stateLoad) finish() (agents.State, error) {
+	var err error
+	l.state.Messages, err = inOrder(l.refs, l.messages)
+	return l.state, err
 }
 
 // foldCheckpoints replays segments, oldest last in the slice, onto the state.
@@ -155,19 +209,10 @@ func foldCheckpoints(state *agents.State, segments [][]checkpointRow) ([]agents.
 	return refs, nil
 }
 
-func loadMessages(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, refs []agents.Ref) ([]agents.Message, error) {
+// inOrder gives the messages that the references name, in their order.
+func inOrder(refs []agents.Ref, found []messageRow) ([]agents.Message, error) {
 	if len(refs) == 0 {
 		return nil, nil
-	}
-	ids, revs := make([]string, len(refs)), make([]int, len(refs))
-	for i, r := range refs {
-		ids[i], revs[i] = string(r.ID), r.Rev
-	}
-	rows, _ := tx.Query(ctx, sqlMessagesByRef, pgx.NamedArgs{
-		"org": string(scope.Org), "thread": string(thread), "ids": ids, "revs": revs})
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[messageRow])
-	if err != nil {
-		return nil, fmt.Errorf("reading messages: %w", err)
 	}
 	byRef := make(map[agents.Ref]agents.Message, len(found))
 	for _, r := range found {

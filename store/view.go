@@ -44,47 +44,61 @@ func (db *DB) View(ctx context.Context, scope auth.Scope, thread agents.ThreadID
 	return v, nil
 }
 
+// viewInside reads what hangs on the thread in two round trips: first what needs
+// only its id and line, then what the line's head points to.
 func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View) error {
-	var err error
-	if v.State, err = loadState(ctx, tx, scope, v.Thread.ID, v.Thread.Line); err != nil {
+	load := stateLoad{org: string(scope.Org), thread: string(v.Thread.ID), line: string(v.Thread.Line)}
+	var heads []headRow
+	var open, latest []runRow
+	args := readerArgs(scope, pgx.NamedArgs{"thread": load.thread})
+	var first pgx.Batch
+	load.queueLine(&first)
+	collect(&first, &heads, sqlHead, args)
+	collect(&first, &open, sqlRunsOpen, args)
+	collect(&first, &latest, sqlRunLatest, args)
+	if err := tx.SendBatch(ctx, &first).Close(); err != nil {
+		return fmt.Errorf("reading a thread's line, log and runs: %w", translate(err))
+	}
+	if len(heads) != 1 {
+		return fmt.Errorf("reading a log's head: %w", translate(pgx.ErrNoRows))
+	}
+	if err := load.fold(ctx, tx); err != nil {
 		return err
 	}
-	var after int64
-	if v.State.Head != nil {
-		after = v.State.Head.EventSeq
-	}
-	for {
-		rows, head, err := readLog(ctx, tx, string(scope.Org), v.Thread.ID, after, maxLogPage)
-		if err != nil {
-			return err
-		}
-		v.Head, v.Tail = head, append(v.Tail, rows...)
-		if len(rows) < maxLogPage {
-			break
-		}
-		after = rows[len(rows)-1].Seq
-	}
+	v.Head = agents.Position{Seq: heads[0].Seq, Epoch: heads[0].Epoch}
 	v.Base = agents.Position{Epoch: v.Head.Epoch}
-	if v.State.Head != nil {
-		v.Base.Seq = v.State.Head.EventSeq
+	if load.state.Head != nil {
+		v.Base.Seq = load.state.Head.EventSeq
 	}
-	args := readerArgs(scope, pgx.NamedArgs{"thread": string(v.Thread.ID)})
-	found, _ := tx.Query(ctx, sqlRunsOpen, args)
-	open, err := pgx.CollectRows(found, pgx.RowToStructByName[runRow])
-	if err != nil {
-		return fmt.Errorf("reading a thread's open runs: %w", err)
+	var second pgx.Batch
+	load.queueMessages(&second)
+	collect(&second, &v.Tail, sqlLogAfter, pgx.NamedArgs{
+		"org": load.org, "thread": load.thread, "after": v.Base.Seq, "limit": maxLogPage})
+	if err := tx.SendBatch(ctx, &second).Close(); err != nil {
+		return fmt.Errorf("reading a thread's messages and log: %w", err)
+	}
+	var err error
+	if v.State, err = load.finish(); err != nil {
+		return err
 	}
 	for _, r := range open {
 		v.Open = append(v.Open, r.run())
 	}
-	found, _ = tx.Query(ctx, sqlRunLatest, args)
-	latest, err := pgx.CollectRows(found, pgx.RowToStructByName[runRow])
-	if err != nil {
-		return fmt.Errorf("reading a thread's latest run: %w", err)
-	}
 	if len(latest) > 0 {
 		r := latest[0].run()
 		v.Latest = &r
+	}
+	return restOfTail(ctx, tx, load.org, v)
+}
+
+// restOfTail reads on where the log beyond the checkpoint has more than a page.
+func restOfTail(ctx context.Context, tx pgx.Tx, org string, v *agents.View) error {
+	for page := len(v.Tail); page == maxLogPage; {
+		rows, _, err := readLog(ctx, tx, org, v.Thread.ID, v.Tail[len(v.Tail)-1].Seq, maxLogPage)
+		if err != nil {
+			return err
+		}
+		v.Tail, page = append(v.Tail, rows...), len(rows)
 	}
 	return nil
 }
