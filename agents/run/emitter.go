@@ -1,10 +1,10 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,7 +33,7 @@ type emitter struct {
 
 	mu      sync.Mutex
 	room    *sync.Cond
-	pending []event.Envelope
+	pending []waiting
 	// lastDelta is when a delta of a message last went to the log.
 	lastDelta map[string]time.Time
 	closed    bool
@@ -42,6 +42,31 @@ type emitter struct {
 	wake chan struct{}
 	idle chan chan error
 	done chan struct{}
+}
+
+// waiting is an envelope on its way to the log. The text of a delta is kept
+// apart, so that a hundred tokens cost a hundred appends and one rendering.
+type waiting struct {
+	event.Envelope
+	message string
+	text    []byte
+}
+
+// wait splits a text delta; any other envelope stays whole.
+func wait(v event.Envelope) waiting {
+	var d event.TextContentData
+	if !isDelta(v.Type) || json.Unmarshal(v.Data, &d) != nil {
+		return waiting{Envelope: v}
+	}
+	return waiting{Envelope: v, message: d.MessageID, text: []byte(d.Delta)}
+}
+
+// envelope puts the delta together again.
+func (w waiting) envelope() event.Envelope {
+	if w.text != nil {
+		w.Data = event.Data(event.TextContentData{MessageID: w.message, Delta: string(w.text)})
+	}
+	return w.Envelope
 }
 
 func newEmitter(claim agents.Claimed, log *Log, c clock.Clock, fail context.CancelCauseFunc) *emitter {
@@ -59,12 +84,13 @@ func newEmitter(claim agents.Claimed, log *Log, c clock.Clock, fail context.Canc
 func (e *emitter) emit(v event.Envelope) {
 	v.ThreadID, v.RunID = string(e.claim.Run.Thread), string(e.claim.Run.ID)
 	v.Attempt, v.Time = e.claim.Run.Attempt, e.clock.Now()
+	w := wait(v)
 	e.mu.Lock()
 	for len(e.pending) >= maxPending && !e.closed && e.err == nil {
 		e.room.Wait()
 	}
-	if !e.closed && e.err == nil && !e.mergeDelta(v) {
-		e.pending = append(e.pending, v)
+	if !e.closed && e.err == nil && !e.merge(w) {
+		e.pending = append(e.pending, w)
 	}
 	e.mu.Unlock()
 	e.poke()
@@ -77,22 +103,17 @@ func (e *emitter) poke() {
 	}
 }
 
-// mergeDelta adds a text delta to the newest waiting envelope if that is a
-// delta of the same message.
-func (e *emitter) mergeDelta(v event.Envelope) bool {
-	if !isDelta(v.Type) || len(e.pending) == 0 {
+// merge adds a text delta to the newest waiting envelope if that is a delta of
+// the same message.
+func (e *emitter) merge(w waiting) bool {
+	if w.text == nil || len(e.pending) == 0 {
 		return false
 	}
 	last := &e.pending[len(e.pending)-1]
-	if last.Type != v.Type {
+	if last.text == nil || last.Type != w.Type || last.message != w.message {
 		return false
 	}
-	var have, more event.TextContentData
-	if json.Unmarshal(last.Data, &have) != nil || json.Unmarshal(v.Data, &more) != nil || have.MessageID != more.MessageID {
-		return false
-	}
-	have.Delta += more.Delta
-	last.Data = event.Data(have)
+	last.text = append(last.text, w.text...)
 	return true
 }
 
@@ -150,11 +171,11 @@ func (e *emitter) run() {
 			_ = e.write(true) // kept in e.err for close
 			return
 		}
-		wait, due := e.due()
+		pause, due := e.due()
 		if due {
 			_ = e.write(false) // kept in e.err, and the attempt was told
-		} else if wait > 0 && timer == nil {
-			timer = e.clock.After(wait)
+		} else if pause > 0 && timer == nil {
+			timer = e.clock.After(pause)
 		}
 	}
 }
@@ -166,24 +187,21 @@ func (e *emitter) due() (time.Duration, bool) {
 	if len(e.pending) == 0 {
 		return 0, false
 	}
-	if len(e.pending) > 1 || !isDelta(e.pending[0].Type) {
+	first := e.pending[0]
+	if len(e.pending) > 1 || first.text == nil || endsSentence(first.text) {
 		return 0, true
 	}
-	var d event.TextContentData
-	if json.Unmarshal(e.pending[0].Data, &d) != nil || endsSentence(d.Delta) {
-		return 0, true
-	}
-	last, seen := e.lastDelta[d.MessageID]
+	last, seen := e.lastDelta[first.message]
 	if !seen {
 		return 0, true
 	}
-	wait := mergeWindow - e.clock.Now().Sub(last)
-	return wait, wait <= 0
+	pause := mergeWindow - e.clock.Now().Sub(last)
+	return pause, pause <= 0
 }
 
-func endsSentence(s string) bool {
-	s = strings.TrimRight(s, " ")
-	return strings.HasSuffix(s, ".") || strings.HasSuffix(s, "!") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "\n")
+func endsSentence(text []byte) bool {
+	text = bytes.TrimRight(text, " ")
+	return len(text) > 0 && bytes.IndexByte([]byte(".!?\n"), text[len(text)-1]) >= 0
 }
 
 // write sends what waits to the log. A trailing delta that is not due yet goes
@@ -196,11 +214,8 @@ func (e *emitter) write(all bool) error {
 		err := e.err
 		now := e.clock.Now()
 		for _, v := range batch {
-			if isDelta(v.Type) {
-				var d event.TextContentData
-				if json.Unmarshal(v.Data, &d) == nil {
-					e.lastDelta[d.MessageID] = now
-				}
+			if v.text != nil {
+				e.lastDelta[v.message] = now
 			}
 		}
 		e.room.Broadcast()
@@ -225,10 +240,10 @@ func (e *emitter) write(all bool) error {
 	}
 }
 
-func (e *emitter) append(batch []event.Envelope) error {
+func (e *emitter) append(batch []waiting) error {
 	entries := make([]agents.Entry, len(batch))
 	for i, v := range batch {
-		body, err := v.Body()
+		body, err := v.envelope().Body()
 		if err != nil {
 			return err
 		}
