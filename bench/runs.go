@@ -13,13 +13,13 @@ import (
 )
 
 // level is one number of clients and how many runs they make together in a
-// slice: about a second's worth.
+// slice: one to a few seconds of them.
 type level struct{ clients, total int }
 
 func levelOf(clients int) level { return level{clients, 100 + 10*min(clients, 50)} }
 
-// threadsPerLevel bounds how much history a thread gathers: a slice starts
-// every thread of its level a few times only.
+// threadsPerLevel is how many threads the clients of a level share out, at least
+// one each, so that no thread gathers a long history.
 const threadsPerLevel = 64
 
 // contender is one row within a level.
