@@ -88,6 +88,7 @@ lint: ## go vet and staticcheck
 	GOFLAGS='$(strip $(GOFLAGS) $(LINT_FLAGS))' go vet $(PKG)
 	@staticcheck=$$(go tool -n staticcheck) && echo "staticcheck $(PKG)" && \
 		GOFLAGS='$(strip $(GOFLAGS) $(LINT_FLAGS))' "$$staticcheck" $(PKG)
+	cd bench && GOFLAGS='$(strip $(GOFLAGS) $(LINT_FLAGS))' go vet ./...
 
 # --- measure it ------------------------------------------------------------
 
