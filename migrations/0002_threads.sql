@@ -97,14 +97,16 @@ create table lines (
 create index lines_thread on lines (org_id, thread_id);
 select heddle_protect('lines');
 
--- A message is stored once and never changes; a new text is a new revision.
+-- A message is stored once and never changes; a new text is a new revision. Its
+-- body is json, not jsonb: the arguments of a tool call keep their order and so
+-- their bytes, which a reviewer's decision will be bound to.
 create table messages (
   org_id     uuid not null,
   thread_id  uuid not null,
   id         text not null check (char_length(id) between 1 and 200),
   revision   integer not null default 0,
   role       text not null check (role in ('user', 'assistant', 'tool', 'system')),
-  body       jsonb not null,
+  body       json not null,
   run_id     uuid,
   created_at timestamptz not null default now(),
   primary key (org_id, thread_id, id, revision),

@@ -30,7 +30,7 @@ const sqlStepCommit = `with head as (
 ), written as (
 	insert into messages (org_id, thread_id, id, revision, role, body, run_id)
 	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.body, @run::uuid
-	from head, jsonb_to_recordset(@messages::jsonb) as m(id text, revision int, role text, body jsonb)
+	from head, json_to_recordset(@messages::json) as m(id text, revision int, role text, body json)
 	on conflict do nothing
 ), stepped as (
 	update lines set step = @step from head

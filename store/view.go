@@ -13,7 +13,7 @@ import (
 )
 
 const sqlRunLatest = `select ` + runColumns + ` from runs r
-	where r.org_id = @org and r.thread_id = @thread and r.status in ('success', 'error', 'timeout', 'cancelled')
+	where r.org_id = @org and r.thread_id = @thread and r.status in ('success', 'error', 'timeout', 'cancelled') and r.attempt > 0
 	order by r.position desc limit 1`
 
 // View reads a thread, its state, its open runs and the log beyond the state's

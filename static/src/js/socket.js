@@ -103,6 +103,11 @@ function join(socket, topic, at) {
   channel
     .join()
     .receive("ok", (reply) => {
+      // The log was cut: what the page shows does not go on from here.
+      if (reply?.reset) {
+        location.reload();
+        return;
+      }
       if (reply?.epoch && reply.epoch !== at.epoch) at.after = Math.min(at.after, reply.seq ?? 0);
       at.moved(reply?.seq ?? 0, reply?.epoch);
     })
