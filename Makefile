@@ -54,7 +54,7 @@ assets: ## static/dist from static/src and the libraries of package.json
 	@go run ./static/build
 
 .PHONY: generate
-generate: ## everything that is generated and committed: views, docs/config.md, .env.example
+generate: ## everything that is generated and committed: views, references in docs, .env.example
 	go tool templ generate
 	go generate ./...
 

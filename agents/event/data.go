@@ -6,7 +6,8 @@ import (
 )
 
 // The data of the AG-UI types keeps that protocol's field names, so that a
-// projection to its wire is a merge and not a translation.
+// projection to its wire is a merge and not a translation. The jsonschema tags
+// are what docs/envelopes.md says of a field.
 
 // Outcome says how a run that did not fail ended.
 type Outcome string
@@ -23,7 +24,7 @@ const (
 type RunStartedData struct {
 	ThreadID   string   `json:"threadId"`
 	RunID      string   `json:"runId"`
-	MessageIDs []string `json:"messageIds"`
+	MessageIDs []string `json:"messageIds" jsonschema:"the messages the run brings"`
 	Assistant  string   `json:"assistantId"`
 	Version    int      `json:"assistantVersion"`
 	Graph      string   `json:"graph"`
@@ -35,14 +36,14 @@ type RunFinishedData struct {
 	ThreadID string  `json:"threadId"`
 	RunID    string  `json:"runId"`
 	Outcome  Outcome `json:"outcome"`
-	Reason   string  `json:"reason,omitempty"`
+	Reason   string  `json:"reason,omitempty" jsonschema:"why a cancelled run was cancelled"`
 }
 
 // RunErrorData is the data of RUN_ERROR. Message is safe to show to people.
 type RunErrorData struct {
 	Message string `json:"message"`
-	Code    string `json:"code"`
-	Node    string `json:"node,omitempty"`
+	Code    string `json:"code" jsonschema:"for programs, such as node_failed or timeout"`
+	Node    string `json:"node,omitempty" jsonschema:"the node that failed"`
 }
 
 // StepData is the data of STEP_STARTED and STEP_FINISHED.
@@ -60,7 +61,7 @@ type TextStartData struct {
 // REASONING_MESSAGE_CONTENT; Delta is never empty.
 type TextContentData struct {
 	MessageID string `json:"messageId"`
-	Delta     string `json:"delta"`
+	Delta     string `json:"delta" jsonschema:"never empty"`
 }
 
 // TextEndData is the data of TEXT_MESSAGE_END and REASONING_MESSAGE_END.
@@ -68,17 +69,17 @@ type TextContentData struct {
 // is void; Stopped that a person stopped the run and the text so far stands.
 type TextEndData struct {
 	MessageID string `json:"messageId"`
-	Broken    bool   `json:"broken,omitempty"`
-	Stopped   bool   `json:"stopped,omitempty"`
+	Broken    bool   `json:"broken,omitempty" jsonschema:"the attempt that wrote it is lost: the message is void"`
+	Stopped   bool   `json:"stopped,omitempty" jsonschema:"a person stopped the run: the text so far stands"`
 	// DurationMS is how long the answer took, in milliseconds, if known.
-	DurationMS int64 `json:"durationMs,omitempty"`
+	DurationMS int64 `json:"durationMs,omitempty" jsonschema:"how long the answer took"`
 }
 
 // ToolStartData is the data of TOOL_CALL_START.
 type ToolStartData struct {
 	ToolCallID      string `json:"toolCallId"`
 	ToolCallName    string `json:"toolCallName"`
-	ParentMessageID string `json:"parentMessageId"`
+	ParentMessageID string `json:"parentMessageId" jsonschema:"the answer that asks for the tool"`
 }
 
 // ToolArgsData is the data of TOOL_CALL_ARGS.
@@ -90,20 +91,20 @@ type ToolArgsData struct {
 // ToolEndData is the data of TOOL_CALL_END: the arguments are complete.
 type ToolEndData struct {
 	ToolCallID string `json:"toolCallId"`
-	Broken     bool   `json:"broken,omitempty"`
+	Broken     bool   `json:"broken,omitempty" jsonschema:"the attempt that wrote it is lost: the call is void"`
 }
 
 // ToolResultData is the data of TOOL_CALL_RESULT.
 type ToolResultData struct {
-	MessageID  string `json:"messageId"`
+	MessageID  string `json:"messageId" jsonschema:"the message that holds the result"`
 	ToolCallID string `json:"toolCallId"`
-	Name       string `json:"name"`
-	Content    string `json:"content"`
+	Name       string `json:"name" jsonschema:"of the tool"`
+	Content    string `json:"content" jsonschema:"what the model reads"`
 	Role       string `json:"role"`
 	// Summary is one line for people; Failed marks an error the model saw.
-	Summary    string          `json:"summary,omitempty"`
-	Failed     bool            `json:"failed,omitempty"`
-	Data       json.RawMessage `json:"data,omitempty"`
+	Summary    string          `json:"summary,omitempty" jsonschema:"one line for people"`
+	Failed     bool            `json:"failed,omitempty" jsonschema:"the content is an error"`
+	Data       json.RawMessage `json:"data,omitempty" jsonschema:"the result for programs"`
 	DurationMS int64           `json:"durationMs"`
 }
 
@@ -120,10 +121,10 @@ type CustomData struct {
 // is what the thread is called if it had no title yet.
 type QueuedValue struct {
 	RunID     string          `json:"run_id"`
-	Ahead     int             `json:"ahead"`
+	Ahead     int             `json:"ahead" jsonschema:"how many runs come before it"`
 	Messages  json.RawMessage `json:"messages"`
-	Assistant string          `json:"assistant,omitempty"`
-	Title     string          `json:"title,omitempty"`
+	Assistant string          `json:"assistant,omitempty" jsonschema:"the name of who will answer"`
+	Title     string          `json:"title,omitempty" jsonschema:"the thread's title if it had none yet"`
 }
 
 // UnqueuedValue is the value of message.unqueued: the run was withdrawn before
@@ -137,8 +138,8 @@ type UnqueuedValue struct {
 // last checkpoint. Discarded are the messages of the unfinished step; the new
 // attempt writes that step's messages anew.
 type ContinuedValue struct {
-	Attempt   int      `json:"attempt"`
-	Discarded []string `json:"discarded"`
+	Attempt   int      `json:"attempt" jsonschema:"the number of the new attempt, from 2 on"`
+	Discarded []string `json:"discarded" jsonschema:"ids of messages that are void"`
 }
 
 // CheckpointValue is the value of checkpoint: it names the checkpoint and
@@ -147,12 +148,12 @@ type CheckpointValue struct {
 	Line   string   `json:"line"`
 	Step   int      `json:"step"`
 	Source string   `json:"source"`
-	Next   []string `json:"next"`
+	Next   []string `json:"next" jsonschema:"the nodes that are due next"`
 }
 
 // UsageValue is the value of usage: what one model call took.
 type UsageValue struct {
-	MessageID  string `json:"message_id"`
+	MessageID  string `json:"message_id" jsonschema:"the answer the call wrote"`
 	Model      string `json:"model"`
 	Input      int    `json:"input_tokens"`
 	Output     int    `json:"output_tokens"`

@@ -19,7 +19,7 @@ const Version = 1
 // Type is an AG-UI event type.
 type Type string
 
-// The types Heddle emits.
+// The types of envelopes; [Catalogue] says what each means and which are reserved.
 const (
 	RunStarted  Type = "RUN_STARTED"
 	RunFinished Type = "RUN_FINISHED"
@@ -53,7 +53,7 @@ const (
 // Name is the name of a CUSTOM event.
 type Name string
 
-// The names of CUSTOM events.
+// The names of CUSTOM events; [Catalogue] says what each means and which are reserved.
 const (
 	RunContinued    Name = "run.continued"
 	NodeUpdate      Name = "node.update"

@@ -107,6 +107,38 @@ func TestARunOfALostWorkerGoesOnOnceAndItsZombieWritesNothing(t *testing.T) {
 	require.Equal(t, discarded, broken)
 }
 
+func TestAWorkerThatTakesItsOwnRunBackEndsTheAttemptThatLostIt(t *testing.T) {
+	t.Parallel()
+	entered, ended, free := make(chan int, 16), make(chan error, 16), make(chan struct{})
+	waits, err := graph.New("waits").Node("waits", func(ctx context.Context, task *graph.Task) (graph.Command, error) {
+		entered <- task.Attempt
+		if task.Attempt == 1 {
+			select {
+			case <-ctx.Done():
+				ended <- context.Cause(ctx)
+			case <-free:
+			}
+		}
+		return graph.Command{}, context.Cause(ctx)
+	}).Edge(graph.Start, "waits").Edge("waits", graph.End).Compile()
+	require.NoError(t, err)
+	b := setup(t, waits)
+	// It never notices that its presence is gone, but looks for lost runs.
+	b.worker(t, func(o *run.Options) { o.Renew, o.Sweep, o.Poll = time.Hour, 20*time.Millisecond, 20*time.Millisecond })
+	t.Cleanup(func() { close(free) })
+	r := b.submit(t, agents.ThreadID(id.New()), "waits", "hello")
+	require.Equal(t, 1, <-entered)
+	b.cutWorkers(t)
+	require.Equal(t, 2, <-entered)
+	select {
+	case cause := <-ended:
+		require.ErrorIs(t, cause, agents.ErrFenced)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "the first attempt goes on")
+	}
+	require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
+}
+
 func TestARunThatLosesItsWorkerThreeTimesEndsWithTheStory(t *testing.T) {
 	t.Parallel()
 	g := newGate()

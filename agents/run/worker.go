@@ -299,6 +299,11 @@ func (w *Worker) start(ctx context.Context, c agents.Claimed) {
 	// The attempt outlives the signal to stop: draining lets its step end.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	w.mu.Lock()
+	if old, ok := w.active[c.Run.ID]; ok {
+		// A worker whose presence was cut takes its own run back before it
+		// notices: nobody else would end the attempt that lost it.
+		old.cancel(agents.ErrFenced)
+	}
 	w.active[c.Run.ID] = &active{token: c.Run.Token, cancel: cancel}
 	w.finished.Add(1)
 	w.mu.Unlock()
@@ -309,7 +314,9 @@ func (w *Worker) start(ctx context.Context, c agents.Claimed) {
 		defer stop()
 		w.newAttempt(c, cancel).execute(timed)
 		w.mu.Lock()
-		delete(w.active, c.Run.ID)
+		if a, ok := w.active[c.Run.ID]; ok && a.token == c.Run.Token {
+			delete(w.active, c.Run.ID)
+		}
 		w.mu.Unlock()
 		select {
 		case w.slotFree <- struct{}{}:

@@ -35,6 +35,7 @@ var rooms = []room{
 
 	{"auth", nil},
 	{"agents/event", nil},
+	{"agents/event/eventtest", list(domain, "github.com/google/jsonschema-go/...")},
 	{"agents", domain},
 
 	{"auth/oauth/...", list("auth", "github.com/markbates/goth/...", "github.com/coreos/go-oidc/v3/...", "github.com/go-jose/go-jose/v4/...", "golang.org/x/oauth2/...")},
@@ -107,12 +108,13 @@ var keepers = []keeper{
 	{"internal/testredis/...", list("internal/testredis/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},
 	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
+	{"agents/event/eventtest", list("agents/event/eventtest"), "it is test support"},
 	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
 	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
 	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
 	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},
 	{"github.com/google/uuid", list("internal/id"), "ids are made and read by internal/id"},
-	{"github.com/google/jsonschema-go/...", list("agents/tool/..."), "schemas belong to tools"},
+	{"github.com/google/jsonschema-go/...", list("agents/tool/...", "agents/event/eventtest"), "schemas belong to tools and to the envelopes' documentation"},
 }
 
 // banned are package names that say nothing.
