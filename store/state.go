@@ -86,6 +86,12 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	if err != nil {
 		return agents.State{}, err
 	}
+	key := lineKey{t.Org, t.Line}
+	if kept, ok := db.states.get(key); ok {
+		if state, ok, err := db.stateSince(ctx, scope, t, key, kept); ok || err != nil {
+			return state, err
+		}
+	}
 	var state agents.State
 	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		load := stateLoad{org: string(scope.Org), thread: string(t.ID), line: string(t.Line)}
@@ -102,8 +108,11 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
 			return fmt.Errorf("reading messages: %w", err)
 		}
-		state, err = load.finish()
-		return err
+		if state, err = load.finish(); err != nil {
+			return err
+		}
+		db.keepState(key, keptState{state: state, refs: load.refs, size: sizeOf(load.messages, state.Values)})
+		return nil
 	})
 	return state, err
 }
@@ -119,6 +128,7 @@ type stateLoad struct {
 	state    agents.State
 	refs     []agents.Ref
 	messages []messageRow
+	known    map[agents.Ref]agents.Message // need not be read
 }
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
@@ -160,30 +170,32 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 		parent, segments = next[0], append(segments, segment)
 	}
 	var err error
-	l.refs, err = foldCheckpoints(&l.state, segments)
+	l.refs, err = foldCheckpoints(&l.state, nil, segments)
 	return err
 }
 
 func (l *stateLoad) queueMessages(b *pgx.Batch) {
-	if len(l.refs) == 0 {
-		return
+	ids, revs := make([]string, 0, len(l.refs)), make([]int, 0, len(l.refs))
+	for _, r := range l.refs {
+		if _, ok := l.known[r]; !ok {
+			ids, revs = append(ids, string(r.ID)), append(revs, r.Rev)
+		}
 	}
-	ids, revs := make([]string, len(l.refs)), make([]int, len(l.refs))
-	for i, r := range l.refs {
-		ids[i], revs[i] = string(r.ID), r.Rev
+	if len(ids) == 0 {
+		return
 	}
 	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs})
 }
 
 func (l *stateLoad) finish() (agents.State, error) {
 	var err error
-	l.state.Messages, err = inOrder(l.refs, l.messages)
+	l.state.Messages, err = inOrder(l.refs, l.known, l.messages)
 	return l.state, err
 }
 
-// foldCheckpoints replays segments, oldest last in the slice, onto the state.
-func foldCheckpoints(state *agents.State, segments [][]checkpointRow) ([]agents.Ref, error) {
-	var refs []agents.Ref
+// foldCheckpoints replays segments, oldest last in the slice, onto the state
+// and the references of its messages.
+func foldCheckpoints(state *agents.State, refs []agents.Ref, segments [][]checkpointRow) ([]agents.Ref, error) {
 	for i := len(segments) - 1; i >= 0; i-- {
 		for _, row := range segments[i] {
 			c := row.checkpoint()
@@ -210,7 +222,7 @@ func foldCheckpoints(state *agents.State, segments [][]checkpointRow) ([]agents.
 }
 
 // inOrder gives the messages that the references name, in their order.
-func inOrder(refs []agents.Ref, found []messageRow) ([]agents.Message, error) {
+func inOrder(refs []agents.Ref, known map[agents.Ref]agents.Message, found []messageRow) ([]agents.Message, error) {
 	if len(refs) == 0 {
 		return nil, nil
 	}
@@ -226,6 +238,9 @@ func inOrder(refs []agents.Ref, found []messageRow) ([]agents.Message, error) {
 	out := make([]agents.Message, 0, len(refs))
 	for _, r := range refs {
 		m, ok := byRef[r]
+		if !ok {
+			m, ok = known[r]
+		}
 		if !ok {
 			return nil, fmt.Errorf("loading a state: message %s revision %d is missing", r.ID, r.Rev)
 		}
