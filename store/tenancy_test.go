@@ -242,7 +242,7 @@ func TestEqualIdsInTwoOrganisationsNeverMeet(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, rows, hub)
 		require.Equal(t, head, hubHead)
-		require.Len(t, rows, []int{5, 4}[i])
+		require.Len(t, rows, []int{6, 4}[i])
 		run, err := b.db.Run(ctx, s, thread, second)
 		require.NoError(t, err)
 		require.Equal(t, []agents.RunStatus{agents.RunCancelled, agents.RunPending}[i], run.Status)
