@@ -63,11 +63,14 @@ type lineRow struct {
 
 // sqlMessagesByRef reads revisions of messages; the caller puts them in order.
 // The offset keeps the look-up one probe of the key for each reference: joined,
-// every message of the thread is compared with every reference.
+// every message of the thread is compared with every reference. The limit is
+// no limit; a plan for any number of references estimates few rows by it, and is
+// kept instead of made anew for each call.
 const sqlMessagesByRef = `select m.id, m.revision, m.body, m.created_at
 	from unnest(@ids::text[], @revs::int[]) as w(id, rev)
 	cross join lateral (select * from messages
-		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m`
+		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m
+	limit @count`
 
 type messageRow struct {
 	ID        string
@@ -184,7 +187,7 @@ func (l *stateLoad) queueMessages(b *pgx.Batch) {
 	if len(ids) == 0 {
 		return
 	}
-	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs})
+	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs, "count": len(ids)})
 }
 
 func (l *stateLoad) finish() (agents.State, error) {

@@ -272,21 +272,29 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		return &storageError{err}
 	}
 	a.step = c.Step
-	a.publish(ctx, stepped, step.Events)
+	logged := a.render(ctx, stepped, step.Events)
 	if finish != nil {
-		a.publish(ctx, finished, finish.Events)
+		logged = append(logged, a.render(ctx, finished, finish.Events)...)
+	}
+	a.w.o.Publish.PublishLogged(ctx, logged)
+	if finish != nil {
 		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
 	}
 	return nil
 }
 
 func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {
+	a.w.o.Publish.PublishLogged(ctx, a.render(ctx, at, events))
+}
+
+// render gives what watchers are told; nothing where it can't be composed, since
+// the log has it.
+func (a *attempt) render(ctx context.Context, at agents.Appended, events []event.Envelope) []Logged {
 	logged, err := Render(a.scope, a.claim.Run.Thread, at, events)
 	if err != nil {
 		a.logger.ErrorContext(ctx, "envelopes could not be rendered", "err", err)
-		return
 	}
-	a.w.o.Publish.PublishLogged(ctx, logged)
+	return logged
 }
 
 // Render composes appended envelopes for publishing.
