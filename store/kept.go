@@ -28,10 +28,10 @@ type versionKey struct {
 	version   int
 }
 
-// lineKey names a line of history.
-type lineKey struct {
-	org  auth.OrgID
-	line agents.LineID
+// stateKey names a thread whose active line's state is kept.
+type stateKey struct {
+	org    auth.OrgID
+	thread agents.ThreadID
 }
 
 // keptState is a state as of a committed step. Checkpoints and messages never
@@ -51,7 +51,7 @@ func (k keptState) copied() agents.State {
 	return s
 }
 
-func (db *DB) keepState(key lineKey, k keptState) {
+func (db *DB) keepState(key stateKey, k keptState) {
 	if k.state.Head == nil || k.size > maxKeptStateSize {
 		db.states.drop(key)
 		return
@@ -76,32 +76,43 @@ const sqlCheckpointsSince = `select c.id, c.line_id, c.step, c.run_id, c.source,
 	from checkpoints c where c.org_id = @org and c.line_id = @line and c.step >= @step
 	order by c.step limit @limit`
 
-// stateSince brings a kept state up to its line's head. It reports false where
+// stateSince reads the thread and, in the same round trip, brings a kept state up
+// to its line's head. It reports false where the thread has another line now,
 // the line no longer holds the kept step, or holds so many newer ones that
 // loading from a snapshot costs less.
-func (db *DB) stateSince(ctx context.Context, scope auth.Scope, thread agents.Thread, key lineKey, kept keptState) (agents.State, bool, error) {
-	rows, err := many[checkpointRow](ctx, db, scope, "reading a line's newest steps", sqlCheckpointsSince, pgx.NamedArgs{
-		"org": string(key.org), "line": string(key.line), "step": kept.state.Step, "limit": agents.SnapshotEvery})
-	if err != nil {
-		return agents.State{}, false, err
+func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, kept keptState) (agents.State, bool, error) {
+	org, thread, line := string(key.org), string(key.thread), string(kept.state.Line)
+	var threads []threadRow
+	var rows []checkpointRow
+	var first pgx.Batch
+	first.Queue(sqlSetOrg, org)
+	collect(&first, &threads, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": thread}))
+	collect(&first, &rows, sqlCheckpointsSince, pgx.NamedArgs{
+		"org": org, "line": line, "step": kept.state.Step, "limit": agents.SnapshotEvery})
+	if err := db.app.SendBatch(ctx, &first).Close(); err != nil {
+		return agents.State{}, false, fmt.Errorf("reading a thread and its newest steps: %w", translate(err))
 	}
-	if len(rows) == 0 || len(rows) == agents.SnapshotEvery || rows[0].ID != kept.state.Head.ID {
+	if len(threads) != 1 {
+		return agents.State{}, false, threadNotFound()
+	}
+	if threads[0].LineID != line || len(rows) == 0 || len(rows) == agents.SnapshotEvery || rows[0].ID != kept.state.Head.ID {
 		return agents.State{}, false, nil
 	}
 	if len(rows) == 1 {
 		return kept.copied(), true, nil
 	}
-	load := stateLoad{org: string(key.org), thread: string(thread.ID), line: string(key.line), state: kept.copied()}
+	load := stateLoad{org: org, thread: thread, line: line, state: kept.copied()}
 	load.known = make(map[agents.Ref]agents.Message, len(kept.state.Messages))
 	for _, m := range kept.state.Messages {
 		load.known[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
 	}
 	load.state.Step = rows[len(rows)-1].Step
+	var err error
 	if load.refs, err = foldCheckpoints(&load.state, kept.refs, [][]checkpointRow{rows[1:]}); err != nil {
 		return agents.State{}, false, err
 	}
 	var batch pgx.Batch
-	batch.Queue(sqlSetOrg, string(scope.Org))
+	batch.Queue(sqlSetOrg, org)
 	load.queueMessages(&batch)
 	if batch.Len() > 1 {
 		if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/id"
 )
 
 type checkpointRow struct {
@@ -85,15 +86,21 @@ const maxLineage = 1000
 // State loads the state at the head of a thread's active line. The scope must
 // be able to read the thread.
 func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error) {
+	if err := checkScope(scope); err != nil {
+		return agents.State{}, err
+	}
+	if !id.Valid(string(thread)) {
+		return agents.State{}, threadNotFound()
+	}
+	key := stateKey{scope.Org, thread}
+	if kept, ok := db.states.get(key); ok {
+		if state, ok, err := db.stateSince(ctx, scope, key, kept); ok || err != nil {
+			return state, err
+		}
+	}
 	t, err := db.Thread(ctx, scope, thread)
 	if err != nil {
 		return agents.State{}, err
-	}
-	key := lineKey{t.Org, t.Line}
-	if kept, ok := db.states.get(key); ok {
-		if state, ok, err := db.stateSince(ctx, scope, t, key, kept); ok || err != nil {
-			return state, err
-		}
 	}
 	var state agents.State
 	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {

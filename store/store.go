@@ -46,7 +46,7 @@ type DB struct {
 	system *pgxpool.Pool
 	url    string
 
-	states   *lru[lineKey, keptState]
+	states   *lru[stateKey, keptState]
 	versions *lru[versionKey, agents.Assistant]
 }
 
@@ -73,7 +73,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	return &DB{
 		app: app, system: system, url: o.URL,
-		states: newLRU[lineKey, keptState](maxKeptStates), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
+		states: newLRU[stateKey, keptState](maxKeptStates), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 	}, nil
 }
 
