@@ -82,12 +82,21 @@ const sqlAssistantVersion = `select ` + assistantColumns + ` from assistants a j
 
 // AssistantVersion reads one immutable version, whether active or not.
 func (db *DB) AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error) {
+	if err := checkScope(scope); err != nil {
+		return agents.Assistant{}, err
+	}
+	key := versionKey{scope.Org, assistant, version}
+	if kept, ok := db.versions.get(key); ok {
+		return kept, nil
+	}
 	row, err := one[assistantRow](ctx, db, scope, "Assistant", "reading an assistant's version", sqlAssistantVersion,
 		pgx.NamedArgs{"org": string(scope.Org), "id": string(assistant), "version": version})
 	if err != nil {
 		return agents.Assistant{}, err
 	}
-	return row.assistant(), nil
+	kept := row.assistant()
+	db.versions.put(key, kept)
+	return kept, nil
 }
 
 // sqlAssistantEnsure makes an assistant with its first version unless it is

@@ -106,14 +106,9 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			}
 			out.Created = made
 		}
-		thread, err := lockThread(ctx, tx, scope, s.Thread)
+		ahead, err := lockAndCount(ctx, tx, scope, s.Thread)
 		if err != nil {
 			return err
-		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread.ID)}
-		var ahead int
-		if err := tx.QueryRow(ctx, sqlRunsAhead, args).Scan(&ahead); err != nil {
-			return fmt.Errorf("counting a thread's runs: %w", err)
 		}
 		switch {
 		case ahead > 0 && s.Strategy == agents.StrategyReject:
@@ -123,18 +118,11 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			return fault.Limited(fmt.Sprintf("This thread has %d messages waiting already. Wait for an answer or remove one.", ahead-1)).
 				WithCode("queue_full")
 		}
-		if out.Run, err = insertRun(ctx, tx, scope, s); err != nil {
-			return err
-		}
-		args["title"], args["assistant"], args["version"] = s.Title, string(s.Assistant.ID), s.Assistant.Version
-		args["graph"] = s.Assistant.Graph
-		if _, err := tx.Exec(ctx, sqlThreadBusy, args); err != nil {
-			return fmt.Errorf("marking a thread busy: %w", err)
-		}
 		if out.Queued, err = s.Queued(ahead); err != nil {
 			return err
 		}
-		appended, err := appendEvents(ctx, tx, scope, thread.ID, s.Run, []event.Envelope{out.Queued})
+		var appended agents.Appended
+		out.Run, appended, err = placeRun(ctx, tx, scope, s, out.Queued)
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
 		return err
 	})
@@ -159,26 +147,65 @@ func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n agents.New
 	return len(created) > 0, nil
 }
 
+// lockAndCount locks a thread's head in one round trip with counting its open
+// runs; the count is taken after the lock, with a snapshot of its own.
+func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (ahead int, err error) {
+	if !id.Valid(string(thread)) {
+		return 0, threadNotFound()
+	}
+	var locked []threadRow
+	var batch pgx.Batch
+	collect(&batch, &locked, sqlThreadLock, pgx.NamedArgs{
+		"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
+	batch.Queue(sqlRunsAhead, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&ahead) })
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return 0, fmt.Errorf("locking a thread and counting its runs: %w", err)
+	}
+	if len(locked) != 1 {
+		return 0, threadNotFound()
+	}
+	return ahead, nil
+}
+
 // runsAssistantKey ties a run to a version of an assistant of its organisation.
 const runsAssistantKey = "runs_assistant_version"
 
-func insertRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission) (agents.Run, error) {
+// placeRun writes the run, marks its thread busy and appends the event that
+// tells of it, in one round trip.
+func placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, queued event.Envelope) (agents.Run, agents.Appended, error) {
+	org, thread := string(scope.Org), string(s.Thread)
 	args := pgx.NamedArgs{
-		"org": string(scope.Org), "id": string(s.Run), "thread": string(s.Thread), "assistant": string(s.Assistant.ID),
+		"org": org, "id": string(s.Run), "thread": thread, "assistant": string(s.Assistant.ID),
 		"version": s.Assistant.Version, "user": string(scope.User), "key": nil, "strategy": string(s.Strategy),
 		"input": s.Input, "request": orObject(s.Request), "metadata": orObject(s.Metadata),
 	}
 	if scope.Key != "" {
 		args["key"] = string(scope.Key)
 	}
-	row, err := pgxOne[runRow](ctx, tx, sqlRunInsert, args)
-	if violates(err, codeForeignKeyViolation, runsAssistantKey) {
-		return agents.Run{}, fault.NotFound("Assistant").WithCause(err)
-	}
+	types, bodies, err := renderEvents([]event.Envelope{queued})
 	if err != nil {
-		return agents.Run{}, fmt.Errorf("writing a run: %w", translate(err))
+		return agents.Run{}, agents.Appended{}, err
 	}
-	return row.run(), nil
+	var runs []runRow
+	var appended []agents.Appended
+	var batch pgx.Batch
+	collect(&batch, &runs, sqlRunInsert, args)
+	batch.Queue(sqlThreadBusy, pgx.NamedArgs{
+		"org": org, "thread": thread, "title": s.Title, "assistant": string(s.Assistant.ID),
+		"version": s.Assistant.Version, "graph": s.Assistant.Graph})
+	collect(&batch, &appended, sqlAppend, pgx.NamedArgs{
+		"org": org, "thread": thread, "run": string(s.Run), "event_types": types, "event_bodies": bodies})
+	err = tx.SendBatch(ctx, &batch).Close()
+	switch {
+	case violates(err, codeForeignKeyViolation, runsAssistantKey):
+		return agents.Run{}, agents.Appended{}, fault.NotFound("Assistant").WithCause(err)
+	case err != nil:
+		return agents.Run{}, agents.Appended{}, fmt.Errorf("writing a run: %w", translate(err))
+	case len(runs) != 1 || len(appended) != 1:
+		return agents.Run{}, agents.Appended{}, fmt.Errorf("writing a run: %w", pgx.ErrNoRows)
+	}
+	return runs[0].run(), appended[0], nil
 }
 
 func orObject(raw json.RawMessage) json.RawMessage {

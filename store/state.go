@@ -10,6 +10,7 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/id"
 )
 
 type checkpointRow struct {
@@ -63,11 +64,14 @@ type lineRow struct {
 
 // sqlMessagesByRef reads revisions of messages; the caller puts them in order.
 // The offset keeps the look-up one probe of the key for each reference: joined,
-// every message of the thread is compared with every reference.
+// every message of the thread is compared with every reference. The limit is
+// no limit; a plan for any number of references estimates few rows by it, and is
+// kept instead of made anew for each call.
 const sqlMessagesByRef = `select m.id, m.revision, m.body, m.created_at
 	from unnest(@ids::text[], @revs::int[]) as w(id, rev)
 	cross join lateral (select * from messages
-		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m`
+		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m
+	limit @count`
 
 type messageRow struct {
 	ID        string
@@ -82,6 +86,18 @@ const maxLineage = 1000
 // State loads the state at the head of a thread's active line. The scope must
 // be able to read the thread.
 func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error) {
+	if err := checkScope(scope); err != nil {
+		return agents.State{}, err
+	}
+	if !id.Valid(string(thread)) {
+		return agents.State{}, threadNotFound()
+	}
+	key := stateKey{scope.Org, thread}
+	if kept, ok := db.states.get(key); ok {
+		if state, ok, err := db.stateSince(ctx, scope, key, kept); ok || err != nil {
+			return state, err
+		}
+	}
 	t, err := db.Thread(ctx, scope, thread)
 	if err != nil {
 		return agents.State{}, err
@@ -102,8 +118,11 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
 			return fmt.Errorf("reading messages: %w", err)
 		}
-		state, err = load.finish()
-		return err
+		if state, err = load.finish(); err != nil {
+			return err
+		}
+		db.keepState(key, keptState{state: state, refs: load.refs, size: sizeOf(load.messages, state.Values)})
+		return nil
 	})
 	return state, err
 }
@@ -119,6 +138,7 @@ type stateLoad struct {
 	state    agents.State
 	refs     []agents.Ref
 	messages []messageRow
+	known    map[agents.Ref]agents.Message // need not be read
 }
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
@@ -160,30 +180,32 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 		parent, segments = next[0], append(segments, segment)
 	}
 	var err error
-	l.refs, err = foldCheckpoints(&l.state, segments)
+	l.refs, err = foldCheckpoints(&l.state, nil, segments)
 	return err
 }
 
 func (l *stateLoad) queueMessages(b *pgx.Batch) {
-	if len(l.refs) == 0 {
+	ids, revs := make([]string, 0, len(l.refs)), make([]int, 0, len(l.refs))
+	for _, r := range l.refs {
+		if _, ok := l.known[r]; !ok {
+			ids, revs = append(ids, string(r.ID)), append(revs, r.Rev)
+		}
+	}
+	if len(ids) == 0 {
 		return
 	}
-	ids, revs := make([]string, len(l.refs)), make([]int, len(l.refs))
-	for i, r := range l.refs {
-		ids[i], revs[i] = string(r.ID), r.Rev
-	}
-	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs})
+	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs, "count": len(ids)})
 }
 
 func (l *stateLoad) finish() (agents.State, error) {
 	var err error
-	l.state.Messages, err = inOrder(l.refs, l.messages)
+	l.state.Messages, err = inOrder(l.refs, l.known, l.messages)
 	return l.state, err
 }
 
-// foldCheckpoints replays segments, oldest last in the slice, onto the state.
-func foldCheckpoints(state *agents.State, segments [][]checkpointRow) ([]agents.Ref, error) {
-	var refs []agents.Ref
+// foldCheckpoints replays segments, oldest last in the slice, onto the state
+// and the references of its messages.
+func foldCheckpoints(state *agents.State, refs []agents.Ref, segments [][]checkpointRow) ([]agents.Ref, error) {
 	for i := len(segments) - 1; i >= 0; i-- {
 		for _, row := range segments[i] {
 			c := row.checkpoint()
@@ -210,7 +232,7 @@ func foldCheckpoints(state *agents.State, segments [][]checkpointRow) ([]agents.
 }
 
 // inOrder gives the messages that the references name, in their order.
-func inOrder(refs []agents.Ref, found []messageRow) ([]agents.Message, error) {
+func inOrder(refs []agents.Ref, known map[agents.Ref]agents.Message, found []messageRow) ([]agents.Message, error) {
 	if len(refs) == 0 {
 		return nil, nil
 	}
@@ -226,6 +248,9 @@ func inOrder(refs []agents.Ref, found []messageRow) ([]agents.Message, error) {
 	out := make([]agents.Message, 0, len(refs))
 	for _, r := range refs {
 		m, ok := byRef[r]
+		if !ok {
+			m, ok = known[r]
+		}
 		if !ok {
 			return nil, fmt.Errorf("loading a state: message %s revision %d is missing", r.ID, r.Rev)
 		}

@@ -24,6 +24,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/heddle/heddle/agents"
 )
 
 // Options says how to reach PostgreSQL.
@@ -43,6 +45,9 @@ type DB struct {
 	app    *pgxpool.Pool
 	system *pgxpool.Pool
 	url    string
+
+	states   *lru[stateKey, keptState]
+	versions *lru[versionKey, agents.Assistant]
 }
 
 // Open makes the pools. It does not connect: the first query does, so that a
@@ -66,7 +71,10 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		app.Close()
 		return nil, err
 	}
-	return &DB{app: app, system: system, url: o.URL}, nil
+	return &DB{
+		app: app, system: system, url: o.URL,
+		states: newLRU[stateKey, keptState](maxKeptStates), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
+	}, nil
 }
 
 func openPool(ctx context.Context, o Options, role string, size int32) (*pgxpool.Pool, error) {

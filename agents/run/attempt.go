@@ -89,11 +89,11 @@ func (a *attempt) execute(ctx context.Context) {
 
 func (a *attempt) run(ctx context.Context) error {
 	r := a.claim.Run
-	view, err := a.w.o.Store.View(ctx, a.scope, r.Thread)
+	loaded, err := a.w.o.Store.State(ctx, a.scope, r.Thread)
 	if err != nil {
 		return &storageError{err}
 	}
-	a.line, a.step = view.State.Line, view.State.Step
+	a.line, a.step = loaded.Line, loaded.Step
 	if a.assistant, err = a.w.o.Store.AssistantVersion(ctx, a.scope, r.Assistant, r.AssistantVersion); err != nil {
 		return &storageError{err}
 	}
@@ -101,10 +101,10 @@ func (a *attempt) run(ctx context.Context) error {
 	if !ok {
 		return graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")
 	}
-	state := graph.NewState(view.State.Messages, view.State.Values)
+	state := graph.NewState(loaded.Messages, loaded.Values)
 	var next []string
-	if head := view.State.Head; head != nil && head.Run == r.ID {
-		if err := a.goOn(ctx, view); err != nil {
+	if head := loaded.Head; head != nil && head.Run == r.ID {
+		if err := a.goOn(ctx); err != nil {
 			return err
 		}
 		next = head.Next
@@ -165,9 +165,13 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, state graph.State) 
 
 // goOn tells watchers that a new attempt continues, after it has closed and
 // taken back what the lost one left beyond the last checkpoint.
-func (a *attempt) goOn(ctx context.Context, view agents.View) error {
+func (a *attempt) goOn(ctx context.Context) error {
 	if err := a.mayStart(); err != nil {
 		return err
+	}
+	view, err := a.w.o.Store.View(ctx, a.scope, a.claim.Run.Thread)
+	if err != nil {
+		return &storageError{err}
 	}
 	t, err := transcriptOf(view)
 	if err != nil {
@@ -268,21 +272,29 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		return &storageError{err}
 	}
 	a.step = c.Step
-	a.publish(ctx, stepped, step.Events)
+	logged := a.render(ctx, stepped, step.Events)
 	if finish != nil {
-		a.publish(ctx, finished, finish.Events)
+		logged = append(logged, a.render(ctx, finished, finish.Events)...)
+	}
+	a.w.o.Publish.PublishLogged(ctx, logged)
+	if finish != nil {
 		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
 	}
 	return nil
 }
 
 func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {
+	a.w.o.Publish.PublishLogged(ctx, a.render(ctx, at, events))
+}
+
+// render gives what watchers are told; nothing where it can't be composed, since
+// the log has it.
+func (a *attempt) render(ctx context.Context, at agents.Appended, events []event.Envelope) []Logged {
 	logged, err := Render(a.scope, a.claim.Run.Thread, at, events)
 	if err != nil {
 		a.logger.ErrorContext(ctx, "envelopes could not be rendered", "err", err)
-		return
 	}
-	a.w.o.Publish.PublishLogged(ctx, logged)
+	return logged
 }
 
 // Render composes appended envelopes for publishing.

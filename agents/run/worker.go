@@ -29,6 +29,7 @@ type Store interface {
 	Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error)
 	TakeOver(ctx context.Context) (int, error)
 	HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error
+	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)

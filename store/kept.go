@@ -1,0 +1,128 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+)
+
+// The bounds of what a process keeps of rows that never change: at most 32 MiB
+// of states' text, and a thousand versions of assistants (LG-44).
+const (
+	maxKeptStates    = 500
+	maxKeptStateSize = 64 << 10
+	maxKeptVersions  = 1000
+)
+
+// versionKey names an immutable version of an assistant.
+type versionKey struct {
+	org       auth.OrgID
+	assistant agents.AssistantID
+	version   int
+}
+
+// stateKey names a thread whose active line's state is kept.
+type stateKey struct {
+	org    auth.OrgID
+	thread agents.ThreadID
+}
+
+// keptState is a state as of a committed step. Checkpoints and messages never
+// change, so it stays true of that step; what is newer is read and folded onto
+// it. Whether the scope may read the thread is asked anew each time.
+type keptState struct {
+	state agents.State
+	refs  []agents.Ref
+	size  int
+}
+
+// copied shares messages and checkpoints, which nobody changes, and no slice or
+// map that a caller may grow.
+func (k keptState) copied() agents.State {
+	s := k.state
+	s.Messages, s.Values = slices.Clone(s.Messages), maps.Clone(s.Values)
+	return s
+}
+
+func (db *DB) keepState(key stateKey, k keptState) {
+	if k.state.Head == nil || k.size > maxKeptStateSize {
+		db.states.drop(key)
+		return
+	}
+	k.state = k.copied()
+	db.states.put(key, k)
+}
+
+func sizeOf(messages []messageRow, values map[string]json.RawMessage) int {
+	n := 0
+	for _, m := range messages {
+		n += len(m.Body)
+	}
+	for _, v := range values {
+		n += len(v)
+	}
+	return n
+}
+
+const sqlCheckpointsSince = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
+		c.metadata, c.event_seq, c.created_at, null::text as parent_line, null::int as parent_step
+	from checkpoints c where c.org_id = @org and c.line_id = @line and c.step >= @step
+	order by c.step limit @limit`
+
+// stateSince reads the thread and, in the same round trip, brings a kept state up
+// to its line's head. It reports false where the thread has another line now,
+// the line no longer holds the kept step, or holds so many newer ones that
+// loading from a snapshot costs less.
+func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, kept keptState) (agents.State, bool, error) {
+	org, thread, line := string(key.org), string(key.thread), string(kept.state.Line)
+	var threads []threadRow
+	var rows []checkpointRow
+	var first pgx.Batch
+	first.Queue(sqlSetOrg, org)
+	collect(&first, &threads, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": thread}))
+	collect(&first, &rows, sqlCheckpointsSince, pgx.NamedArgs{
+		"org": org, "line": line, "step": kept.state.Step, "limit": agents.SnapshotEvery})
+	if err := db.app.SendBatch(ctx, &first).Close(); err != nil {
+		return agents.State{}, false, fmt.Errorf("reading a thread and its newest steps: %w", translate(err))
+	}
+	if len(threads) != 1 {
+		return agents.State{}, false, threadNotFound()
+	}
+	if threads[0].LineID != line || len(rows) == 0 || len(rows) == agents.SnapshotEvery || rows[0].ID != kept.state.Head.ID {
+		return agents.State{}, false, nil
+	}
+	if len(rows) == 1 {
+		return kept.copied(), true, nil
+	}
+	load := stateLoad{org: org, thread: thread, line: line, state: kept.copied()}
+	load.known = make(map[agents.Ref]agents.Message, len(kept.state.Messages))
+	for _, m := range kept.state.Messages {
+		load.known[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
+	}
+	load.state.Step = rows[len(rows)-1].Step
+	var err error
+	if load.refs, err = foldCheckpoints(&load.state, kept.refs, [][]checkpointRow{rows[1:]}); err != nil {
+		return agents.State{}, false, err
+	}
+	var batch pgx.Batch
+	batch.Queue(sqlSetOrg, org)
+	load.queueMessages(&batch)
+	if batch.Len() > 1 {
+		if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
+			return agents.State{}, false, fmt.Errorf("reading messages: %w", err)
+		}
+	}
+	state, err := load.finish()
+	if err != nil {
+		return agents.State{}, false, err
+	}
+	db.keepState(key, keptState{state: state, refs: load.refs, size: kept.size + sizeOf(load.messages, state.Values)})
+	return state, true, nil
+}
