@@ -71,6 +71,8 @@ func TestASilentSocketIsClosed(t *testing.T) {
 	fake := clock.NewFake(time.Now())
 	w := newWorlds(t, 1, func(o *socket.Options) { o.Clock = fake })[0]
 	silent, alive := w.connect("mia"), w.connect("max")
+	// A client may be through its handshake before the server counts it.
+	require.Eventually(t, func() bool { return w.server.Stats().Sockets == 2 }, 5*time.Second, time.Millisecond)
 	for range 12 {
 		fake.Advance(6 * time.Second)
 		alive.push("", "phoenix", "heartbeat", `{}`)
