@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -60,7 +61,7 @@ func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) 
 
 // execute carries the run to its end, or to where another attempt goes on.
 func (a *attempt) execute(ctx context.Context) {
-	err := a.run(ctx)
+	err := a.guarded(ctx)
 	if closeErr := a.out.close(); err == nil && closeErr != nil {
 		err = closeErr
 	}
@@ -85,6 +86,19 @@ func (a *attempt) execute(ctx context.Context) {
 			a.logger.ErrorContext(ctx, "run's end could not be written, another attempt will follow", "err", err)
 		}
 	}
+}
+
+// guarded ends this run, and nothing else, when code outside a node panics: a
+// branch that routes, a reducer, or our own (BW-14). Nodes guard themselves.
+func (a *attempt) guarded(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := debug.Stack()
+			a.logger.ErrorContext(ctx, "attempt panicked", "err", p, "stack", string(stack))
+			err = &graph.PanicError{Value: p, Stack: stack}
+		}
+	}()
+	return a.run(ctx)
 }
 
 func (a *attempt) run(ctx context.Context) error {

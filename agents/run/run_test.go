@@ -263,3 +263,18 @@ func TestAFailingNodeEndsTheRunWithItsError(t *testing.T) {
 	require.Equal(t, "boom", r.Error.Message)
 	require.Equal(t, "failing", r.Error.Node)
 }
+
+func TestAPanicOutsideANodeEndsItsRunAlone(t *testing.T) {
+	t.Parallel()
+	nothing := func(context.Context, *graph.Task) (graph.Command, error) { return graph.Command{}, nil }
+	astray, err := graph.New("astray").Node("a", nothing).Edge(graph.Start, "a").
+		Branch("a", func(graph.State) []string { panic("no way on") }, graph.End).Compile()
+	require.NoError(t, err)
+	b := setup(t, astray)
+	b.worker(t, nil)
+	lost := b.wait(t, b.submit(t, agents.ThreadID(id.New()), "astray", "x"))
+	require.Equal(t, agents.RunFailed, lost.Status)
+	require.NotContains(t, lost.Error.Message, "no way on", "a panic's text is for the log")
+	thread := agents.ThreadID(id.New())
+	require.Equal(t, agents.RunSuccess, b.wait(t, b.submit(t, thread, "echo", "still here")).Status)
+}
