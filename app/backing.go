@@ -114,6 +114,15 @@ func (b *Backing) Died() <-chan struct{} {
 	return b.postgres.Done()
 }
 
+// Cause says why the embedded PostgreSQL is gone, once Died is closed; nil when
+// it was asked to stop.
+func (b *Backing) Cause() error {
+	if b.postgres == nil {
+		return nil
+	}
+	return b.postgres.Err()
+}
+
 // Close stops what was started, the database last.
 func (b *Backing) Close(ctx context.Context, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)

@@ -47,7 +47,7 @@ func serve(cmd *cobra.Command) error {
 	go func() {
 		select {
 		case <-s.backing.Died():
-			cancel(errors.New("the embedded PostgreSQL ended and could not be started again"))
+			cancel(fmt.Errorf("the embedded PostgreSQL ended and could not be started again: %w", s.backing.Cause()))
 		case <-ctx.Done():
 		}
 	}()
