@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/google/jsonschema-go/jsonschema"
-
-	"github.com/heddle/heddle/agents/event"
 )
 
 // Validator holds envelopes against the schema. Safe for concurrent use.
@@ -35,13 +33,4 @@ func (v *Validator) Check(payload []byte) error {
 		return fmt.Errorf("%s: %w", payload, err)
 	}
 	return nil
-}
-
-// CheckEnvelope is Check for an envelope that was parsed.
-func (v *Validator) CheckEnvelope(e event.Envelope) error {
-	body, err := e.Body()
-	if err != nil {
-		return err
-	}
-	return v.Check(event.Compose(e.Seq, e.Epoch, body))
 }
