@@ -42,6 +42,8 @@ type Scope struct {
 	KeyScopes []KeyScope
 	// RequestID ties log lines together; it carries no authority.
 	RequestID string
+	// IP is where the request came from, for the audit log; no authority.
+	IP string
 	// Locale is a BCP 47 tag for texts shown to the person, "en" by default.
 	Locale string
 }
@@ -65,6 +67,19 @@ func (s Scope) Can(p Permission) bool {
 		return true
 	}
 	return slices.ContainsFunc(s.KeyScopes, func(k KeyScope) bool { return k.covers(p) })
+}
+
+// Via is the door the scope came in by; a scope of neither a session nor a key
+// belongs to a run or a command.
+func (s Scope) Via() AuditVia {
+	switch {
+	case s.Key != "":
+		return ViaAPI
+	case s.Session != "":
+		return ViaPage
+	default:
+		return ViaSystem
+	}
 }
 
 // Require returns a forbidden fault that names the missing permission, or nil.

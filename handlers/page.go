@@ -55,9 +55,17 @@ func (f *Frame) page(c *fiber.Ctx, title string) layout.Page {
 	for _, m := range memberships {
 		p.Orgs = append(p.Orgs, layout.Org{ID: string(m.Org.ID), Name: m.Org.Name})
 	}
-	path := c.Path()
-	p.Nav = []layout.NavItem{{Label: "Chat", Icon: "thread", Href: "/", Active: path == "/" || strings.HasPrefix(path, "/threads")}}
+	p.Nav = rooms(c.Path(), in.Scope())
 	return p
+}
+
+// rooms are the product's rooms that the scope may enter.
+func rooms(path string, scope auth.Scope) []layout.NavItem {
+	nav := []layout.NavItem{{Label: "Chat", Icon: "thread", Href: "/", Active: path == "/" || strings.HasPrefix(path, "/threads")}}
+	if len(adminNav(scope, "").Rooms) > 0 {
+		nav = append(nav, layout.NavItem{Label: "Admin", Icon: "admin", Href: "/admin", Active: strings.HasPrefix(path, "/admin")})
+	}
+	return nav
 }
 
 // displayName is what a person is called; without a name, the first part of

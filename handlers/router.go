@@ -64,6 +64,8 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/account/keys/:id/revoke", page, once, r.Keys.Revoke)
 	app.Get("/knowledge/:slug", page, r.Knowledge.Show)
 
+	app.Get("/admin", page, AdminHome)
+
 	key := r.Who.API
 	app.Post("/api/threads", key, once, r.API.CreateThread)
 	app.Get("/api/threads/:thread", key, r.API.GetThread)
