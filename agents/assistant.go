@@ -37,6 +37,8 @@ type AssistantConfig struct {
 	MaxTokens int `json:"max_tokens,omitempty"`
 	// Tools names the tools the assistant may use; nil means none.
 	Tools []string `json:"tools,omitempty"`
+	// Policies say which calls wait for a person.
+	Policies []ToolPolicy `json:"policies,omitempty"`
 	// ToolTimeoutSeconds bounds one tool call, 1 to 600, 30 by default (LG-22).
 	ToolTimeoutSeconds int `json:"tool_timeout,omitempty"`
 	// Starters are prompts offered on an empty thread, at most six.

@@ -25,17 +25,19 @@ const SnapshotEvery = 50
 
 // Checkpoint is what one super-step changed.
 type Checkpoint struct {
-	ID        string
-	Line      LineID
-	Step      int
-	Run       RunID
-	Source    CheckpointSource
-	Ops       []Op
-	Deltas    map[string][]Delta
-	Next      []string
-	Metadata  json.RawMessage
-	EventSeq  int64
-	CreatedAt time.Time
+	ID     string
+	Line   LineID
+	Step   int
+	Run    RunID
+	Source CheckpointSource
+	Ops    []Op
+	Deltas map[string][]Delta
+	Next   []string
+	// Interrupts are the pauses that wait for an answer here.
+	Interrupts []Interrupt
+	Metadata   json.RawMessage
+	EventSeq   int64
+	CreatedAt  time.Time
 	// Snapshot is set every [SnapshotEvery] steps.
 	Snapshot *Snapshot
 }

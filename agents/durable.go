@@ -34,7 +34,11 @@ type Step struct {
 	Deltas   map[string][]Delta
 	Snapshot *Snapshot
 	Next     []string
-	Metadata json.RawMessage
+	// Interrupts are the pauses that wait for an answer after this step, Reviews
+	// the requests that belong to them.
+	Interrupts []Interrupt
+	Reviews    []Review
+	Metadata   json.RawMessage
 	// Events are appended with the step, in this order.
 	Events []event.Envelope
 }
@@ -119,6 +123,12 @@ type Submission struct {
 	Create *NewThread
 	// Title names a thread that has no title yet.
 	Title string
+	// Supersede ends a run that waits for an answer: its requests are withdrawn
+	// and the new input goes on at once.
+	Supersede bool
+	// Superseded builds the events that end a superseded run.
+	Superseded func(of Run) (event.Envelope, error)
+	Withdrawn  func(Review, RunID) (event.Envelope, error)
 	// Queued builds the event that tells watchers of the new run; ahead is how
 	// many runs stand before it.
 	Queued func(ahead int) (event.Envelope, error)
@@ -132,6 +142,9 @@ type Submitted struct {
 	Position Position
 	// Created says that the thread was made with the run.
 	Created bool
+	// Told was appended before Queued: what ended the run that was superseded.
+	Told   []event.Envelope
+	ToldAt Appended
 }
 
 // Cancelled says what a request to cancel did.
@@ -142,6 +155,10 @@ type Cancelled struct {
 	Ended    bool
 	Event    event.Envelope
 	Position Position
+	// Told was appended at ToldAt: the requests of a run that waited for a
+	// person are withdrawn. A worker writes such a run's end.
+	Told   []event.Envelope
+	ToldAt Appended
 }
 
 // LogRow is one row of a thread's log. It covers the numbers From to Seq.
@@ -166,4 +183,6 @@ type View struct {
 	// Open are the runs that have not ended; Latest the newest that has.
 	Open   []Run
 	Latest *Run
+	// Reviews are the thread's requests for review, oldest first.
+	Reviews []Review
 }

@@ -74,6 +74,8 @@ func ParseStrategy(field, s string) (Strategy, error) {
 type RunInput struct {
 	// Messages are appended before the first node, their ids already final.
 	Messages []Message `json:"messages,omitempty"`
+	// Resume goes on from where the thread stands instead of beginning.
+	Resume *Resume `json:"resume,omitempty"`
 }
 
 // RunError says why a run ended as error or timeout.

@@ -69,12 +69,12 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if err := a.storage(ctx); err != nil {
 		return nil, err
 	}
-	graphs, err := a.graphs()
+	graphs, tools, err := a.graphs()
 	if err != nil {
 		a.Close()
 		return nil, err
 	}
-	a.runs(graphs)
+	a.runs(graphs, tools)
 	if err := a.serving(); err != nil {
 		a.Close()
 		return nil, err
@@ -105,14 +105,16 @@ func (a *App) storage(ctx context.Context) error {
 }
 
 // runs builds what accepts and executes runs.
-func (a *App) runs(graphs *prebuilt.Registry) {
+func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 	cfg := a.o.Config.Worker
 	a.assistants = assistants{DB: a.db, graphs: graphs.Names(), special: demoAssistants(a.o.Config)}
 	a.log = run.NewLog(a.db, a.wire, a.logger("agents"))
-	a.service = run.NewService(queue{a.assistants}, a.wire, a.wire, a.wire, clock.System{}, a.logger("agents"))
+	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Tools: tools,
+		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents")})
 	a.worker = run.NewWorker(run.Options{
 		Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
 		Arrive: func(ctx context.Context, name string) (run.Presence, error) { return a.db.Arrive(ctx, name) },
+		Expire: a.service.ExpireDue,
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
 	})
 }

@@ -15,14 +15,14 @@ import (
 )
 
 // graphs builds models and tools and registers the graphs that use them.
-func (a *App) graphs() (*prebuilt.Registry, error) {
+func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 	mock, err := script.New(script.Options{TokensPerSecond: a.o.TokensPerSecond})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	models, err := model.NewRegistry(model.Entry{ID: script.ID, Title: "Mock model", Model: mock, Tools: true})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	all, err := builtin.All(builtin.Deps{
 		Searcher: store.NewSearcher(a.db, func(d store.DocumentHit) builtin.Hit {
@@ -33,26 +33,27 @@ func (a *App) graphs() (*prebuilt.Registry, error) {
 		}),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the built-in tools: %w", err)
+		return nil, nil, fmt.Errorf("making the built-in tools: %w", err)
 	}
 	tools, err := tool.NewRegistry(all...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	a.tools = tool.NewDispatcher(tools, tool.DispatcherOptions{Logger: a.logger("agents")})
-	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Call: a.tools})
+	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Call: a.tools, Ledger: a.db})
 	if err != nil {
-		return nil, fmt.Errorf("compiling the graph chat: %w", err)
+		return nil, nil, fmt.Errorf("compiling the graph chat: %w", err)
 	}
 	graphs := append(a.o.Graphs, chat)
 	if a.o.Config.Server.Env.Development() {
 		development, err := prebuilt.Development()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		graphs = append(graphs, development...)
 	}
-	return prebuilt.NewRegistry(graphs...)
+	registry, err := prebuilt.NewRegistry(graphs...)
+	return registry, tools, err
 }
 
 // guideID is the demo assistant's id, the same in every organisation.

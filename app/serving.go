@@ -107,6 +107,7 @@ func (a *App) socketServer(door *signin.Service, cookie string, threads *handler
 	router := socket.NewRouter()
 	router.Handle("thread:*", channel.NewThread(a.db, runs, threads.Projector))
 	router.Handle("user", channel.User{})
+	router.Handle("reviews", channel.NewReviews(a.service))
 	var err error
 	a.sockets, err = socket.New(socket.Options{
 		Hub: a.hub, Router: router, Logger: a.logger("realtime"), Authenticate: channel.Authenticator(door, cookie),

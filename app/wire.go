@@ -58,6 +58,12 @@ func (w *wire) publish(ctx context.Context, topic string, events []run.Logged) {
 	if err := w.hub.Publish(ctx, topic, messages...); err != nil {
 		w.log.DebugContext(ctx, "envelopes reached only this node", "topic", topic, "err", err)
 	}
+	for _, e := range events {
+		if e.Type == event.Custom && aboutReviews(e.Payload) {
+			w.ReviewsChanged(ctx, auth.OrgID(e.Org))
+			break
+		}
+	}
 	if !listed {
 		return
 	}
@@ -67,6 +73,22 @@ func (w *wire) publish(ctx context.Context, topic string, events []run.Logged) {
 	if err := w.hub.Publish(ctx, user, realtime.Message{Event: channel.NoticeEvent, Payload: payload}); err != nil {
 		w.log.DebugContext(ctx, "notice reached only this node", "topic", user, "err", err)
 	}
+}
+
+// ReviewsChanged implements run.Publisher.
+func (w *wire) ReviewsChanged(ctx context.Context, org auth.OrgID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
+	defer cancel()
+	topic := channel.ReviewsTopic(org)
+	if err := w.hub.Publish(ctx, topic, realtime.Message{Event: channel.NoticeEvent, Payload: []byte(`{"kind":"reviews.changed"}`)}); err != nil {
+		w.log.DebugContext(ctx, "notice reached only this node", "topic", topic, "err", err)
+	}
+}
+
+// aboutReviews looks for what concerns requests for review, in payloads that
+// are written by us.
+func aboutReviews(payload []byte) bool {
+	return strings.Contains(string(payload[:min(len(payload), 500)]), `"data":{"name":"review.`)
 }
 
 // changesList says whether an envelope may change how its thread is listed.

@@ -70,6 +70,7 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/api/threads", key, once, r.API.CreateThread)
 	app.Get("/api/threads/:thread", key, r.API.GetThread)
 	app.Get("/api/threads/:thread/state", key, r.API.GetState)
+	app.Post("/api/threads/:thread/state", key, once, r.API.UpdateState)
 	app.Post("/api/threads/:thread/runs", key, once, r.API.CreateRun)
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)

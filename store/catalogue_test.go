@@ -14,7 +14,7 @@ import (
 // it needs a reason in the review.
 var systemTables = []string{
 	"api_keys", "audit_heads", "audit_log", "events", "idempotency_keys", "identities", "invitations", "login_attempts", "memberships",
-	"org_domains", "orgs", "runs", "sessions", "thread_heads", "threads", "users", "workers",
+	"org_domains", "orgs", "reviews", "runs", "sessions", "thread_heads", "threads", "users", "workers",
 }
 
 // tablesWithoutOrg hold no rows of one organisation: people, who may belong to

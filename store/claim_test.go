@@ -107,7 +107,7 @@ func TestThreadStaysInterruptedWhenAQueuedRunIsWithdrawn(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, waiting.EndedAt, "it waits, it has not ended")
 	queued := b.submit(t, b.mia, thread.ID)
-	_, err = b.db.CancelRun(t.Context(), b.mia, thread.ID, queued.ID, "withdrawn", cancelled)
+	_, err = b.db.CancelRun(t.Context(), b.mia, thread.ID, queued.ID, "withdrawn", cancelled, withdrawn)
 	require.NoError(t, err)
 	got, err := b.db.Thread(t.Context(), b.mia, thread.ID)
 	require.NoError(t, err)
@@ -195,7 +195,7 @@ func TestRenewExtendsOnlyTheRunsItNames(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, held, "somebody else's run")
 
-	_, err = b.db.CancelRun(t.Context(), b.mia, runs[0].Thread, runs[0].ID, "stopped", nil)
+	_, err = b.db.CancelRun(t.Context(), b.mia, runs[0].Thread, runs[0].ID, "stopped", nil, withdrawn)
 	require.NoError(t, err)
 	held, err = b.db.Renew(t.Context(), worker, []agents.RunID{runs[0].ID}, time.Hour)
 	require.NoError(t, err)

@@ -19,7 +19,7 @@ import (
 // event: the state contains all that the log says up to there.
 const sqlStepCommit = `with head as (
 	update thread_heads set seq = seq + cardinality(@event_bodies::text[])
-	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
+	where org_id = @org and thread_id = @thread and token = @token and run_id is not distinct from @holder::uuid
 		and exists (select 1 from lines l
 			where l.org_id = @org and l.id = @line and l.thread_id = @thread and l.step = @step - 1)
 	returning seq, seq - cardinality(@event_bodies::text[]) as base, epoch
@@ -37,8 +37,8 @@ const sqlStepCommit = `with head as (
 	where lines.org_id = @org and lines.id = @line and lines.step = @step - 1
 	returning lines.id
 ), checkpointed as (
-	insert into checkpoints (org_id, line_id, step, id, thread_id, run_id, source, ops, deltas, snapshot, next, metadata, event_seq)
-	select @org::uuid, @line::uuid, @step::int, @checkpoint::uuid, @thread::uuid, @run::uuid, @source::text, @ops::jsonb, @deltas::jsonb, @snapshot::jsonb, @next::jsonb, @metadata::jsonb, head.seq
+	insert into checkpoints (org_id, line_id, step, id, thread_id, run_id, source, ops, deltas, snapshot, next, interrupts, metadata, event_seq)
+	select @org::uuid, @line::uuid, @step::int, @checkpoint::uuid, @thread::uuid, @run::uuid, @source::text, @ops::jsonb, @deltas::jsonb, @snapshot::jsonb, @next::jsonb, @interrupts::jsonb, @metadata::jsonb, head.seq
 	from head, stepped
 	returning id
 ), reset as (
@@ -65,7 +65,8 @@ const sqlRunFinish = `with head as (
 	where runs.org_id = @org and runs.id = @run
 ), freed as (
 	update threads t set updated_at = now(), status = case
-		when exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id and r.status = 'pending') then 'busy'
+		when @status::text <> 'waiting' and exists (select 1 from runs r
+			where r.org_id = t.org_id and r.thread_id = t.id and r.status = 'pending') then 'busy'
 		else @thread_status::text end
 	from head where t.org_id = @org and t.id = @thread
 )
@@ -85,6 +86,10 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(scope.Org))
 	batch.Queue(sqlStepCommit, args)
+	if len(step.Reviews) > 0 {
+		batch.Queue(sqlReviewsInsert, pgx.NamedArgs{"org": args["org"], "thread": args["thread"], "line": args["line"],
+			"run": args["run"], "checkpoint": args["checkpoint"], "reviews": requestForms(step.Reviews)})
+	}
 	if finish != nil {
 		end, err := finishArgs(scope, lease, *finish)
 		if err != nil {
@@ -100,6 +105,11 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	}
 	if stepped, err = readAppended(results); err != nil {
 		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
+	}
+	if len(step.Reviews) > 0 {
+		if _, err := results.Exec(); err != nil {
+			return stepped, finished, fmt.Errorf("writing requests for review: %w", translate(err))
+		}
 	}
 	if finish != nil {
 		if finished, err = readAppended(results); err != nil {
@@ -160,10 +170,11 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 		metadata = json.RawMessage(`{}`)
 	}
 	return pgx.NamedArgs{
-		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
-		"event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
+		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "holder": string(lease.Run),
+		"token": lease.Token, "event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
 		"checkpoint": id.New(), "source": string(step.Source), "ops": orEmpty(step.Ops), "deltas": orEmptyMap(step.Deltas),
-		"snapshot": step.Snapshot, "next": orEmpty(step.Next), "metadata": metadata,
+		"snapshot": step.Snapshot, "next": orEmpty(step.Next),
+		"interrupts": orEmpty(step.Interrupts), "metadata": metadata,
 	}, nil
 }
 

@@ -72,7 +72,7 @@ func sizeOf(messages []messageRow, values map[string]json.RawMessage) int {
 }
 
 const sqlCheckpointsSince = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
-		c.metadata, c.event_seq, c.created_at, null::text as parent_line, null::int as parent_step
+		c.interrupts, c.metadata, c.event_seq, c.created_at, null::text as parent_line, null::int as parent_step
 	from checkpoints c where c.org_id = @org and c.line_id = @line and c.step >= @step
 	order by c.step limit @limit`
 

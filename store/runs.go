@@ -110,6 +110,15 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 		if err != nil {
 			return err
 		}
+		if s.Supersede && ahead > 0 && s.Strategy != agents.StrategyReject {
+			done, err := supersede(ctx, tx, scope, s, &out)
+			if err != nil {
+				return err
+			}
+			if done {
+				ahead--
+			}
+		}
 		switch {
 		case ahead > 0 && s.Strategy == agents.StrategyReject:
 			return fault.Conflict("Thread is already running a task. Wait for it to finish or choose a different multitask strategy.").
@@ -122,6 +131,9 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			return err
 		}
 		var appended agents.Appended
+		if s.Input.Resume != nil && ahead > 0 {
+			return fault.Conflict("Thread is already running a task.").WithCode("thread_busy")
+		}
 		out.Run, appended, err = placeRun(ctx, tx, scope, s, out.Queued)
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
 		return err
@@ -233,7 +245,7 @@ func (db *DB) Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID,
 
 const sqlRunsOpen = `select ` + runColumns + ` from runs r join threads t on t.org_id = r.org_id and t.id = r.thread_id
 	where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting') and ` + threadReadable + `
-	order by r.position`
+	order by r.position, r.created_at`
 
 // OpenRuns lists a thread's runs that have not ended, in their order.
 func (db *DB) OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error) {
@@ -273,7 +285,7 @@ const sqlThreadSettle = `update threads t set updated_at = now(), status = case
 // worker stops it. A run that ended already is returned as it is. ended builds
 // the event of the first case.
 func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
-	ended func(agents.Run) (event.Envelope, error)) (agents.Cancelled, error) {
+	ended func(agents.Run) (event.Envelope, error), told ToldFunc) (agents.Cancelled, error) {
 	if !id.Valid(string(run)) {
 		return agents.Cancelled{}, fault.NotFound("Run")
 	}
@@ -294,6 +306,9 @@ func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 			return fmt.Errorf("locking a run: %w", err)
 		}
 		out.Run = row.run()
+		if out.Run.Status == agents.RunWaiting {
+			return cancelWaiting(ctx, tx, scope, args, &out, told)
+		}
 		if out.Run.Status != agents.RunPending || out.Run.Attempt > 0 {
 			if !out.Run.Status.Ended() {
 				if _, err := tx.Exec(ctx, sqlRunCancelRequest, args); err != nil {

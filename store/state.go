@@ -23,6 +23,7 @@ type checkpointRow struct {
 	Deltas     map[string][]agents.Delta
 	Snapshot   *agents.Snapshot
 	Next       []string
+	Interrupts []agents.Interrupt
 	Metadata   json.RawMessage
 	EventSeq   int64
 	CreatedAt  time.Time
@@ -33,7 +34,7 @@ type checkpointRow struct {
 func (r checkpointRow) checkpoint() agents.Checkpoint {
 	c := agents.Checkpoint{
 		ID: r.ID, Line: agents.LineID(r.LineID), Step: r.Step, Source: agents.CheckpointSource(r.Source), Ops: r.Ops,
-		Deltas: r.Deltas, Next: r.Next, Metadata: r.Metadata, EventSeq: r.EventSeq, Snapshot: r.Snapshot,
+		Deltas: r.Deltas, Next: r.Next, Interrupts: r.Interrupts, Metadata: r.Metadata, EventSeq: r.EventSeq, Snapshot: r.Snapshot,
 		CreatedAt: r.CreatedAt.UTC(),
 	}
 	if r.RunID != nil {
@@ -47,7 +48,7 @@ func (r checkpointRow) checkpoint() agents.Checkpoint {
 // The snapshot is looked for by the arguments rather than by l's columns, so
 // that it is found once and not again for every row.
 const sqlCheckpoints = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
-		c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
+		c.interrupts, c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
 	from lines l left join checkpoints c on c.org_id = l.org_id and c.line_id = l.id and c.step <= coalesce(@upto::int, c.step)
 		and c.step >= coalesce((select max(s.step) from checkpoints s
 			where s.org_id = @org and s.line_id = @line and s.step <= coalesce(@upto::int, s.step) and s.snapshot is not null), 0)

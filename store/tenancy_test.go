@@ -135,7 +135,7 @@ func TestPrivateThreadIsItsOwnersAndAdminsOnlyRead(t *testing.T) {
 	for _, s := range []auth.Scope{e.max, e.ada} {
 		_, err := e.db.Submit(ctx, s, e.submission(e.private.ID))
 		requireKind(t, fault.KindNotFound, err)
-		_, err = e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled)
+		_, err = e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled, withdrawn)
 		requireKind(t, fault.KindNotFound, err)
 		requireKind(t, fault.KindNotFound, rename(ctx, e.db, s, e.private.ID, "x"))
 		requireKind(t, fault.KindNotFound, e.db.DeleteThread(ctx, s, e.private.ID))
@@ -147,7 +147,7 @@ func TestPrivateThreadIsItsOwnersAndAdminsOnlyRead(t *testing.T) {
 		// A run is found under its own thread alone.
 		_, err = e.db.Run(ctx, s, e.shared.ID, e.pending.ID)
 		requireKind(t, fault.KindNotFound, err)
-		_, err = e.db.CancelRun(ctx, s, e.shared.ID, e.pending.ID, "x", cancelled)
+		_, err = e.db.CancelRun(ctx, s, e.shared.ID, e.pending.ID, "x", cancelled, withdrawn)
 		requireKind(t, fault.KindNotFound, err)
 	}
 	require.Empty(t, cmp.Diff(before, e.picture(t)))
@@ -220,7 +220,7 @@ func TestEqualIdsInTwoOrganisationsNeverMeet(t *testing.T) {
 		return all
 	}
 	before := other()
-	stopped, err := b.db.CancelRun(ctx, b.mia, thread, second, "stopped", cancelled)
+	stopped, err := b.db.CancelRun(ctx, b.mia, thread, second, "stopped", cancelled, withdrawn)
 	require.NoError(t, err)
 	require.True(t, stopped.Ended)
 	_, err = b.db.FinishRun(ctx, b.mia, leases[b.mia.Org], agents.Finish{Status: agents.RunSuccess})

@@ -52,10 +52,14 @@ const threadColumns = `t.org_id, t.id, t.owner_id, t.visibility, t.title, t.stat
 
 // threadReadable is the rule who sees a thread; it needs the named arguments
 // of readerArgs.
-const threadReadable = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation' or @read_any)`
+//
+// A reviewer reads a thread from the moment a request for review opened on it.
+const threadReadable = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation' or @read_any
+	or @reviews and exists (select 1 from reviews rv where rv.org_id = t.org_id and rv.thread_id = t.id))`
 
 func readerArgs(s auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
-	args := pgx.NamedArgs{"org": string(s.Org), "user": string(s.User), "read_any": s.Can(auth.PermReadAnyThread)}
+	args := pgx.NamedArgs{"org": string(s.Org), "user": string(s.User), "read_any": s.Can(auth.PermReadAnyThread),
+		"reviews": s.Can(auth.PermReview)}
 	for k, v := range more {
 		args[k] = v
 	}

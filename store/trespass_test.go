@@ -141,7 +141,7 @@ var trespasses = map[string]trespass{
 		return both(e, func(t agents.Thread) error { _, err := e.db.Submit(ctx, s, e.submission(t.ID)); return err })
 	}},
 	"DB.CancelRun": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		_, err := e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled)
+		_, err := e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled, withdrawn)
 		return err
 	}},
 	"DB.CreateInvitation": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
@@ -234,3 +234,7 @@ func both(e *estate, call func(agents.Thread) error) error {
 }
 
 func cancelled(r agents.Run) (event.Envelope, error) { return envelope(r.Thread, "cancelled"), nil }
+
+func withdrawn(r agents.Review, _ agents.RunID) (event.Envelope, error) {
+	return envelope(r.Thread, "withdrawn"), nil
+}

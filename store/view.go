@@ -14,7 +14,7 @@ import (
 
 const sqlRunLatest = `select ` + runColumns + ` from runs r
 	where r.org_id = @org and r.thread_id = @thread and r.status in ('success', 'error', 'timeout', 'cancelled') and r.attempt > 0
-	order by r.position desc limit 1`
+	order by r.position desc, r.created_at desc limit 1`
 
 // View reads a thread, its state, its open runs and the log beyond the state's
 // checkpoint as of one moment. The scope must be able to read the thread.
@@ -50,12 +50,14 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 	load := stateLoad{org: string(scope.Org), thread: string(v.Thread.ID), line: string(v.Thread.Line)}
 	var heads []headRow
 	var open, latest []runRow
+	var reviews []reviewRow
 	args := readerArgs(scope, pgx.NamedArgs{"thread": load.thread})
 	var first pgx.Batch
 	load.queueLine(&first)
 	collect(&first, &heads, sqlHead, args)
 	collect(&first, &open, sqlRunsOpen, args)
 	collect(&first, &latest, sqlRunLatest, args)
+	collect(&first, &reviews, sqlReviewsOfThread, pgx.NamedArgs{"org": string(scope.Org), "thread": load.thread})
 	if err := tx.SendBatch(ctx, &first).Close(); err != nil {
 		return fmt.Errorf("reading a thread's line, log and runs: %w", translate(err))
 	}
@@ -81,6 +83,7 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 	if v.State, err = load.finish(); err != nil {
 		return err
 	}
+	v.Reviews = reviewsOf(reviews)
 	for _, r := range open {
 		v.Open = append(v.Open, r.run())
 	}

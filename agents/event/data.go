@@ -28,6 +28,7 @@ type RunStartedData struct {
 	Assistant  string   `json:"assistantId"`
 	Version    int      `json:"assistantVersion"`
 	Graph      string   `json:"graph"`
+	Resumes    string   `json:"resumes,omitempty" jsonschema:"the run whose pause this one goes on from"`
 }
 
 // RunFinishedData is the data of RUN_FINISHED. Reason says why a cancelled run
@@ -158,6 +159,36 @@ type UsageValue struct {
 	Input      int    `json:"input_tokens"`
 	Output     int    `json:"output_tokens"`
 	DurationMS int64  `json:"duration_ms"`
+}
+
+// RequestedValue is the value of review.requested: a node paused until somebody
+// answers. Of a review, Reviews are the requests, one for each call.
+type RequestedValue struct {
+	InterruptID string          `json:"interrupt_id"`
+	Kind        string          `json:"kind" jsonschema:"question: whoever may write answers; review: reviewers decide"`
+	Node        string          `json:"node"`
+	Value       json.RawMessage `json:"value" jsonschema:"what clients show"`
+	Reviews     []RequestValue  `json:"reviews,omitempty"`
+}
+
+// RequestValue is one call that waits for a decision.
+type RequestValue struct {
+	ReviewID   string `json:"review_id"`
+	ToolCallID string `json:"tool_call_id"`
+	Tool       string `json:"tool"`
+	Reason     string `json:"reason" jsonschema:"why policy stopped the call"`
+	DueAt      string `json:"due_at" jsonschema:"nobody's decision by then means no"`
+}
+
+// DecidedValue is the value of review.decided.
+type DecidedValue struct {
+	ReviewID   string          `json:"review_id"`
+	ToolCallID string          `json:"tool_call_id"`
+	Status     string          `json:"status" jsonschema:"approved, edited, rejected, answered, withdrawn, expired or void"`
+	By         string          `json:"by,omitempty" jsonschema:"id of the person, if one decided"`
+	Text       string          `json:"text,omitempty" jsonschema:"the reason of a rejection, or the answer in place of a result"`
+	Args       json.RawMessage `json:"args,omitempty" jsonschema:"the arguments an edited call runs with"`
+	ResumedBy  string          `json:"resumed_by,omitempty" jsonschema:"the run that goes on, once all are decided"`
 }
 
 // ThreadValue is the value of thread.changed.

@@ -226,6 +226,16 @@ func (g *Graph) plainCycle() []string {
 	return nil
 }
 
+// After lists the nodes that follow a node on a state, by its declared edges
+// and branches.
+func (g *Graph) After(node string, s State) ([]string, error) {
+	if _, ok := g.nodes[node]; !ok && node != Start {
+		return nil, fmt.Errorf("graph %s has no node %q", g.name, node)
+	}
+	next, err := g.after(node, s, Command{})
+	return settle(next), err
+}
+
 // after decides which nodes follow a finished node.
 func (g *Graph) after(node string, s State, cmd Command) ([]string, error) {
 	if cmd.Goto != nil {

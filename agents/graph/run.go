@@ -30,6 +30,9 @@ type Info struct {
 	Run       agents.RunID
 	Attempt   int
 	Assistant agents.Assistant
+	// Line is the line of history the run writes, Token its fencing token.
+	Line  agents.LineID
+	Token int64
 }
 
 // Task is one execution of one node.
@@ -41,6 +44,7 @@ type Task struct {
 	Clock clock.Clock
 	NewID id.Source
 	emit  func(event.Envelope)
+	pause pause
 }
 
 // Emit tells watchers of something that happens inside the node. It never
@@ -61,6 +65,10 @@ type Commit struct {
 	State   State
 	// Next are the nodes that are due now; empty means the graph is done.
 	Next []string
+	// Interrupts are set when nodes of the step paused; those nodes stay due.
+	Interrupts []agents.Interrupt
+	// Reviews are the requests that the pauses ask for.
+	Reviews []agents.Review
 }
 
 // Host carries out what the engine must not do itself.
@@ -79,7 +87,9 @@ type Execution struct {
 	Next []string
 	// Step is the number of the newest committed step.
 	Step int
-	Host Host
+	// Resume are the pauses that the first step goes on from, with answers.
+	Resume []agents.Interrupt
+	Host   Host
 	// RecursionLimit bounds the super-steps; default [DefaultRecursionLimit].
 	RecursionLimit int
 	// Parallel bounds how many nodes of a step run at once; default the CPUs.
@@ -119,7 +129,8 @@ func (e *RecursionError) Error() string {
 }
 
 // Run executes the graph until nothing is due, and returns the final state.
-// It returns the context's cause when that ends first.
+// It returns the context's cause when that ends first, and [*Interrupted] once
+// the step in which nodes paused is committed.
 func (g *Graph) Run(ctx context.Context, x Execution) (State, error) {
 	x = x.withDefaults()
 	state, next := x.State, slices.Clone(x.Next)
@@ -141,6 +152,7 @@ func (g *Graph) Run(ctx context.Context, x Execution) (State, error) {
 		if state, next, err = g.superStep(ctx, x, state, next); err != nil {
 			return state, err
 		}
+		x.Resume = nil // answers belong to the step that goes on from the pause
 	}
 	return state, nil
 }
@@ -172,13 +184,13 @@ func (x Execution) withDefaults() Execution {
 
 // superStep runs all due nodes on one frozen state and commits the merge.
 func (g *Graph) superStep(ctx context.Context, x Execution, state State, due []string) (State, []string, error) {
-	commands := make([]Command, len(due))
+	commands, pauses := make([]Command, len(due)), make([]pause, len(due))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(x.Parallel)
 	for i, name := range due {
 		group.Go(func() error {
-			cmd, err := g.runNode(groupCtx, x, state, name)
-			commands[i] = cmd
+			var err error
+			commands[i], pauses[i], err = g.runNode(groupCtx, x, state, name)
 			return err
 		})
 	}
@@ -189,15 +201,24 @@ func (g *Graph) superStep(ctx context.Context, x Execution, state State, due []s
 		return state, nil, err
 	}
 	var writes []Write
-	for _, cmd := range commands {
-		writes = append(writes, cmd.Update...)
+	for i, cmd := range commands {
+		if pauses[i].asked == nil {
+			writes = append(writes, cmd.Update...)
+		}
 	}
 	merged, changes, err := merge(state, writes)
 	if err != nil {
 		return state, nil, err
 	}
 	var next []string
+	commit := Commit{Step: x.Step, Changes: changes, State: merged}
 	for i, name := range due {
+		if asked := pauses[i].asked; asked != nil {
+			commit.Interrupts = append(commit.Interrupts, *asked)
+			commit.Reviews = append(commit.Reviews, pauses[i].reviews...)
+			next = append(next, name)
+			continue
+		}
 		follow, err := g.after(name, merged, commands[i])
 		if err != nil {
 			return state, nil, err
@@ -205,8 +226,12 @@ func (g *Graph) superStep(ctx context.Context, x Execution, state State, due []s
 		next = append(next, follow...)
 	}
 	next = settle(next)
-	if err := x.Host.Commit(ctx, Commit{Step: x.Step, Changes: changes, State: merged, Next: next}); err != nil {
+	commit.Next = next
+	if err := x.Host.Commit(ctx, commit); err != nil {
 		return state, nil, err
+	}
+	if len(commit.Interrupts) > 0 {
+		return merged, next, &Interrupted{Interrupts: commit.Interrupts}
 	}
 	return merged, next, nil
 }
@@ -219,21 +244,28 @@ func settle(nodes []string) []string {
 	return slices.DeleteFunc(nodes, func(n string) bool { return n == End })
 }
 
-func (g *Graph) runNode(ctx context.Context, x Execution, state State, name string) (cmd Command, err error) {
+func (g *Graph) runNode(ctx context.Context, x Execution, state State, name string) (cmd Command, p pause, err error) {
 	node, ok := g.nodes[name]
 	if !ok {
-		return Command{}, &NodeError{Node: name, Err: errors.New("this version of the graph has no such node")}
+		return Command{}, pause{}, &NodeError{Node: name, Err: errors.New("this version of the graph has no such node")}
 	}
 	task := &Task{
 		Info: x.Info, Node: name, Step: x.Step, State: state, Clock: x.Clock, NewID: x.NewID, emit: x.Host.Emit,
+		pause: pauseOf(x.Resume, name),
 	}
 	task.Emit(event.StepStarted, event.StepData{StepName: name})
 	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
 			if x.Logger != nil {
 				x.Logger.ErrorContext(ctx, "node panicked", "run_id", x.Info.Run, "node", name, "err", err, "stack", string(debug.Stack()))
 			}
+		}
+		// A node that asked has paused, whatever it returned afterwards: an error
+		// it swallowed must not turn a question into a result.
+		if p = task.pause; p.asked != nil && !errors.As(err, new(*PanicError)) {
+			err = nil
+			return
 		}
 		if err != nil {
 			err = &NodeError{Node: name, Err: err}
@@ -241,7 +273,8 @@ func (g *Graph) runNode(ctx context.Context, x Execution, state State, name stri
 		}
 		task.Emit(event.StepFinished, event.StepData{StepName: name})
 	}()
-	return node(ctx, task)
+	cmd, err = node(ctx, task)
+	return cmd, pause{}, err
 }
 
 // Failure is an error whose text its author wrote for people: it is shown as

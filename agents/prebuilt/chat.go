@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/model"
+	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/agents/tool"
 )
 
@@ -23,6 +21,8 @@ type ChatOptions struct {
 	Models *model.Registry
 	Tools  *tool.Registry
 	Call   *tool.Dispatcher
+	// Ledger keeps what people decided about calls, and what was called.
+	Ledger review.Ledger
 }
 
 // The nodes of the chat graph.
@@ -34,6 +34,9 @@ const (
 // Chat compiles the default agent: the model answers or asks for tools, the
 // tools run side by side, and the model reads their results, until it answers.
 func Chat(o ChatOptions) (*graph.Graph, error) {
+	if o.Ledger == nil {
+		return nil, errNoLedger
+	}
 	c := chat{o}
 	return graph.New(ChatName).
 		Node(nodeAgent, c.agent).
@@ -63,7 +66,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		Model: entry.ID, System: cfg.Prompt, Messages: toModel(t.State.Messages()),
 		Params: model.Params{Temperature: cfg.Temperature, MaxTokens: cfg.MaxTokens},
 	}
-	for _, spec := range c.o.Tools.Specs(cfg.Tools) {
+	for _, spec := range c.o.Tools.Specs(allowed(t)) {
 		request.Tools = append(request.Tools, model.ToolSpec{Name: spec.Name, Description: spec.Description, Schema: spec.Schema})
 	}
 	w := newWriter(t)
@@ -148,56 +151,4 @@ func toModel(messages []agents.Message) []model.Message {
 		}
 	}
 	return out
-}
-
-// tools runs every call of the model's last message side by side and adds the
-// results in the order of the calls.
-func (c chat) tools(ctx context.Context, t *graph.Task) (graph.Command, error) {
-	last, ok := t.State.Last()
-	if !ok {
-		return graph.Command{}, nil
-	}
-	cfg := t.Assistant.Config.Defaults()
-	limits := tool.Limits{Allowed: cfg.Tools, Timeout: time.Duration(cfg.ToolTimeoutSeconds) * time.Second}
-	results := make([]agents.Message, len(last.ToolCalls))
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
-	for i, call := range last.ToolCalls {
-		group.Go(func() error {
-			m, err := c.call(groupCtx, t, limits, call)
-			results[i] = m
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return graph.Command{}, cause
-		}
-		return graph.Command{}, err
-	}
-	return graph.Command{Update: graph.AddMessages(results...)}, nil
-}
-
-func (c chat) call(ctx context.Context, t *graph.Task, limits tool.Limits, call agents.ToolCall) (agents.Message, error) {
-	began := t.Clock.Now()
-	result, err := c.o.Call.Call(ctx, limits, tool.Invocation{
-		Scope: t.Scope, AssistantID: string(t.Assistant.ID), ThreadID: string(t.Thread), RunID: string(t.Run), Node: t.Node,
-		Step: t.Step, Attempt: t.Attempt, CallID: call.ID, IdempotencyKey: string(t.Thread) + ":" + call.ID, Clock: t.Clock,
-	}, call.Name, call.Args)
-	if err != nil {
-		return agents.Message{}, err
-	}
-	now := t.Clock.Now()
-	m := agents.Message{
-		ID: agents.MessageID(t.NewID()), Role: agents.RoleTool, Name: call.Name, ToolCallID: call.ID, Text: result.Content,
-		Summary: result.Title, Data: result.Data, Run: t.Run, DurationMS: now.Sub(began).Milliseconds(), CreatedAt: now,
-	}
-	if result.Failed {
-		m.Status = agents.MessageFailed
-	}
-	t.Emit(event.ToolCallResult, event.ToolResultData{
-		MessageID: string(m.ID), ToolCallID: call.ID, Name: call.Name, Content: m.Text, Role: string(agents.RoleTool),
-		Summary: m.Summary, Failed: result.Failed, Data: m.Data, DurationMS: m.DurationMS,
-	})
-	return m, nil
 }

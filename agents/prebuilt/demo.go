@@ -19,7 +19,9 @@ import (
 //   - slow streams one message of 20 tokens, 100 ms apart, with a custom event
 //     {"tick":0}, and stops at once when cancelled;
 //   - stream50 streams 50 tokens without pauses;
-//   - failing returns the error "boom" from its node.
+//   - failing returns the error "boom" from its node;
+//   - approval asks for a tool, pauses with action_requests and review_configs,
+//     takes any answer, and ends with a tool message and an answer.
 func Development() ([]*graph.Graph, error) {
 	var out []*graph.Graph
 	for name, node := range map[string]graph.Node{"echo": echo, "slow": slow, "stream50": stream50, "failing": failing} {
@@ -29,17 +31,15 @@ func Development() ([]*graph.Graph, error) {
 		}
 		out = append(out, g)
 	}
-	return out, nil
+	g, err := approval()
+	if err != nil {
+		return nil, fmt.Errorf("compiling a development graph: %w", err)
+	}
+	return append(out, g), nil
 }
 
 func echo(_ context.Context, t *graph.Task) (graph.Command, error) {
-	text := "echo:"
-	for i := len(t.State.Messages()) - 1; i >= 0; i-- {
-		if m := t.State.Messages()[i]; m.Role == agents.RoleUser {
-			text = "echo: " + m.Text
-			break
-		}
-	}
+	text := strings.TrimSuffix("echo: "+lastSaid(t.State), " ")
 	w := newWriter(t)
 	w.write(text)
 	return graph.Command{Update: []graph.Write{graph.AddMessage(w.end())}}, nil

@@ -117,23 +117,37 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	state := graph.NewState(loaded.Messages, loaded.Values)
 	var next []string
+	var resume []agents.Interrupt
+	if r.Input.Resume != nil {
+		resume = r.Input.Resume.Interrupts
+	}
 	if head := loaded.Head; head != nil && head.Run == r.ID {
 		if err := a.goOn(ctx); err != nil {
 			return err
 		}
 		next = head.Next
+		if head.Source != agents.SourceInput {
+			resume = nil // the step that the answers are for is committed
+		}
 	} else {
 		if err := a.mayStart(); err != nil {
 			return err
 		}
-		if state, next, err = a.begin(ctx, g, state); err != nil {
+		if state, next, err = a.begin(ctx, g, loaded, state); err != nil {
 			return err
 		}
 	}
+	if len(next) == 0 {
+		return nil // the beginning was the end, and is committed as such
+	}
 	_, err = g.Run(ctx, graph.Execution{
-		Info:  graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant},
-		State: state, Next: next, Step: a.step, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
+		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
+			Line: a.line, Token: r.Token},
+		State: state, Next: next, Step: a.step, Resume: resume, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
 	})
+	if errors.As(err, new(*graph.Interrupted)) {
+		return nil // the step that paused is committed with the run's end
+	}
 	return err
 }
 
@@ -150,31 +164,6 @@ func (a *attempt) mayStart() error {
 	default:
 		return nil
 	}
-}
-
-// begin commits the run's input as a step of its own.
-func (a *attempt) begin(ctx context.Context, g *graph.Graph, state graph.State) (graph.State, []string, error) {
-	r := a.claim.Run
-	writes := graph.AddMessages(r.Input.Messages...)
-	state, changes, err := graph.Apply(state, writes)
-	if err != nil {
-		return state, nil, err
-	}
-	next, err := g.Entry(state)
-	if err != nil {
-		return state, nil, err
-	}
-	ids := make([]string, len(r.Input.Messages))
-	for i, m := range r.Input.Messages {
-		ids[i] = string(m.ID)
-	}
-	started := a.envelope(event.RunStarted, event.Data(event.RunStartedData{
-		ThreadID: string(r.Thread), RunID: string(r.ID), MessageIDs: ids, Assistant: string(r.Assistant),
-		Version: r.AssistantVersion, Graph: a.assistant.Graph,
-	}))
-	return state, next, a.commit(ctx, agents.SourceInput, graph.Commit{
-		Step: a.step + 1, Changes: changes, State: state, Next: next,
-	}, []event.Envelope{started}, nil)
 }
 
 // goOn tells watchers that a new attempt continues, after it has closed and
@@ -210,9 +199,7 @@ func (a *attempt) goOn(ctx context.Context) error {
 }
 
 func transcriptOf(view agents.View) (*transcript.Transcript, error) {
-	t := transcript.New(transcript.Base{
-		Position: view.Base, Title: view.Thread.Title, Messages: view.State.Messages, Open: view.Open, Latest: view.Latest,
-	})
+	t := transcript.New(transcript.BaseOf(view))
 	for _, row := range view.Tail {
 		e, err := event.Parse(row.Payload(view.Head.Epoch))
 		if err != nil {
@@ -229,19 +216,31 @@ func transcriptOf(view agents.View) (*transcript.Transcript, error) {
 func (a *attempt) Emit(e event.Envelope) { a.out.emit(e) }
 
 // Commit implements [graph.Host]: one transaction for the step and, if nothing
-// is due any more, for the run's end.
+// is due any more or people have to answer first, for the run's end.
 func (a *attempt) Commit(ctx context.Context, c graph.Commit) error {
-	var finish *agents.Finish
-	if len(c.Next) == 0 {
-		finish = &agents.Finish{Status: agents.RunSuccess, Events: []event.Envelope{a.finished(event.OutcomeSuccess, "")}}
+	finish, asked := a.finishOf(c), []event.Envelope(nil)
+	for _, i := range c.Interrupts {
+		asked = append(asked, a.requested(i, c.Reviews))
 	}
-	if err := a.commit(ctx, agents.SourceLoop, c, nil, finish); err != nil {
+	if err := a.commit(ctx, agents.SourceLoop, c, asked, finish); err != nil {
 		return err
 	}
 	if finish == nil && a.w.draining() {
 		return errHandBack
 	}
 	return nil
+}
+
+// finishOf says how a step ends its run, or nil if the run goes on.
+func (a *attempt) finishOf(c graph.Commit) *agents.Finish {
+	switch {
+	case len(c.Interrupts) > 0:
+		return &agents.Finish{Status: agents.RunWaiting, Events: []event.Envelope{a.finished(event.OutcomeInterrupt, "")}}
+	case len(c.Next) == 0:
+		return &agents.Finish{Status: agents.RunSuccess, Events: []event.Envelope{a.finished(event.OutcomeSuccess, "")}}
+	default:
+		return nil
+	}
 }
 
 func (a *attempt) finished(outcome event.Outcome, reason string) event.Envelope {
@@ -266,7 +265,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	}
 	step := agents.Step{
 		Line: a.line, Step: c.Step, Source: source, Messages: c.Changes.Messages, Ops: c.Changes.Ops,
-		Deltas: c.Changes.Deltas, Next: c.Next,
+		Deltas: c.Changes.Deltas, Next: c.Next, Interrupts: c.Interrupts, Reviews: c.Reviews,
 	}
 	if c.Step > 0 && c.Step%agents.SnapshotEvery == 0 {
 		s := agents.State{Messages: c.State.Messages()}

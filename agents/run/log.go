@@ -37,6 +37,9 @@ type Logged struct {
 // never blocks on a reader and may lose messages: the log is the truth.
 type Publisher interface {
 	PublishLogged(ctx context.Context, events []Logged)
+	// ReviewsChanged hints that an organisation's queue of reviews looks
+	// different now.
+	ReviewsChanged(ctx context.Context, org auth.OrgID)
 }
 
 // appendTimeout bounds one statement of the log.

@@ -68,6 +68,8 @@ func (h *hub) PublishLogged(_ context.Context, events []run.Logged) {
 	}
 }
 
+func (h *hub) ReviewsChanged(context.Context, auth.OrgID) {}
+
 func (h *hub) Wake(context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -120,7 +122,8 @@ func setup(t *testing.T, extra ...*graph.Graph) *bundle {
 		require.NoError(t, db.EnsureAssistant(ctx, b.scope, agents.Assistant{
 			ID: agents.AssistantID(id.New()), Graph: g.Name(), Name: g.Name(), IsDefault: true}))
 	}
-	b.service = run.NewService(db, b.hub, b.hub, b.hub, clock.System{}, slog.Default())
+	b.service = run.NewService(run.Parts{Queue: db, Publish: b.hub, Signals: b.hub, Watch: b.hub, Graphs: b.graphs,
+		Clock: clock.System{}, Logger: slog.Default()})
 	return b
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/fault"
@@ -20,11 +21,12 @@ import (
 type Queue interface {
 	Submit(ctx context.Context, scope auth.Scope, s agents.Submission) (agents.Submitted, error)
 	CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
-		ended func(agents.Run) (event.Envelope, error)) (agents.Cancelled, error)
+		ended func(agents.Run) (event.Envelope, error), withdrawn func(agents.Review, agents.RunID) (event.Envelope, error)) (agents.Cancelled, error)
 	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error)
 	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)
+	Decisions
 }
 
 // Watcher tells when a run of a thread may have ended.
@@ -40,13 +42,30 @@ type Service struct {
 	publish Publisher
 	signals Signals
 	watch   Watcher
+	tools   *tool.Registry
+	graphs  Graphs
 	clock   clock.Clock
 	logger  *slog.Logger
 }
 
+// Parts are what the service works with.
+type Parts struct {
+	Queue   Queue
+	Publish Publisher
+	Signals Signals
+	Watch   Watcher
+	// Tools check the arguments that reviewers edit, Graphs say what follows a
+	// node in whose name a state is changed.
+	Tools  *tool.Registry
+	Graphs Graphs
+	Clock  clock.Clock
+	Logger *slog.Logger
+}
+
 // NewService makes the service.
-func NewService(q Queue, p Publisher, s Signals, w Watcher, c clock.Clock, logger *slog.Logger) *Service {
-	return &Service{queue: q, publish: p, signals: s, watch: w, clock: c, logger: logger}
+func NewService(p Parts) *Service {
+	return &Service{queue: p.Queue, publish: p.Publish, signals: p.Signals, watch: p.Watch, tools: p.Tools, graphs: p.Graphs,
+		clock: p.Clock, logger: p.Logger}
 }
 
 // Request is new input for a thread.
@@ -60,6 +79,8 @@ type Request struct {
 	Input     agents.RunInput
 	Raw       json.RawMessage
 	Metadata  json.RawMessage
+	// Supersede ends a run that waits for an answer, instead of waiting behind it.
+	Supersede bool
 }
 
 // Text is the input of one human message.
@@ -89,7 +110,13 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	title := titleOf(r.Input)
 	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
 		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
-		Metadata: r.Metadata, Create: r.Create, Title: title,
+		Metadata: r.Metadata, Create: r.Create, Title: title, Supersede: r.Supersede,
+		Superseded: func(of agents.Run) (event.Envelope, error) {
+			return event.Envelope{Type: event.RunFinished, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(of.ID),
+				Data: event.Data(event.RunFinishedData{ThreadID: string(r.Thread), RunID: string(of.ID),
+					Outcome: event.OutcomeCancelled, Reason: of.CancelReason})}, nil
+		},
+		Withdrawn: s.decided,
 		Queued: func(ahead int) (event.Envelope, error) {
 			return event.Envelope{
 				Type: event.Custom, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(run),
@@ -101,6 +128,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	if err != nil {
 		return agents.Run{}, err
 	}
+	s.tellAll(ctx, scope, r.Thread, submitted.ToldAt, submitted.Told)
 	s.tell(ctx, scope, r.Thread, submitted.Position, submitted.Queued)
 	s.signals.Wake(ctx)
 	return submitted.Run, nil
@@ -108,9 +136,17 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 
 // tell publishes one appended envelope.
 func (s *Service) tell(ctx context.Context, scope auth.Scope, thread agents.ThreadID, at agents.Position, e event.Envelope) {
-	logged, err := Render(scope, thread, agents.Appended{Base: at.Seq - 1, Epoch: at.Epoch}, []event.Envelope{e})
+	s.tellAll(ctx, scope, thread, agents.Appended{Base: at.Seq - 1, Epoch: at.Epoch}, []event.Envelope{e})
+}
+
+// tellAll publishes appended envelopes.
+func (s *Service) tellAll(ctx context.Context, scope auth.Scope, thread agents.ThreadID, at agents.Appended, events []event.Envelope) {
+	if len(events) == 0 {
+		return
+	}
+	logged, err := Render(scope, thread, at, events)
 	if err != nil {
-		s.logger.ErrorContext(ctx, "envelope could not be rendered", "thread_id", thread, "err", err)
+		s.logger.ErrorContext(ctx, "envelopes could not be rendered", "thread_id", thread, "err", err)
 		return
 	}
 	s.publish.PublishLogged(ctx, logged)
@@ -149,16 +185,20 @@ func (s *Service) Cancel(ctx context.Context, scope auth.Scope, thread agents.Th
 			Type: event.Custom, Time: s.clock.Now(), ThreadID: string(thread), RunID: string(r.ID),
 			Data: event.NewCustom(event.MessageUnqueued, event.UnqueuedValue{RunID: string(r.ID), Reason: reason}),
 		}, nil
-	})
+	}, s.decided)
 	if err != nil {
 		return agents.Run{}, err
 	}
+	s.tellAll(ctx, scope, thread, done.ToldAt, done.Told)
 	switch {
 	case done.Ended:
 		s.tell(ctx, scope, thread, done.Position, done.Event)
 		s.signals.Wake(ctx) // the next in line may be due
 	case !done.Run.Status.Ended():
 		s.signals.Stop(ctx, run)
+		if done.Run.Status == agents.RunPending {
+			s.signals.Wake(ctx) // a worker writes the end of a run that waited
+		}
 	}
 	return done.Run, nil
 }

@@ -132,8 +132,7 @@ func (a *attempt) keep(left transcript.Unfinished) ([]agents.Message, []event.En
 		}
 		if c.ResultID == "" {
 			m.ID, m.Text, m.Summary = agents.MessageID(id.New()), cancelledResult, "Stopped"
-			events = append(events, a.envelope(event.ToolCallResult, event.Data(event.ToolResultData{
-				MessageID: string(m.ID), ToolCallID: c.ID, Name: c.Name, Content: m.Text, Role: "tool", Summary: m.Summary, Failed: true})))
+			events = append(events, a.envelope(event.ToolCallResult, event.Data(cancelledCall(m))))
 		}
 		messages = append(messages, m)
 	}

@@ -77,6 +77,9 @@ type Options struct {
 	Drain time.Duration
 	// SettleTimeout bounds the writing of a run's end; default 30 s.
 	SettleTimeout time.Duration
+	// Expire ends requests for review that ran out; optional. It is called with
+	// every sweep.
+	Expire func(ctx context.Context) (int, error)
 	// MaxAttempts is how often one step is tried; default 3.
 	MaxAttempts int
 }
@@ -222,6 +225,11 @@ func (w *Worker) session(ctx context.Context) error {
 			if n, err = w.o.Store.TakeOver(ctx); n > 0 {
 				w.o.Logger.InfoContext(ctx, "took back runs of lost workers", "runs", n)
 				w.o.Signals.Wake(ctx)
+			}
+			if err == nil && w.o.Expire != nil {
+				if _, failed := w.o.Expire(ctx); failed != nil && ctx.Err() == nil {
+					w.o.Logger.WarnContext(ctx, "requests for review could not all be ended", "err", failed)
+				}
 			}
 		}
 		if err != nil && ctx.Err() == nil {

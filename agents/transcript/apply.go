@@ -3,9 +3,11 @@ package transcript
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/auth"
 )
 
 // Apply folds one envelope, in the order of numbers; one that was applied
@@ -51,6 +53,9 @@ func (t *Transcript) fold(e event.Envelope) (reload bool, err error) {
 }
 
 func (t *Transcript) runStarted(e event.Envelope) error {
+	if len(t.Questions) > 0 {
+		t.Questions, t.QuestionsChanged = nil, e.Seq
+	}
 	if q, ok := t.unqueue(agents.RunID(e.RunID), e.Seq); ok {
 		for _, m := range q.Messages {
 			if t.Entry(m.ID) == nil {
@@ -68,8 +73,20 @@ func (t *Transcript) runFinished(e event.Envelope) error {
 		return err
 	}
 	a := Activity{Kind: Idle, Run: agents.RunID(e.RunID), Since: e.Time}
-	if d.Outcome == event.OutcomeCancelled {
+	switch d.Outcome {
+	case event.OutcomeCancelled:
 		a.Kind = Stopped
+	case event.OutcomeInterrupt:
+		// What stands in line waits with the run.
+		t.rest = Activity{Kind: Idle}
+		t.unqueue(a.Run, e.Seq)
+		t.setActivity(Activity{Kind: Waiting, Run: a.Run, Since: e.Time}, e.Seq)
+		t.commit()
+		return nil
+	default:
+	}
+	if len(t.Questions) > 0 {
+		t.Questions, t.QuestionsChanged = nil, e.Seq
 	}
 	t.endRun(e, a)
 	return nil
@@ -140,7 +157,7 @@ func (t *Transcript) works(seq int64) {
 // fold from any checkpoint says the same.
 func (t *Transcript) look(seq int64) {
 	tool, writing := "", false
-	for i := len(t.Entries) - 1; i >= 0 && t.Busy() && t.Entries[i].Run == t.Activity.Run; i-- {
+	for i := len(t.Entries) - 1; i >= 0 && t.Busy() && t.Entries[i].Role == agents.RoleAssistant; i-- {
 		e := t.Entries[i]
 		writing = writing || e.State == EntryStreaming && e.Text != ""
 		for c := len(e.Calls) - 1; c >= 0 && tool == ""; c-- {
@@ -258,6 +275,18 @@ func (t *Transcript) custom(e event.Envelope) error {
 			a.Since = t.Activity.Since
 		}
 		t.setActivity(a, e.Seq)
+	case event.ReviewRequested:
+		var v event.RequestedValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		t.requested(e, v)
+	case event.ReviewDecided:
+		var v event.DecidedValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		t.decided(e, v)
 	case event.CheckpointMade:
 		t.works(e.Seq)
 		t.commit()
@@ -306,8 +335,35 @@ func (t *Transcript) queued(e event.Envelope, v event.QueuedValue) error {
 	}
 	t.Queue = append(t.Queue, Queued{Run: run, Messages: messages})
 	t.QueueChanged = e.Seq
-	if !t.Busy() {
+	if !t.Busy() && t.Activity.Kind != Waiting {
 		t.setActivity(Activity{Kind: Starting, Run: run, Since: e.Time}, e.Seq)
 	}
 	return nil
+}
+
+func (t *Transcript) requested(e event.Envelope, v event.RequestedValue) {
+	if v.Kind == string(agents.Question) {
+		t.ask([]agents.Interrupt{{ID: v.InterruptID, Kind: agents.Question, Value: v.Value}})
+		t.QuestionsChanged = e.Seq
+	}
+	for _, r := range v.Reviews {
+		due, _ := time.Parse(time.RFC3339, r.DueAt) // written by us
+		t.review(r.ToolCallID, Review{ID: agents.ReviewID(r.ReviewID), Status: agents.ReviewOpen, Reason: r.Reason, DueAt: due}, e.Seq)
+	}
+}
+
+func (t *Transcript) decided(e event.Envelope, v event.DecidedValue) {
+	r := Review{ID: agents.ReviewID(v.ReviewID), Status: agents.ReviewStatus(v.Status), By: auth.UserID(v.By), Text: v.Text}
+	if c := t.call(v.ToolCallID); c != nil {
+		if c.Review != nil {
+			r.Reason, r.DueAt = c.Review.Reason, c.Review.DueAt
+		}
+		if len(v.Args) > 0 {
+			c.Args = string(v.Args)
+		}
+	}
+	t.review(v.ToolCallID, r, e.Seq)
+	if v.ResumedBy != "" {
+		t.setActivity(Activity{Kind: Starting, Run: agents.RunID(v.ResumedBy), Since: e.Time}, e.Seq)
+	}
 }

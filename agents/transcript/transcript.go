@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
 )
 
 // EntryState says how far an entry is.
@@ -32,6 +33,7 @@ type CallState string
 // The states of tool calls.
 const (
 	CallWriting CallState = "writing" // the model is still writing the arguments
+	CallWaiting CallState = "waiting" // a person has to decide first
 	CallRunning CallState = "running"
 	CallDone    CallState = "done"
 	CallFailed  CallState = "failed"
@@ -68,8 +70,27 @@ type Call struct {
 	ResultID   agents.MessageID
 	Data       json.RawMessage
 	DurationMS int64
+	// Review is the newest request for a decision on the call, if there was one.
+	Review *Review
 	// committed says that a checkpoint holds the result.
 	committed bool
+}
+
+// Review is a request for a decision as the thread shows it.
+type Review struct {
+	ID     agents.ReviewID
+	Status agents.ReviewStatus
+	Reason string
+	DueAt  time.Time
+	// By decided; Text is the reason or the answer given.
+	By   auth.UserID
+	Text string
+}
+
+// Question is a pause that whoever may write to the thread answers.
+type Question struct {
+	ID    string
+	Value json.RawMessage
 }
 
 // Queued is a run that waits in line, with the messages it brings.
@@ -87,6 +108,7 @@ const (
 	Starting   ActivityKind = "starting" // accepted, no worker yet
 	Working    ActivityKind = "working"
 	Continuing ActivityKind = "continuing" // a new attempt after a crash
+	Waiting    ActivityKind = "waiting"    // for a person's answer
 	Stopped    ActivityKind = "stopped"
 	Failed     ActivityKind = "failed"
 )
@@ -115,6 +137,19 @@ type Base struct {
 	Open []agents.Run
 	// Latest is the newest run that ended, if any.
 	Latest *agents.Run
+	// Reviews are the thread's requests for review, oldest first; Interrupts the
+	// pauses of the state, if a run waits.
+	Reviews    []agents.Review
+	Interrupts []agents.Interrupt
+}
+
+// BaseOf is what a view of the store begins with.
+func BaseOf(v agents.View) Base {
+	b := Base{Position: v.Base, Title: v.Thread.Title, Messages: v.State.Messages, Open: v.Open, Latest: v.Latest, Reviews: v.Reviews}
+	if v.State.Head != nil {
+		b.Interrupts = v.State.Head.Interrupts
+	}
+	return b
 }
 
 // Transcript is the fold. Not safe for concurrent use.
@@ -127,9 +162,10 @@ type Transcript struct {
 	Entries   []*Entry
 	Queue     []Queued
 	Activity  Activity
-	// QueueChanged, ActivityChanged and TitleChanged are the numbers of the
-	// envelopes that last changed those parts.
-	QueueChanged, ActivityChanged, TitleChanged int64
+	Questions []Question
+	// QueueChanged, ActivityChanged, TitleChanged and QuestionsChanged are the
+	// numbers of the envelopes that last changed those parts.
+	QueueChanged, ActivityChanged, TitleChanged, QuestionsChanged int64
 	// rest is what the thread does when nothing works or waits: how the last run
 	// ended, or nothing.
 	rest Activity
@@ -150,7 +186,19 @@ func New(b Base) *Transcript {
 		present[m.ID] = true
 	}
 	for _, r := range b.Open {
+		if r.Status == agents.RunWaiting {
+			t.Activity = Activity{Kind: Waiting, Run: r.ID, Since: r.UpdatedAt}
+			t.ask(b.Interrupts)
+			continue
+		}
 		started := r.Status != agents.RunPending || r.Attempt > 0
+		if r.Input.Resume != nil {
+			t.Activity = Activity{Kind: Working, Run: r.ID, Since: r.CreatedAt}
+			if !started {
+				t.Activity.Kind = Starting
+			}
+			continue
+		}
 		brought := len(r.Input.Messages) > 0 && present[r.Input.Messages[0].ID]
 		if !brought {
 			t.Queue = append(t.Queue, Queued{Run: r.ID, Messages: r.Input.Messages})
@@ -158,12 +206,40 @@ func New(b Base) *Transcript {
 		switch {
 		case started && brought:
 			t.Activity = Activity{Kind: Working, Run: r.ID, Since: r.StartedAt}
-		case !t.Busy():
+		case !t.Busy() && t.Activity.Kind != Waiting:
 			t.Activity = Activity{Kind: Starting, Run: r.ID, Since: r.CreatedAt}
 		}
 	}
+	for _, r := range b.Reviews {
+		t.review(r.CallID, Review{ID: r.ID, Status: r.Status, Reason: r.Reason, DueAt: r.DueAt, By: r.DecidedBy, Text: r.Text}, 0)
+	}
 	t.look(0)
 	return t
+}
+
+// ask shows the questions among pauses.
+func (t *Transcript) ask(pauses []agents.Interrupt) {
+	for _, i := range pauses {
+		if i.Kind == agents.Question {
+			t.Questions = append(t.Questions, Question{ID: i.ID, Value: i.Value})
+		}
+	}
+}
+
+// review notes how the newest request for a call stands. A call whose request
+// is open waits; once decided, it runs until its result is there.
+func (t *Transcript) review(call string, r Review, seq int64) {
+	c, e := t.callAndEntry(call)
+	if c == nil {
+		return
+	}
+	c.Review, e.Changed = &r, max(e.Changed, seq)
+	switch {
+	case c.State == CallRunning && r.Status == agents.ReviewOpen:
+		c.State = CallWaiting
+	case c.State == CallWaiting && r.Status != agents.ReviewOpen:
+		c.State = CallRunning
+	}
 }
 
 // rest says how a run that ended left its thread.
@@ -248,7 +324,8 @@ func (t *Transcript) callAndEntry(id string) (*Call, *Entry) {
 type Unfinished struct {
 	// Entries are assistant messages no checkpoint holds.
 	Entries []*Entry
-	// Calls are tool calls without a committed result, of any entry.
+	// Calls are tool calls without a committed result, whichever run asked for
+	// them: a run may go on from where another paused.
 	Calls []*Call
 }
 
@@ -256,10 +333,10 @@ type Unfinished struct {
 func (t *Transcript) Unfinished(run agents.RunID) Unfinished {
 	var u Unfinished
 	for _, e := range t.Entries {
-		if e.Run != run || e.Role != agents.RoleAssistant {
+		if e.Role != agents.RoleAssistant {
 			continue
 		}
-		if !e.committed {
+		if e.Run == run && !e.committed {
 			u.Entries = append(u.Entries, e)
 		}
 		for _, c := range e.Calls {

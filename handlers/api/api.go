@@ -35,6 +35,8 @@ type Runs interface {
 	Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error)
 	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
 	Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID) (agents.Run, error)
+	Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Command) (agents.Run, error)
+	UpdateState(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Change) (agents.Updated, error)
 }
 
 // API holds the handlers.

@@ -20,6 +20,7 @@ import (
 type createRun struct {
 	AssistantID       string          `json:"assistant_id"`
 	Input             json.RawMessage `json:"input"`
+	Command           json.RawMessage `json:"command"`
 	Metadata          json.RawMessage `json:"metadata"`
 	Config            json.RawMessage `json:"config"`
 	MultitaskStrategy string          `json:"multitask_strategy"`
@@ -65,17 +66,20 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	if in.OnDisconnect != "" && in.OnDisconnect != "cancel" && in.OnDisconnect != "continue" {
 		return agents.Run{}, in, fault.Invalid("on_disconnect", "must be cancel or continue")
 	}
+	if err := storable(c.Body()); err != nil {
+		return agents.Run{}, in, err
+	}
 	scope := middleware.Scope(c)
+	if goesOn, made, err := a.goOn(c, scope, thread, in, metadata); goesOn || err != nil {
+		return made, in, err
+	}
 	messages, err := parseInput(in.Input, string(scope.User), time.Now().UTC())
 	if err != nil {
 		return agents.Run{}, in, err
 	}
-	if err := storable(c.Body()); err != nil {
-		return agents.Run{}, in, err
-	}
 	request := run.Request{
 		Thread: thread, Assistant: strings.Clone(in.AssistantID), Strategy: strategy, Metadata: metadata,
-		Input: agents.RunInput{Messages: messages}, Raw: withoutIdentity(c.Body()),
+		Input: agents.RunInput{Messages: messages}, Raw: withoutIdentity(c.Body()), Supersede: true,
 	}
 	switch in.IfNotExists {
 	case "", "reject":

@@ -94,7 +94,7 @@ func presentThread(t agents.Thread, s agents.State) fiber.Map {
 	return fiber.Map{
 		"thread_id": t.ID, "created_at": timestamp(t.CreatedAt), "updated_at": timestamp(t.UpdatedAt),
 		"metadata": t.Metadata, "status": t.Status, "config": fiber.Map{}, "values": presentValues(s),
-		"interrupts": fiber.Map{},
+		"interrupts": threadInterrupts(s.Head),
 	}
 }
 
@@ -136,11 +136,11 @@ func presentState(thread agents.ThreadID, s agents.State) fiber.Map {
 	}
 	for _, name := range h.Next {
 		tasks = append(tasks, fiber.Map{
-			"id": h.ID + ":" + name, "name": name, "path": []any{"__pregel_pull", name}, "error": nil, "interrupts": []any{},
+			"id": taskID(h, name), "name": name, "path": []any{"__pregel_pull", name}, "error": nil, "interrupts": interruptsOf(h, name),
 			"checkpoint": nil, "state": nil, "result": nil,
 		})
 	}
-	out["tasks"] = tasks
+	out["tasks"], out["interrupts"] = tasks, presentInterrupts(h)
 	out["created_at"] = timestamp(h.CreatedAt)
 	out["checkpoint"] = presentCheckpoint(thread, h)
 	if s.Parent != nil {

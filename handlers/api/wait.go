@@ -107,7 +107,11 @@ func (w waiter) values(ctx context.Context, r agents.Run) any {
 	if err != nil {
 		return errorValues("unavailable", fault.Public(err))
 	}
-	return presentValues(state)
+	values := presentValues(state)
+	if open := presentInterrupts(state.Head); len(open) > 0 {
+		values["__interrupt__"] = open
+	}
+	return values
 }
 
 // errorValues is the form a failed run has inside a 200 answer; the SDK turns

@@ -34,6 +34,9 @@ func ParseThreadTopic(topic string) (org auth.OrgID, thread agents.ThreadID, ok 
 	return auth.OrgID(parts[1]), agents.ThreadID(parts[3]), true
 }
 
+// ReviewsTopic is the hub topic of an organisation's queue of reviews.
+func ReviewsTopic(org auth.OrgID) string { return "org:" + string(org) + ":reviews" }
+
 // UserTopic is the hub topic of one person in one organisation.
 func UserTopic(org auth.OrgID, user auth.UserID) string {
 	return "org:" + string(org) + ":user:" + string(user)

@@ -47,8 +47,7 @@ var errReload = errors.New("the thread's history was replaced")
 
 // Fold makes a transcript of a view and applies its tail.
 func Fold(v agents.View) (*transcript.Transcript, error) {
-	t := transcript.New(transcript.Base{
-		Position: v.Base, Title: v.Thread.Title, Messages: v.State.Messages, Open: v.Open, Latest: v.Latest})
+	t := transcript.New(transcript.BaseOf(v))
 	for _, row := range v.Tail {
 		e, err := event.Parse(row.Payload(v.Head.Epoch))
 		if err != nil {

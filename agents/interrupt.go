@@ -1,0 +1,129 @@
+package agents
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+// InterruptKind says who may answer an interrupt.
+type InterruptKind string
+
+// The kinds of interrupts.
+const (
+	// Question is a pause that a graph asked for: whoever may write to the
+	// thread answers it.
+	Question InterruptKind = "question"
+	// ReviewAsked is a pause before tool calls whose policy wants a decision:
+	// only decisions on its reviews answer it.
+	ReviewAsked InterruptKind = "review"
+)
+
+// Interrupt is one pause of a node, as its checkpoint keeps it.
+type Interrupt struct {
+	ID   string        `json:"id"`
+	Node string        `json:"node"`
+	Kind InterruptKind `json:"kind"`
+	// Value is what clients show: plain JSON.
+	Value json.RawMessage `json:"value"`
+	// Answered are the answers to earlier pauses of the same node, in order: a
+	// node starts again from its top and gets them again.
+	Answered []json.RawMessage `json:"answered,omitempty"`
+	// Answer is set where a resume answers this one; JSON null is an answer.
+	Answer json.RawMessage `json:"answer,omitempty"`
+}
+
+// Resume is what a run brings that goes on from a pause instead of beginning.
+type Resume struct {
+	// Interrupts are the pauses of the checkpoint it goes on from, with answers.
+	Interrupts []Interrupt `json:"interrupts,omitempty"`
+	// Goto replaces the nodes that are due; nil keeps them.
+	Goto []string `json:"goto,omitempty"`
+	// Of is the run that was paused; empty when none waited.
+	Of RunID `json:"of,omitempty"`
+}
+
+// Match gives the open interrupts with a client's answer filled in: an object
+// whose keys are ids of open ones answers those, anything else the only one that
+// is open. Nothing at all (nil) answers none. A fault says that a bare value
+// can't tell several apart.
+func Match(answer json.RawMessage, open []Interrupt) ([]Interrupt, error) {
+	out := slices.Clone(open)
+	if answer == nil {
+		return out, nil
+	}
+	var byID map[string]json.RawMessage
+	if json.Unmarshal(answer, &byID) == nil && len(byID) > 0 {
+		known := 0
+		for i := range out {
+			if v, ok := byID[out[i].ID]; ok {
+				out[i].Answer = v
+				known++
+			}
+		}
+		if known == len(byID) {
+			return out, nil
+		}
+		if known > 0 {
+			return nil, fault.Invalid("command.resume", "names an interrupt that is not open")
+		}
+	}
+	if len(open) != 1 {
+		return nil, fault.Invalid("command.resume", "must be an object with a value for each interrupt's id: several are open")
+	}
+	out[0].Answer = answer
+	return out, nil
+}
+
+// ErrNotInterrupted says that a thread waits for no answer.
+var ErrNotInterrupted = fault.Conflict("This thread waits for no answer.").WithCode("not_interrupted")
+
+// Answering is what somebody answers to a thread's open questions.
+type Answering struct {
+	Run RunID
+	// Pauses are the open interrupts with answers.
+	Pauses []Interrupt
+	// Goto replaces the nodes that are due; nil keeps them.
+	Goto     []string
+	Request  json.RawMessage
+	Metadata json.RawMessage
+	// Withdrawn builds the event of an open request that a jump leaves behind.
+	Withdrawn func(Review, RunID) (event.Envelope, error)
+}
+
+// Resumed is the run that goes on, and what was appended on the way.
+type Resumed struct {
+	Run    Run
+	Told   []event.Envelope
+	ToldAt Appended
+}
+
+// StateUpdate is a change of a thread's state by a client, as a step.
+type StateUpdate struct {
+	// Line and Step are the head that the change was made for.
+	Line LineID
+	At   int
+	Step Step
+	// Touched says that a call under review is not what was shown any more: its
+	// requests are void, and the graph goes on at once to ask again.
+	Touched bool
+	// Leaves says that the graph does not go on from where it paused: open
+	// requests are withdrawn, and the run that waited is over.
+	Leaves bool
+	// Told builds the event of a request that ends, Ended that of the run.
+	Told  func(Review, RunID) (event.Envelope, error)
+	Ended func(Run) (event.Envelope, error)
+}
+
+// Updated says what a change of state did.
+type Updated struct {
+	// Events were appended at Appended, with the step.
+	Events   []event.Envelope
+	Appended Appended
+	// Resumed is the run that asks again, if requests became void.
+	Resumed RunID
+	// Checkpoint is the id of the new one.
+	Checkpoint string
+}

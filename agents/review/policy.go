@@ -1,0 +1,145 @@
+// Package review holds the rules by which tool calls wait for people: which
+// calls, for what reason, what a reviewer may say, and in which words clients
+// show and answer it. It performs no I/O and knows no storage: graphs ask a
+// [Ledger], agents/run takes decisions.
+//
+// Invariants: a policy that can't be judged means a person decides; a decision
+// counts only for the bytes that were shown; nothing with an effect runs before
+// every call of a step is decided.
+//
+// agents/prebuilt, agents/run and handlers import it; it imports the domain and
+// agents/tool.
+package review
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/tool"
+	"github.com/heddle/heddle/auth"
+)
+
+// Deny is the policy word for a call that is never made: the model is not even
+// offered the tool.
+const Deny = "deny"
+
+// DefaultDue is how long a request stays open; nobody's decision by then means no.
+const DefaultDue = time.Hour
+
+// Verdict is what policy says about one call.
+type Verdict struct {
+	// Denied calls are refused, Needed ones wait for a person.
+	Denied, Needed bool
+	// Rule names the policy, Reason says it to people.
+	Rule, Reason string
+	Allowed      []agents.DecisionKind
+	Due          time.Duration
+}
+
+// Judge applies an assistant's policies to a call of one tool for a person of
+// some role. Of several policies that apply, the strictest counts; without one,
+// the tool's own.
+func Judge(spec tool.Spec, policies []agents.ToolPolicy, role auth.Role, args json.RawMessage) Verdict {
+	best, found := own(spec), false
+	for _, p := range policies {
+		if p.Tool != spec.Name || len(p.Roles) > 0 && !slices.Contains(p.Roles, role) {
+			continue
+		}
+		v := apply(spec, p, args)
+		if !found || v.strictness() > best.strictness() {
+			best, found = v, true
+		}
+	}
+	return best
+}
+
+// Denied reports whether policy hides a tool from people of a role, whatever
+// the arguments.
+func Denied(name string, policies []agents.ToolPolicy, role auth.Role) bool {
+	return slices.ContainsFunc(policies, func(p agents.ToolPolicy) bool {
+		return p.Tool == name && p.Review == Deny && (len(p.Roles) == 0 || slices.Contains(p.Roles, role))
+	})
+}
+
+func (v Verdict) strictness() int {
+	switch {
+	case v.Denied:
+		return 2
+	case v.Needed:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// own is the policy a tool brings along.
+func own(spec tool.Spec) Verdict {
+	if spec.Review == tool.ReviewNever {
+		return Verdict{}
+	}
+	return Verdict{
+		Needed: true, Rule: "default", Reason: kinds(spec.Effect) + " wait for a reviewer unless the assistant's policy says otherwise.",
+		Allowed: agents.Decisions(), Due: DefaultDue,
+	}
+}
+
+func kinds(e tool.Effect) string {
+	switch e {
+	case tool.EffectOutbound:
+		return "Calls that reach outside"
+	case tool.EffectDestructive:
+		return "Calls that can't be taken back"
+	case tool.EffectWrite:
+		return "Calls that change something"
+	default:
+		return "Calls of this tool"
+	}
+}
+
+func apply(spec tool.Spec, p agents.ToolPolicy, args json.RawMessage) Verdict {
+	v := Verdict{Rule: p.Tool + ": " + p.Review, Due: DefaultDue, Allowed: allowed(p.Decisions)}
+	if p.DueMinutes > 0 {
+		v.Due = time.Duration(p.DueMinutes) * time.Minute
+	}
+	if len(p.Roles) > 0 {
+		words := make([]string, len(p.Roles))
+		for i, r := range p.Roles {
+			words[i] = string(r)
+		}
+		v.Rule += " for " + strings.Join(words, ", ")
+	}
+	switch p.Review {
+	case string(tool.ReviewNever):
+	case Deny:
+		v.Denied = true
+	case string(tool.ReviewAlways):
+		v.Needed, v.Reason = true, "This assistant's policy wants a reviewer for every call of "+spec.Title+"."
+	case string(tool.ReviewWhen):
+		holds, why, err := all(p.When, args)
+		if err != nil {
+			v.Needed, v.Reason = true, "The policy's condition could not be judged, so a person decides."
+		} else if holds {
+			v.Needed, v.Reason = true, fmt.Sprintf("This assistant's policy wants a reviewer when %s.", why)
+		}
+	default:
+		v.Needed, v.Reason = true, "The policy's word "+p.Review+" is unknown, so a person decides."
+	}
+	return v
+}
+
+func allowed(words []string) []agents.DecisionKind {
+	if len(words) == 0 {
+		return agents.Decisions()
+	}
+	var out []agents.DecisionKind
+	for _, k := range agents.Decisions() {
+		if slices.Contains(words, string(k)) {
+			out = append(out, k)
+		}
+	}
+	return out
+}

@@ -1,0 +1,103 @@
+package run
+
+import (
+	"context"
+	"time"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// begin commits, as a step of its own, what the run brings: its messages, or
+// that it goes on from a pause. A run that finds nothing to do ends with it.
+func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State, state graph.State) (graph.State, []string, error) {
+	r := a.claim.Run
+	var next []string
+	var writes []graph.Write
+	var events []event.Envelope
+	if resume := r.Input.Resume; resume != nil {
+		next = resume.Goto
+		if next == nil && loaded.Head != nil {
+			next = loaded.Head.Next
+		}
+	}
+	if r.Input.Resume == nil || r.Input.Resume.Goto != nil || len(next) == 0 {
+		// Nobody will answer these calls any more, and no model takes a thread in
+		// which one is unanswered (LG-15).
+		for _, m := range unanswered(loaded.Messages, r.ID, a.w.o.Clock.Now()) {
+			writes = append(writes, graph.AddMessage(m))
+			events = append(events, a.envelope(event.ToolCallResult, event.Data(cancelledCall(m))))
+		}
+	}
+	writes = append(writes, graph.AddMessages(r.Input.Messages...)...)
+	state, changes, err := graph.Apply(state, writes)
+	if err != nil {
+		return state, nil, err
+	}
+	if r.Input.Resume == nil {
+		if next, err = g.Entry(state); err != nil {
+			return state, nil, err
+		}
+	}
+	commit := graph.Commit{Step: a.step + 1, Changes: changes, State: state, Next: next}
+	return state, next, a.commit(ctx, agents.SourceInput, commit, append([]event.Envelope{a.started()}, events...), a.finishOf(commit))
+}
+
+// started is the envelope that tells of the run's beginning.
+func (a *attempt) started() event.Envelope {
+	r := a.claim.Run
+	data := event.RunStartedData{
+		ThreadID: string(r.Thread), RunID: string(r.ID), MessageIDs: make([]string, len(r.Input.Messages)), Assistant: string(r.Assistant),
+		Version: r.AssistantVersion, Graph: a.assistant.Graph,
+	}
+	for i, m := range r.Input.Messages {
+		data.MessageIDs[i] = string(m.ID)
+	}
+	if r.Input.Resume != nil {
+		data.Resumes = string(r.Input.Resume.Of)
+	}
+	return a.envelope(event.RunStarted, event.Data(data))
+}
+
+// requested is the envelope that tells of a pause.
+func (a *attempt) requested(i agents.Interrupt, requests []agents.Review) event.Envelope {
+	value := event.RequestedValue{InterruptID: i.ID, Kind: string(i.Kind), Node: i.Node, Value: i.Value}
+	for _, r := range requests {
+		if r.Interrupt == i.ID {
+			value.Reviews = append(value.Reviews, event.RequestValue{ReviewID: string(r.ID), ToolCallID: r.CallID, Tool: r.Tool,
+				Reason: r.Reason, DueAt: r.DueAt.UTC().Format(time.RFC3339)})
+		}
+	}
+	e := a.envelope(event.Custom, event.NewCustom(event.ReviewRequested, value))
+	e.Node = i.Node
+	return e
+}
+
+// unanswered makes a result for every call of a thread that has none.
+func unanswered(messages []agents.Message, run agents.RunID, now time.Time) []agents.Message {
+	answered := map[string]bool{}
+	for _, m := range messages {
+		if m.Role == agents.RoleTool {
+			answered[m.ToolCallID] = true
+		}
+	}
+	var out []agents.Message
+	for _, m := range messages {
+		for _, c := range m.ToolCalls {
+			if !answered[c.ID] {
+				out = append(out, agents.Message{
+					ID: agents.MessageID(id.New()), Role: agents.RoleTool, Name: c.Name, ToolCallID: c.ID, Text: cancelledResult,
+					Summary: "Stopped", Status: agents.MessageFailed, Run: run, CreatedAt: now})
+			}
+		}
+	}
+	return out
+}
+
+// cancelledCall tells watchers of a result that unanswered made.
+func cancelledCall(m agents.Message) event.ToolResultData {
+	return event.ToolResultData{MessageID: string(m.ID), ToolCallID: m.ToolCallID, Name: m.Name, Content: m.Text, Role: string(agents.RoleTool),
+		Summary: m.Summary, Failed: true}
+}

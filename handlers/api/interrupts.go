@@ -1,0 +1,186 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/agents/run"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/handlers/middleware"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+// command is how a client goes on from a pause (agentserver 5).
+type command struct {
+	Resume json.RawMessage `json:"resume"`
+	Goto   json.RawMessage `json:"goto"`
+	Update json.RawMessage `json:"update"`
+}
+
+// goOn handles what brings no new input: a command, or input null, which goes
+// on from where the thread stands. goesOn is false for ordinary input.
+func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in createRun, metadata json.RawMessage) (goesOn bool, made agents.Run, err error) {
+	noCommand := len(in.Command) == 0 || string(in.Command) == "null"
+	if noCommand && string(in.Input) != "null" {
+		return false, agents.Run{}, nil
+	}
+	next := run.Command{Raw: withoutIdentity(c.Body()), Metadata: metadata}
+	if !noCommand {
+		var cmd command
+		if err := json.Unmarshal(in.Command, &cmd); err != nil {
+			return true, agents.Run{}, fault.Invalid("command", "must be an object")
+		}
+		if len(cmd.Update) > 0 && string(cmd.Update) != "null" {
+			return true, agents.Run{}, fault.Invalid("command.update", "is not available in this version; change the state with POST /threads/{id}/state")
+		}
+		next.Answer = cmd.Resume
+		if next.Goto, err = targets(cmd.Goto); err != nil {
+			return true, agents.Run{}, err
+		}
+	}
+	made, err = a.runs.Resume(c.UserContext(), scope, thread, next)
+	if fault.Code(err) == fault.Code(agents.ErrNotInterrupted) && noCommand {
+		// Nothing waits: the graph goes on with whatever is due.
+		made, err = a.runs.Submit(c.UserContext(), scope, run.Request{
+			Thread: thread, Assistant: in.AssistantID, Strategy: agents.StrategyReject, Metadata: metadata,
+			Input: agents.RunInput{Resume: &agents.Resume{}}, Raw: next.Raw})
+	}
+	return true, made, err
+}
+
+// targets reads a command's goto: a node's name or a list of names.
+func targets(raw json.RawMessage) ([]string, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var one string
+	if json.Unmarshal(raw, &one) == nil {
+		raw = json.RawMessage(fmt.Sprintf("[%q]", one))
+	}
+	var many []string
+	if json.Unmarshal(raw, &many) != nil {
+		return nil, fault.Invalid("command.goto", "must be the name of a node, or a list of names")
+	}
+	out := []string{}
+	for _, name := range many {
+		if name != graph.End {
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+// presentInterrupts lists a checkpoint's open interrupts as __interrupt__ does.
+func presentInterrupts(h *agents.Checkpoint) []fiber.Map {
+	out := []fiber.Map{}
+	if h != nil {
+		for _, i := range h.Interrupts {
+			out = append(out, fiber.Map{"id": i.ID, "value": i.Value})
+		}
+	}
+	return out
+}
+
+func interruptsOf(h *agents.Checkpoint, node string) []fiber.Map {
+	out := []fiber.Map{}
+	for _, i := range h.Interrupts {
+		if i.Node == node {
+			out = append(out, fiber.Map{"id": i.ID, "value": i.Value})
+		}
+	}
+	return out
+}
+
+// threadInterrupts groups them by the task that asks.
+func threadInterrupts(h *agents.Checkpoint) fiber.Map {
+	out := fiber.Map{}
+	if h != nil {
+		for _, i := range h.Interrupts {
+			out[taskID(h, i.Node)] = interruptsOf(h, i.Node)
+		}
+	}
+	return out
+}
+
+func taskID(h *agents.Checkpoint, node string) string { return h.ID + ":" + node }
+
+type updateState struct {
+	Values       json.RawMessage `json:"values"`
+	AsNode       string          `json:"as_node"`
+	CheckpointID string          `json:"checkpoint_id"`
+	Checkpoint   struct {
+		CheckpointID string `json:"checkpoint_id"`
+	} `json:"checkpoint"`
+}
+
+// UpdateState is POST /threads/:thread/state.
+func (a *API) UpdateState(c *fiber.Ctx) error {
+	thread, err := existingThread(c)
+	if err != nil {
+		return err
+	}
+	var in updateState
+	if err := decode(c, &in); err != nil {
+		return err
+	}
+	if err := storable(c.Body()); err != nil {
+		return err
+	}
+	change := run.Change{AsNode: in.AsNode, Checkpoint: in.CheckpointID}
+	if change.Checkpoint == "" {
+		change.Checkpoint = in.Checkpoint.CheckpointID
+	}
+	scope := middleware.Scope(c)
+	if change.Messages, err = stateMessages(in.Values, string(scope.User)); err != nil {
+		return err
+	}
+	if len(change.Messages) == 0 && change.AsNode == "" {
+		return fault.Invalid("values", "must hold messages, or as_node must name a node")
+	}
+	done, err := a.runs.UpdateState(c.UserContext(), scope, thread, change)
+	if err != nil {
+		return err
+	}
+	return c.JSON(fiber.Map{"checkpoint": fiber.Map{
+		"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": done.Checkpoint, "checkpoint_map": nil}})
+}
+
+// stateMessages reads the values of a change: an object with messages, a list of
+// messages, or null.
+func stateMessages(raw json.RawMessage, author string) ([]agents.Message, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var channels map[string]json.RawMessage
+	list := raw
+	if json.Unmarshal(raw, &channels) == nil {
+		for name := range channels {
+			if name != "messages" {
+				return nil, fault.Invalid("values."+name, "is no channel that can be changed; messages is")
+			}
+		}
+		list = channels["messages"]
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	wire, err := parseList(list)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]agents.Message, len(wire))
+	for i, w := range wire {
+		if out[i], err = w.message(fmt.Sprintf("values.messages[%d]", i), time.Now().UTC()); err != nil {
+			return nil, err
+		}
+		if out[i].Role == agents.RoleUser {
+			out[i].Author = author
+		}
+	}
+	return out, nil
+}
