@@ -136,29 +136,37 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request) {
 	}
 	seen := Request{Header: r.Header.Clone(), Body: body}
 	readable := json.Unmarshal(body, &seen.Chat)
-	reply := s.choose(seen)
+	s.record(seen)
+	var reply Reply
 	switch {
 	case s.o.Key != "" && r.Header.Get("Authorization") != "Bearer "+s.o.Key:
 		reply = Unauthorized()
 	case readable != nil || seen.Chat.Model == "" || len(seen.Chat.Messages) == 0:
 		reply = Refuse(http.StatusBadRequest, Error{Type: "invalid_request_error", Message: "model and messages are required, as JSON"})
+	default:
+		reply = s.choose(seen.Chat)
 	}
 	reply.send(w, r, seen.Chat)
 }
 
-// choose records a request and takes its reply from the script, or makes one.
-func (s *Server) choose(seen Request) Reply {
+func (s *Server) record(seen Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen = append(s.seen, seen); len(s.seen) > maxRecorded {
 		s.seen = slices.Delete(s.seen, 0, 1)
 	}
-	if len(s.next) > 0 {
-		reply := s.next[0]
-		s.next = s.next[1:]
-		return reply
+}
+
+// choose takes the next reply of the script, or makes one.
+func (s *Server) choose(c Chat) Reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.next) == 0 {
+		return Answer(c)
 	}
-	return Answer(seen.Chat)
+	reply := s.next[0]
+	s.next = s.next[1:]
+	return reply
 }
 
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
