@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -59,6 +60,8 @@ type App struct {
 	tools   *tool.Dispatcher
 	health  *handlers.Health
 	web     *fiber.App
+	// toProviders is the client for model providers, nil if there are none.
+	toProviders *http.Client
 	// assistants provides the defaults of each organisation.
 	assistants assistants
 }
@@ -308,6 +311,9 @@ func (a *App) Close() {
 	}
 	if a.redis != nil {
 		_ = a.redis.Close() // nothing of ours waits for an answer any more
+	}
+	if a.toProviders != nil {
+		a.toProviders.CloseIdleConnections()
 	}
 	a.db.Close()
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/heddle/heddle/agents"
-	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/model/script"
 	"github.com/heddle/heddle/agents/prebuilt"
 	"github.com/heddle/heddle/agents/tool"
@@ -16,11 +15,7 @@ import (
 
 // graphs builds models and tools and registers the graphs that use them.
 func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
-	mock, err := script.New(script.Options{TokensPerSecond: a.o.TokensPerSecond})
-	if err != nil {
-		return nil, nil, err
-	}
-	models, err := model.NewRegistry(model.Entry{ID: script.ID, Title: "Mock model", Model: mock, Tools: true})
+	models, err := a.models()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -69,3 +69,10 @@ func (c *Config) derive() {
 	c.Models.OpenAIBaseURL = strings.TrimRight(c.Models.OpenAIBaseURL, "/")
 	c.Models.AnthropicBaseURL = strings.TrimRight(c.Models.AnthropicBaseURL, "/")
 }
+
+// openAIAddress is the default of OPENAI_BASE_URL.
+const openAIAddress = "https://api.openai.com/v1"
+
+// OpenAI reports whether there is a server of OpenAI's protocol to ask:
+// OpenAI's own needs a key, another one is meant by being named.
+func (m Models) OpenAI() bool { return m.OpenAIKey.Set() || m.OpenAIBaseURL != openAIAddress }

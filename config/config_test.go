@@ -212,3 +212,14 @@ func TestTheLocalAddressFollowsTheListener(t *testing.T) {
 		require.Equal(t, want, LocalURL(addr), addr)
 	}
 }
+
+func TestAProviderIsThereByKeyOrByAddress(t *testing.T) {
+	for variable, want := range map[string]bool{
+		"HEDDLE_ENV=development": false, "OPENAI_API_KEY=x": true, "OPENAI_BASE_URL=http://127.0.0.1:8090/v1/": true,
+		"OPENAI_BASE_URL=https://api.openai.com/v1/": false, "OPENAI_BASE_URL=": false,
+	} {
+		cfg, problems := load(t, []string{variable}, "")
+		require.Empty(t, problems)
+		require.Equal(t, want, cfg.Models.OpenAI(), variable)
+	}
+}

@@ -15,9 +15,12 @@ type ErrorKind string
 // The kinds.
 const (
 	RateLimited    ErrorKind = "rate_limited"    // too many calls: again after RetryAfter
-	Overloaded     ErrorKind = "overloaded"      // the provider has no capacity or an outage: again later
+	QuotaExhausted ErrorKind = "quota"           // the account has used up what it may spend: an operator must act
+	Overloaded     ErrorKind = "overloaded"      // no capacity, an outage, no answer in time: again later
 	AuthFailed     ErrorKind = "auth"            // key missing, wrong or without rights: an operator must act
+	UnknownModel   ErrorKind = "unknown_model"   // the provider has no such model: an admin must choose another
 	ContextLength  ErrorKind = "context_length"  // the request does not fit: shorten it
+	Filtered       ErrorKind = "content_filter"  // the provider will not answer this: say it differently
 	InvalidRequest ErrorKind = "invalid_request" // the provider refuses the request: our bug or a bad parameter
 	CutStream      ErrorKind = "cut_stream"      // the connection ended in mid-answer
 	Malformed      ErrorKind = "malformed"       // the provider broke its own protocol
@@ -25,7 +28,9 @@ const (
 
 // ErrorKinds lists every kind.
 func ErrorKinds() []ErrorKind {
-	return []ErrorKind{RateLimited, Overloaded, AuthFailed, ContextLength, InvalidRequest, CutStream, Malformed}
+	return []ErrorKind{
+		RateLimited, QuotaExhausted, Overloaded, AuthFailed, UnknownModel, ContextLength, Filtered, InvalidRequest, CutStream, Malformed,
+	}
 }
 
 // Error is a failed call. Its text is for logs; people see [Error.Fault].
@@ -81,12 +86,18 @@ func (e *Error) Fault() *fault.Error {
 	switch e.Kind {
 	case RateLimited:
 		f = fault.Limited("The model's provider limits how often it may be asked. Try again in a moment.")
+	case QuotaExhausted:
+		f = fault.New(fault.KindUnavailable, "The account at the model's provider is used up. An administrator has to look at it.")
 	case Overloaded:
 		f = fault.New(fault.KindUnavailable, "The model's provider is overloaded. Try again in a moment.")
 	case AuthFailed:
 		f = fault.New(fault.KindUnavailable, "The model's provider refused our key. An administrator has to look at it.")
+	case UnknownModel:
+		f = fault.New(fault.KindUnavailable, "The provider does not know the model of this assistant. An administrator has to choose another.")
 	case ContextLength:
 		f = fault.New(fault.KindInvalid, "This thread is longer than the model can read. Start a new thread or shorten the message.")
+	case Filtered:
+		f = fault.New(fault.KindInvalid, "The model's provider refused to answer this. Put it differently.")
 	case InvalidRequest:
 		f = fault.New(fault.KindInvalid, "The model refused the request.")
 	case CutStream, Malformed:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,4 +158,41 @@ func TestRegistryRefusesDoublesAndNamesTheUnknown(t *testing.T) {
 	require.Equal(t, "b", r.List()[0].Title)
 	_, err = r.Get("zzz")
 	require.Contains(t, fault.FieldsOf(err), "model")
+}
+
+func TestAFamilyServesEveryNameBehindItsPrefix(t *testing.T) {
+	var m Model = nothing{}
+	for _, bad := range []string{"*", "openai*", ":*", "a*b", "a:b:*", "openai:*x"} {
+		_, err := NewRegistry(Entry{ID: bad, Model: m})
+		require.ErrorContains(t, err, "star", bad)
+	}
+	r, err := NewRegistry(
+		Entry{ID: "mock", Model: m},
+		Entry{ID: "openai:*", Title: "OpenAI", Model: m, Tools: true},
+		Entry{ID: "openai:pinned", Title: "Ours", Model: m, ContextTokens: 8},
+	)
+	require.NoError(t, err)
+
+	for id, want := range map[string]Entry{
+		"mock":             {ID: "mock", Name: "mock", Title: "mock", Model: m},
+		"openai:gpt-4o":    {ID: "openai:gpt-4o", Name: "gpt-4o", Title: "openai:gpt-4o", Model: m, Tools: true},
+		"openai:org/l3:8b": {ID: "openai:org/l3:8b", Name: "org/l3:8b", Title: "openai:org/l3:8b", Model: m, Tools: true},
+		"openai:pinned":    {ID: "openai:pinned", Name: "openai:pinned", Title: "Ours", Model: m, ContextTokens: 8},
+	} {
+		got, err := r.Get(id)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for _, id := range []string{"openai", "openai:", "openai:*", "openai:a b", "openai:a\n", "other:x", "openai:" + strings.Repeat("x", 201)} {
+		_, err := r.Get(id)
+		require.Contains(t, fault.FieldsOf(err), "model", id)
+	}
+
+	list := r.List()
+	require.Len(t, list, 3)
+	prefix, family := list[1].Prefix()
+	require.True(t, family)
+	require.Equal(t, "openai:", prefix)
+	_, family = list[0].Prefix()
+	require.False(t, family)
 }

@@ -3,6 +3,7 @@ package prebuilt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/heddle/heddle/agents"
@@ -63,7 +64,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		return graph.Command{}, graph.Fail("The model " + cfg.Model + " of this assistant is not configured on this server.")
 	}
 	request := model.Request{
-		Model: entry.ID, System: cfg.Prompt, Messages: toModel(t.State.Messages()),
+		Model: entry.Name, System: cfg.Prompt, Messages: toModel(t.State.Messages()),
 		Params: model.Params{Temperature: cfg.Temperature, MaxTokens: cfg.MaxTokens},
 	}
 	for _, spec := range c.o.Tools.Specs(allowed(t)) {
@@ -81,6 +82,9 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return graph.Command{}, cause
+		}
+		if failed := (*model.Error)(nil); errors.As(err, &failed) {
+			err = failed.Fault() // what people may read; the cause stays inside
 		}
 		return graph.Command{}, fmt.Errorf("asking model %s: %w", entry.ID, err)
 	}

@@ -44,6 +44,8 @@ var rooms = []room{
 
 	{"agents/transcript", domain},
 	{"agents/model/...", list(domain, lowest)},
+	{"agents/model/openai", list(domain, lowest, "github.com/openai/openai-go/v3/...")},
+	{"agents/model/openai/openaitest", nil},
 	{"agents/model/modeltest", list(domain, lowest, suite)},
 	{"agents/tool/...", list(domain, lowest, "github.com/google/jsonschema-go/...")},
 	{"agents/tool/tooltest", list(domain, lowest, suite)},
@@ -110,6 +112,7 @@ var keepers = []keeper{
 	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
 	{"agents/event/eventtest", list("agents/event/eventtest"), "it is test support"},
 	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
+	{"agents/model/openai/openaitest", list("agents/model/openai/openaitest", "cmd/openaitest", "internal/testweb/..."), "it is test support"},
 	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
 	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
 	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},
