@@ -31,6 +31,7 @@ type estate struct {
 	invitation      auth.Invitation
 	session         auth.Session
 	claim           string
+	review          agents.Review // open, on a thread of its own
 }
 
 func furnish(t *testing.T) *estate {
@@ -52,6 +53,7 @@ func furnish(t *testing.T) *estate {
 	_, err = e.db.PutItem(ctx, e.mia, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))
+	e.review = e.ask(t, e.mia)
 	e.claim, _, err = e.db.Idempotency().Begin(ctx, e.mia, "key", []byte("hash"))
 	require.NoError(t, err)
 	return e
@@ -68,4 +70,24 @@ func (b *bundle) signIn(t *testing.T, subject string, token byte) auth.Session {
 	})
 	require.NoError(t, err)
 	return in.Session
+}
+
+// ask makes a thread whose run waits for a review.
+func (b *bundle) ask(t testing.TB, scope auth.Scope) agents.Review {
+	t.Helper()
+	thread := b.thread(t, scope, agents.VisibilityPrivate)
+	lease, _ := b.start(t, scope, thread.ID)
+	now := time.Now()
+	r := agents.Review{ID: agents.ReviewID(id.New()), Interrupt: id.New(), CallID: "call", Requester: scope.User, Assistant: b.assistant.ID,
+		AssistantVersion: 1, Tool: "send", Args: json.RawMessage(`{"to":"bob@example.com"}`), Allowed: agents.Decisions(), Reason: "because",
+		Rule: "default", Effect: "outbound", CreatedAt: now, DueAt: now.Add(time.Hour)}
+	step := text(thread.Line, 0, "asks", envelope(thread.ID, "review.requested"))
+	step.Next, step.Interrupts = []string{"tools"}, []agents.Interrupt{{ID: r.Interrupt, Node: "tools", Kind: agents.ReviewAsked, Value: json.RawMessage(`{}`)}}
+	step.Reviews = []agents.Review{r}
+	require.NoError(t, b.db.SendCall(t.Context(), scope, lease, thread.Line, agents.ToolCall{ID: "other", Name: "send", Args: r.Args}, 0))
+	_, _, err := b.db.CommitStep(t.Context(), scope, lease, step, &agents.Finish{Status: agents.RunWaiting})
+	require.NoError(t, err)
+	made, err := b.db.Review(t.Context(), scope, r.ID)
+	require.NoError(t, err)
+	return made
 }

@@ -144,6 +144,66 @@ var trespasses = map[string]trespass{
 		_, err := e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled, withdrawn)
 		return err
 	}},
+	"DB.Review": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		_, err := e.db.Review(ctx, s, e.review.ID)
+		return err
+	}},
+	"DB.Reviews": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		found, err := e.db.Reviews(ctx, s, agents.ReviewQuery{})
+		if err := seen(found, err, anything); err != nil {
+			return err
+		}
+		found, err = e.db.Reviews(ctx, s, agents.ReviewQuery{Decided: true})
+		return seen(found, err, anything)
+	}},
+	"DB.ReviewCount": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		count, err := e.db.ReviewCount(ctx, s)
+		return seen([]agents.ReviewCount{count}, err, func(c agents.ReviewCount) bool { return c.Open > 0 })
+	}},
+	"DB.OpenReviews": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		return both(e, func(t agents.Thread) error { _, err := e.db.OpenReviews(ctx, s, t.ID); return err })
+	}},
+	"DB.ClaimReview": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		_, err := e.db.ClaimReview(ctx, s, e.review.ID, true)
+		return err
+	}},
+	"DB.ReleaseReview": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		return e.db.ReleaseReview(ctx, s, e.review.ID)
+	}},
+	"DB.Decide": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asOwner(s)
+		_, err := e.db.Decide(ctx, s, []agents.Decision{{Review: e.review.ID, Kind: agents.Approve}}, withdrawn)
+		return err
+	}},
+	"DB.ExpireReview": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.ExpireReview(ctx, s, e.review.ID, withdrawn)
+		return err
+	}},
+	"DB.Resume": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { _, err := e.db.Resume(ctx, s, t.ID, agents.Answering{}); return err })
+	}},
+	"DB.UpdateState": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.UpdateState(ctx, s, t.ID, agents.StateUpdate{Line: t.Line, At: 0, Step: text(t.Line, 1, "theirs")})
+			return err
+		})
+	}},
+	"DB.CallRecords": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.CallRecords(ctx, s, e.review.Line, []string{e.review.CallID})
+		return seen(slices.Collect(maps.Keys(found)), err, anything)
+	}},
+	"DB.SendCall": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.SendCall(ctx, s, e.running, e.review.Line, agents.ToolCall{ID: "call", Name: "send", Args: json.RawMessage(`{}`)}, 0)
+	}},
+	"DB.ConfirmCall": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.ConfirmCall(ctx, s, e.running, e.review.Line, "call", 0, nil)
+	}},
 	"DB.CreateInvitation": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		i := e.invitation
 		i.ID = auth.InvitationID(id.New())
@@ -237,4 +297,12 @@ func cancelled(r agents.Run) (event.Envelope, error) { return envelope(r.Thread,
 
 func withdrawn(r agents.Review, _ agents.RunID) (event.Envelope, error) {
 	return envelope(r.Thread, "withdrawn"), nil
+}
+
+// asOwner raises a whole scope to the highest role of its organisation.
+func asOwner(s auth.Scope) auth.Scope {
+	if s.Role.Valid() {
+		s.Role = auth.RoleOwner
+	}
+	return s
 }

@@ -75,6 +75,8 @@ func types() []Entry {
 			Meaning: "A tool call's arguments are whole and the tool will run, or the call is void with broken."},
 		{Type: ToolCallResult, By: byAgents + ", " + byRun, Data: ToolResultData{},
 			Meaning: "A tool answered; results of calls made together come in any order."},
+		{Type: MessagesSnapshot, By: byRun, Data: SnapshotData{},
+			Meaning: "A client changed the thread's messages: they are to be read anew. The log carries no state, so the list is empty here."},
 	}
 }
 
@@ -109,7 +111,6 @@ func reserved() []Entry {
 		{Type: ReasoningMessageContent, Reserved: true, Meaning: "The next piece of a model's reasoning."},
 		{Type: ReasoningMessageEnd, Reserved: true, Meaning: "A model's reasoning ends."},
 		{Type: StateDelta, Reserved: true, Meaning: "The graph's state changed, as a JSON patch."},
-		{Type: MessagesSnapshot, Reserved: true, Meaning: "The thread's messages were replaced and are to be read anew."},
 		{Type: ActivitySnapshot, Reserved: true, Meaning: "A plan or status line, whole."},
 		{Type: ActivityDelta, Reserved: true, Meaning: "A plan or status line changed, as a JSON patch."},
 		{Type: Custom, Name: NodeUpdate, Reserved: true, Meaning: "What a node wrote into the state."},

@@ -109,6 +109,12 @@ type ToolResultData struct {
 	DurationMS int64           `json:"durationMs"`
 }
 
+// SnapshotData is the data of MESSAGES_SNAPSHOT. A projection that promises the
+// messages themselves fills them in from the thread's state.
+type SnapshotData struct {
+	Messages []json.RawMessage `json:"messages" jsonschema:"always empty in the log"`
+}
+
 // CustomData is the data of CUSTOM.
 type CustomData struct {
 	Name  Name            `json:"name"`

@@ -67,7 +67,7 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 			Line: loaded.Line, Step: loaded.Step + 1, Source: agents.SourceUpdate, Messages: changes.Messages, Ops: changes.Ops,
 			Deltas: changes.Deltas, Next: next, Interrupts: pauses, Metadata: event.Data(map[string]string{"as_node": c.AsNode}),
 			Events: []event.Envelope{{Type: event.MessagesSnapshot, Time: s.clock.Now(), ThreadID: string(thread), Step: loaded.Step + 1,
-				Data: json.RawMessage(`{"messages":[]}`)}},
+				Data: event.Data(event.SnapshotData{Messages: []json.RawMessage{}})}},
 		},
 	}
 	if n := loaded.Step + 1; n > 0 && n%agents.SnapshotEvery == 0 {
