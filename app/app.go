@@ -23,6 +23,7 @@ import (
 	"github.com/heddle/heddle/handlers"
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/migrations"
+	"github.com/heddle/heddle/outbound/mail"
 	"github.com/heddle/heddle/realtime"
 	"github.com/heddle/heddle/realtime/socket"
 	"github.com/heddle/heddle/store"
@@ -57,6 +58,7 @@ type App struct {
 	worker  *run.Worker
 	service *run.Service
 	tools   *tool.Dispatcher
+	outbox  *mail.Outbox // in development without a mail server
 	health  *handlers.Health
 	web     *fiber.App
 	// assistants provides the defaults of each organisation.

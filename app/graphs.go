@@ -24,7 +24,12 @@ func (a *App) graphs() (*prebuilt.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	mailer, err := a.mailer()
+	if err != nil {
+		return nil, err
+	}
 	all, err := builtin.All(builtin.Deps{
+		Mailer: mailer, HTTP: a.egress(),
 		Searcher: store.NewSearcher(a.db, func(d store.DocumentHit) builtin.Hit {
 			return builtin.Hit{ID: d.Slug, Title: d.Title, Snippet: d.Snippet, URL: "/knowledge/" + d.Slug, Score: d.Score}
 		}),

@@ -42,15 +42,12 @@ type Outbox struct {
 	mu sync.Mutex // one writer of this process at a time
 }
 
-// NewOutbox makes dir if it is not there. An empty from is a sender of
-// development.
+// NewOutbox makes an outbox of dir, which the first message makes. An empty
+// from is a sender of development.
 func NewOutbox(dir, from string, clk clock.Clock) (*Outbox, error) {
 	e, err := newEnvelope(cmp.Or(from, developmentFrom), clk)
 	if err != nil {
 		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the outbox: %w", err)
 	}
 	return &Outbox{envelope: e, dir: dir}, nil
 }
@@ -79,6 +76,9 @@ func (o *Outbox) Send(ctx context.Context, m Message) error {
 
 // write makes a file appear whole or not at all, also after a power cut.
 func (o *Outbox) write(name string, data []byte) (err error) {
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return err
+	}
 	file, err := os.CreateTemp(o.dir, unfinished)
 	if err != nil {
 		return err
@@ -174,7 +174,7 @@ func (o *Outbox) Read(message string) (Stored, error) {
 // ids lists the messages, newest first: ids sort by the time they were made.
 func (o *Outbox) ids() ([]string, error) {
 	entries, err := os.ReadDir(o.dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing the outbox: %w", err)
 	}
 	var out []string

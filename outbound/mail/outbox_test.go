@@ -68,6 +68,7 @@ func TestEveryAcceptedMessageIsOneFile(t *testing.T) {
 func TestTheNewestIsFirstAndTheOldestGo(t *testing.T) {
 	t.Parallel()
 	box, dir := outbox(t)
+	require.NoError(t, os.Mkdir(dir, 0o700))
 	for i := range mail.OutboxSize {
 		// Older than anything that is sent now, as the sending would take long.
 		name := fmt.Sprintf("01000000-0000-7000-8000-%012d.eml", i)
@@ -119,6 +120,7 @@ func TestManyMayPutMessagesInAtOnce(t *testing.T) {
 func TestOnlyMessagesOfTheOutboxAreRead(t *testing.T) {
 	t.Parallel()
 	box, dir := outbox(t)
+	require.NoError(t, os.Mkdir(dir, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(dir), "secret.eml"), []byte("x"), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, id.New()+".eml"), []byte("no message"), 0o600))
 	for _, name := range []string{"../secret", "", ".", id.New(), "/etc/passwd", strings.ToUpper(id.New())} {
