@@ -226,10 +226,6 @@ func TestTheContextEndsASendAtEveryStep(t *testing.T) {
 	require.ErrorIs(t, err, mail.ErrUnknown)
 }
 
-func isUnknown(err error) bool {
-	return err != nil && strings.Contains(err.Error(), mail.ErrUnknown.Error())
-}
-
 func TestNothingIsSaidToAServerThatCannotBeTrusted(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]mailtest.Options{
