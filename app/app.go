@@ -24,6 +24,7 @@ import (
 	"github.com/heddle/heddle/handlers"
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/migrations"
+	"github.com/heddle/heddle/outbound/mail"
 	"github.com/heddle/heddle/realtime"
 	"github.com/heddle/heddle/realtime/socket"
 	"github.com/heddle/heddle/store"
@@ -58,6 +59,7 @@ type App struct {
 	worker  *run.Worker
 	service *run.Service
 	tools   *tool.Dispatcher
+	outbox  *mail.Outbox // in development without a mail server
 	health  *handlers.Health
 	web     *fiber.App
 	// toProviders is the client for model providers, nil if there are none.

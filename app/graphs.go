@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/model/script"
@@ -19,7 +20,12 @@ func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	mailer, err := a.mailer()
+	if err != nil {
+		return nil, nil, err
+	}
 	all, err := builtin.All(builtin.Deps{
+		Mailer: mailer, HTTP: a.egress(),
 		Searcher: store.NewSearcher(a.db, func(d store.DocumentHit) builtin.Hit {
 			return builtin.Hit{ID: d.Slug, Title: d.Title, Snippet: d.Snippet, URL: "/knowledge/" + d.Slug, Score: d.Score}
 		}),
@@ -61,13 +67,13 @@ func demoAssistants(cfg *config.Config) []agents.Assistant {
 	}
 	return []agents.Assistant{{
 		ID: guideID, Graph: prebuilt.ChatName, Name: "Heddle guide",
-		Description: "Answers questions about the handbook, calculates, tells the time and the weather, and remembers.",
+		Description: "Answers questions about the handbook, calculates, tells the time and the weather, remembers, and writes e-mail that a reviewer sends.",
 		Config: agents.AssistantConfig{
 			Model:  script.ID,
 			Prompt: "You are Heddle guide, the assistant of a small company. Answer briefly and name your sources.",
-			Tools:  allTools,
+			Tools:  append(slices.Clone(allTools), "send_email", "http_request"),
 			Starters: []string{
-				"What is our refund policy?", "What is 17*23?", "Weather in Berlin and Oslo", "Plan a launch",
+				"What is our refund policy?", "Email bob@example.com that we ship on Friday", "Weather in Berlin and Oslo", "Plan a launch",
 				"Remember that I like tea", "Count to 200",
 			},
 		},

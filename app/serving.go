@@ -81,7 +81,7 @@ func (a *App) serving() error {
 		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
 		Once:   middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
-		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp,
+		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	return nil

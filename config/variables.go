@@ -17,7 +17,7 @@ type Server struct {
 	Env       Environment `env:"HEDDLE_ENV" envDefault:"development" doc:"development, staging or production. Any other name behaves as production. Outside development nothing is generated, embedded or assumed: what is missing stops the start."`
 	Addr      string      `env:"HEDDLE_ADDR" envDefault:":8080" doc:"Address to listen on, as host:port; an empty host means all interfaces."`
 	BaseURL   string      `env:"HEDDLE_BASE_URL" doc:"Public origin of this installation, as in https://heddle.example.org, without a path. Required outside development, there with https; in development it follows from HEDDLE_ADDR."`
-	DataDir   string      `env:"HEDDLE_DATA_DIR" envDefault:"./var" doc:"Directory for what this machine keeps: the embedded database and the development secret."`
+	DataDir   string      `env:"HEDDLE_DATA_DIR" envDefault:"./var" doc:"Directory for what this machine keeps: the embedded database, the development secret and the mail of development."`
 	SecretKey Secret      `env:"HEDDLE_SECRET_KEY" secret:"true" doc:"At least 32 random bytes in hex or base64 (openssl rand -base64 32). Signs cookies and encrypts stored tokens; the same on every node. In development one is made and kept in HEDDLE_DATA_DIR."`
 	Drain     Duration    `env:"HEDDLE_DRAIN" envDefault:"180s" range:"0s..1h" doc:"How long a stopping process may finish its runs before it hands them back. Give the container 15 s more."`
 	StaticDir string      `env:"HEDDLE_STATIC_DIR" doc:"Development only: serve assets from this directory instead of those inside the binary."`
@@ -53,15 +53,15 @@ type Models struct {
 	AnthropicBaseURL string `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Reserved; this version does not use it yet. Base URL of the Anthropic protocol."`
 }
 
-// Mail is how invitations and notices leave the house.
+// Mail is how messages leave the house.
 type Mail struct {
-	SMTPURL Secret `env:"HEDDLE_SMTP_URL" secret:"true" doc:"Reserved; this version does not use it yet. Mail server, as smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Empty: no mail is sent, links are shown to copy."`
-	From    string `env:"HEDDLE_MAIL_FROM" doc:"Reserved; this version does not use it yet. Sender of mail, as Heddle <heddle@example.org>. Required with HEDDLE_SMTP_URL."`
+	SMTPURL Secret `env:"HEDDLE_SMTP_URL" secret:"true" doc:"Mail server, as smtp://user:password@host:587 (STARTTLS, required unless the host is this machine) or smtps://user:password@host:465. Empty: no mail is sent and assistants have no e-mail tool; in development, mail is kept in HEDDLE_DATA_DIR/outbox and shown at /dev/outbox."`
+	From    string `env:"HEDDLE_MAIL_FROM" doc:"Sender of mail, as Heddle <heddle@example.org>. Required with HEDDLE_SMTP_URL."`
 }
 
 // Network is what may be reached, and who may reach us.
 type Network struct {
-	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Reserved; this version does not use it yet. Private targets that tools may reach all the same, as CIDR:port with * for any port, separated by commas, or none. Public targets need no entry."`
+	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Targets that tools may reach beyond public hosts on the ports 80 and 443, as CIDR:port with * for any port, separated by commas, or none."`
 	CORSOrigins    Origins     `env:"HEDDLE_CORS_ORIGINS" doc:"Origins of other sites whose pages may call the API, separated by commas."`
 	RateLimits     Switch      `env:"HEDDLE_RATE_LIMITS" envDefault:"on" devDefault:"off" oneof:"on,off" doc:"Whether sign-ins per address, new API keys and started runs per person are limited on each node; off for load tests."`
 	TrustedProxies Prefixes    `env:"HEDDLE_TRUSTED_PROXIES" doc:"Addresses or CIDRs of reverse proxies whose X-Forwarded- headers are believed, separated by commas."`

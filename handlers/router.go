@@ -32,6 +32,8 @@ type Routes struct {
 	CORS fiber.Handler
 	// DevIDP is the development identity provider; nil elsewhere.
 	DevIDP fiber.Handler
+	// Outbox is the mail that development kept; nil elsewhere.
+	Outbox *Outbox
 }
 
 // Register mounts every route of the product. It is the only list of them;
@@ -63,6 +65,9 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/account/keys", page, once, r.Limits.NewKey.ByUser, r.Keys.Create)
 	app.Post("/account/keys/:id/revoke", page, once, r.Keys.Revoke)
 	app.Get("/knowledge/:slug", page, r.Knowledge.Show)
+	if r.Outbox != nil {
+		app.Get("/dev/outbox", page, r.Outbox.Show)
+	}
 
 	app.Get("/admin", page, AdminHome)
 

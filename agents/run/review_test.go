@@ -85,7 +85,8 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{post: &post{}}
-	send, err := tool.New(tool.Spec{Name: "send", Title: "Send a letter", Description: "sends", Effect: tool.EffectOutbound, Review: tool.ReviewAlways},
+	send, err := tool.New(tool.Spec{Name: "send", Title: "Send a letter", Description: "sends", Effect: tool.EffectOutbound,
+		Review: tool.ReviewAlways, Consequence: "One letter."},
 		func(_ context.Context, _ tool.Invocation, l letter) (tool.Result, error) {
 			d.post.mu.Lock()
 			d.post.sent = append(d.post.sent, l)

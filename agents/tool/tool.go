@@ -50,6 +50,13 @@ type Spec struct {
 	// Schema is the JSON Schema of the arguments, of type object.
 	Schema json.RawMessage
 	Effect Effect
+	// Consequence is one sentence for people about what a call will do, such as
+	// "One e-mail to one address outside the organisation." Required unless the
+	// effect is read.
+	Consequence string
+	// Undo is one sentence about how the effect is taken back; empty if it
+	// cannot be.
+	Undo string
 	// Review is the policy an assistant starts with; it may be made stricter.
 	Review Review
 	// Timeout bounds one call; 0 means the dispatcher's.

@@ -24,7 +24,7 @@ type orderArgs struct {
 }
 
 func spec(name string) Spec {
-	return Spec{Name: name, Description: "Orders things.", Effect: EffectWrite, Review: ReviewNever}
+	return Spec{Name: name, Description: "Orders things.", Effect: EffectWrite, Review: ReviewNever, Consequence: "An order."}
 }
 
 func caller() Invocation {
@@ -109,12 +109,43 @@ func TestTheSchemaShowsOnlyArguments(t *testing.T) {
 	require.Equal(t, "what to order", s["properties"].(map[string]any)["item"].(map[string]any)["description"])
 }
 
+// pairArgs has a rule that a schema cannot say.
+type pairArgs struct {
+	Low  int `json:"low"`
+	High int `json:"high"`
+}
+
+func (a pairArgs) Check() error {
+	if a.Low > a.High {
+		return fault.Invalid("low", "must not be more than high")
+	}
+	return nil
+}
+
+func TestArgumentsOwnRulesHoldBeforeTheToolRuns(t *testing.T) {
+	ran := 0
+	made, err := New(spec("range"), func(context.Context, Invocation, pairArgs) (Result, error) {
+		ran++
+		return Result{}, nil
+	})
+	require.NoError(t, err)
+	bad := json.RawMessage(`{"low":2,"high":1}`)
+	require.Equal(t, map[string]string{"low": "must not be more than high"}, fault.FieldsOf(made.Check(bad)))
+	_, err = made.Call(t.Context(), caller(), bad)
+	require.True(t, fault.Is(err, fault.KindInvalid))
+	require.Zero(t, ran)
+	_, err = made.Call(t.Context(), caller(), json.RawMessage(`{"low":1,"high":2}`))
+	require.NoError(t, err)
+	require.Equal(t, 1, ran)
+}
+
 func TestIncompleteSpecsAreRefused(t *testing.T) {
 	for name, broken := range map[string]Spec{
 		"name":        {Name: "a b", Description: "d", Effect: EffectRead, Review: ReviewNever},
 		"description": {Name: "a", Effect: EffectRead, Review: ReviewNever},
 		"effect":      {Name: "a", Description: "d", Effect: "boom", Review: ReviewNever},
 		"review":      {Name: "a", Description: "d", Effect: EffectRead},
+		"consequence": {Name: "a", Description: "d", Effect: EffectWrite, Review: ReviewNever},
 		"timeout":     {Name: "a", Description: "d", Effect: EffectRead, Review: ReviewNever, Timeout: -1},
 	} {
 		_, err := New(broken, func(context.Context, Invocation, struct{}) (Result, error) { return Result{}, nil })

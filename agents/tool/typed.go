@@ -28,6 +28,9 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 // tags; refine functions then add bounds such as lengths, ranges and choices.
 // Spec.Schema is filled in and must be empty.
 //
+// Rules that a schema cannot say are Args' own, if it has a method Check() error
+// that gives an invalid fault; they hold for a reviewer's edits as well.
+//
 // It is an error if the spec is incomplete or if the schema asks the model for
 // identity.
 func New[Args any](spec Spec, run func(context.Context, Invocation, Args) (Result, error), refine ...func(*jsonschema.Schema)) (*Typed[Args], error) {
@@ -64,6 +67,8 @@ func (s Spec) check() error {
 		return fmt.Errorf("making tool %s: effect %q is unknown", s.Name, s.Effect)
 	case !s.Review.Valid():
 		return fmt.Errorf("making tool %s: review policy %q is unknown", s.Name, s.Review)
+	case s.Effect != EffectRead && s.Consequence == "":
+		return fmt.Errorf("making tool %s: a consequence, in words for reviewers, is required", s.Name)
 	case s.Timeout < 0:
 		return fmt.Errorf("making tool %s: the timeout must not be negative", s.Name)
 	}
@@ -110,6 +115,11 @@ func (t *Typed[Args]) decode(raw json.RawMessage) (Args, error) {
 	}
 	if err := json.Unmarshal(raw, &args); err != nil {
 		return args, fault.Invalid("arguments", "do not fit the schema").WithCause(err)
+	}
+	if own, ok := any(args).(interface{ Check() error }); ok {
+		if err := own.Check(); err != nil {
+			return args, err
+		}
 	}
 	return args, nil
 }

@@ -75,6 +75,11 @@ var rooms = []room{
 	// Handlers declare the small interfaces they need: never store, pgx, redis.
 	{"handlers/...", list("handlers/...", "views/...", "realtime/...", "agents/...", "auth/...", "static", "github.com/a-h/templ/...", fiber)},
 
+	// What leaves the machine on somebody's word. Tools see interfaces of their own.
+	{"outbound/egress", nil},
+	{"outbound/mail", list("auth", "github.com/wneessen/go-mail/...")},
+	{"outbound/mail/mailtest", nil},
+
 	{"config", list("github.com/caarlos0/env/v11/...", "github.com/jackc/pgx/v5/pgconn")},
 	{"app/...", list("*")},
 	{"cmd/...", list("*")},
@@ -110,12 +115,15 @@ var keepers = []keeper{
 	{"internal/testredis/...", list("internal/testredis/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},
 	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
+	{"outbound/...", list("app/...", "cmd/...", "outbound/..."), "tools and handlers declare the small interfaces they need"},
+	{"outbound/mail/mailtest", list("outbound/mail/mailtest"), "it is test support"},
 	{"agents/event/eventtest", list("agents/event/eventtest"), "it is test support"},
 	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
 	{"agents/model/openai/openaitest", list("agents/model/openai/openaitest", "cmd/openaitest", "internal/testweb/..."), "it is test support"},
 	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
 	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
 	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},
+	{"github.com/wneessen/go-mail/...", list("outbound/mail"), "mail leaves through one package"},
 	{"github.com/google/uuid", list("internal/id"), "ids are made and read by internal/id"},
 	{"github.com/google/jsonschema-go/...", list("agents/tool/...", "agents/event/eventtest"), "schemas belong to tools and to the envelopes' documentation"},
 }

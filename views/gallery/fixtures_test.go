@@ -17,6 +17,7 @@ import (
 	"github.com/heddle/heddle/views/knowledge"
 	"github.com/heddle/heddle/views/layout"
 	"github.com/heddle/heddle/views/markdown"
+	"github.com/heddle/heddle/views/outbox"
 	"github.com/heddle/heddle/views/problem"
 	"github.com/heddle/heddle/views/ui"
 )
@@ -182,6 +183,14 @@ func document() knowledge.Document {
 		Body: markdown.New(markdown.ForDocuments()).Render("Refunds are possible within **30 days** of delivery.\n\n# When\n\n- The goods came back, or a photo shows the damage.\n- The order is not a gift card.\n\n# How\n\nRefund to the card that paid. Larger sums than 500 need a second person.\n\n```\norder refund 1182 --line 1\n```\n")}
 }
 
+func sentMail() outbox.Outbox {
+	return outbox.Outbox{Most: 100, Messages: []outbox.Message{
+		{ID: "0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5c", To: "bob@example.com", Subject: "We ship on Friday", At: at("2026-11-21T09:41:00Z", "just now"),
+			Body: "Hello Bob,\n\norder 1182 leaves the house on Friday.\n\n  1 Loom, small\n  1 Shuttle, oak\n\nhttps://a-very-long-address.example/that/does/not/break/anywhere/because/it/has/no/blank/in/it/at/all?really=true\n\nRegards\nAcme"},
+		{ID: "0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5b", To: "a-rather-long-name-of-a-person-that-goes-on@department-of-long-names.example.com", Body: "<b>Not bold</b>",
+			Subject: "Re: Report of refunds by item, with a script that can be run again every month", At: at("2026-11-20T09:41:00Z", "yesterday")}}}
+}
+
 // pages are all pages of the gallery by path.
 func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component {
 	p := func(title string) layout.Page { return page(assets, theme, title) }
@@ -194,6 +203,7 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 		"/threads/t1":    chat.ThreadPage(p("Refund for order 1182"), streaming()), "/threads/t3": chat.ThreadPage(p("Report"), long()),
 		"/threads/t4": chat.ThreadPage(p("Report"), failed()), "/threads/t5": chat.ThreadPage(p("Refund"), readOnly()),
 		"/account": account.ProfilePage(p("Account"), profile()), "/account/keys": account.KeysPage(p("API keys"), keys()),
+		"/dev/outbox": outbox.Page(p("Outbox"), sentMail()), "/dev/outbox/empty": outbox.Page(p("Outbox"), outbox.Outbox{}),
 		"/knowledge/refunds": knowledge.DocumentPage(p("Refund policy"), document()),
 		"/signed-out":        problem.BarePage(layout.Page{Title: "Not available", Theme: theme, Assets: assets}, problem.Maintenance("The database is being updated. This takes a few minutes.")),
 	}

@@ -1,7 +1,8 @@
 // Package builtin holds the tools that ship with Heddle: each is x.go with its
 // arguments and rules and x.md with the text the model reads.
 //
-// Invariants: none of them reaches the network; whose documents and memory
+// Invariants: the network is reached only through the [Mailer] and the [Doer]
+// that they are given, and always after a review; whose documents and memory
 // they see comes from the invocation's scope alone; text that somebody else
 // wrote is handed to the model inside JSON that names its origin, so it cannot
 // pose as anything else.
@@ -10,6 +11,9 @@
 package builtin
 
 import (
+	"context"
+	"time"
+
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/heddle/heddle/agents/tool"
@@ -19,6 +23,8 @@ import (
 type Deps struct {
 	Searcher Searcher
 	Memory   Memory
+	Mailer   Mailer
+	HTTP     Doer
 }
 
 // All makes every tool that deps allow, in the order people see them.
@@ -31,6 +37,12 @@ func All(deps Deps) ([]tool.Tool, error) {
 		makers = append(makers,
 			func() (tool.Tool, error) { return newRemember(deps.Memory) },
 			func() (tool.Tool, error) { return newRecall(deps.Memory) })
+	}
+	if deps.Mailer != nil {
+		makers = append(makers, func() (tool.Tool, error) { return newSendEmail(deps.Mailer) })
+	}
+	if deps.HTTP != nil {
+		makers = append(makers, func() (tool.Tool, error) { return newHTTPRequest(deps.HTTP) })
 	}
 	var out []tool.Tool
 	for _, make := range makers {
@@ -55,4 +67,32 @@ func between(name string, low, high float64) func(*jsonschema.Schema) {
 	return func(s *jsonschema.Schema) {
 		s.Properties[name].Minimum, s.Properties[name].Maximum = &low, &high
 	}
+}
+
+// label names the argument in a form.
+func label(name, title string) func(*jsonschema.Schema) {
+	return func(s *jsonschema.Schema) { s.Properties[name].Title = title }
+}
+
+// format says what kind of text the argument is, such as "email" or "uri".
+// Validators pass over it; the arguments' Check is the rule.
+func format(name, kind string) func(*jsonschema.Schema) {
+	return func(s *jsonschema.Schema) { s.Properties[name].Format = kind }
+}
+
+// multiline marks a text of several lines, for which a form needs a large
+// field, by the keyword contentMediaType "text/plain" (JSON Schema 2020-12,
+// validation 8.4). Texts without it are one line.
+func multiline(name string) func(*jsonschema.Schema) {
+	return func(s *jsonschema.Schema) { s.Properties[name].ContentMediaType = "text/plain" }
+}
+
+// early gives a call a little less time than it has, so that it can say itself
+// what became of what it began.
+func early(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)*9/10)
 }

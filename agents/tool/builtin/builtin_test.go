@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -52,17 +53,34 @@ func (n notebook) Search(_ context.Context, scope auth.Scope, namespace []string
 	return out, nil
 }
 
+// post takes mail and answers as it is told.
+type post struct {
+	sent []Mail
+	err  error
+}
+
+func (p *post) SendMail(_ context.Context, m Mail) error {
+	p.sent = append(p.sent, m)
+	return p.err
+}
+
 type desk struct {
 	*tool.Dispatcher
 	names  []string
 	shelf  *shelf
 	memory notebook
+	post   *post
+}
+
+func everything() Deps {
+	return Deps{Searcher: &shelf{}, Memory: notebook{}, Mailer: &post{}, HTTP: http.DefaultClient}
 }
 
 func setup(t *testing.T) desk {
 	t.Helper()
-	d := desk{shelf: &shelf{}, memory: notebook{}}
-	tools, err := All(Deps{Searcher: d.shelf, Memory: d.memory})
+	d := desk{shelf: &shelf{}, memory: notebook{}, post: &post{}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	tools, err := All(Deps{Searcher: d.shelf, Memory: d.memory, Mailer: d.post, HTTP: client})
 	require.NoError(t, err)
 	r, err := tool.NewRegistry(tools...)
 	require.NoError(t, err)
@@ -72,8 +90,9 @@ func setup(t *testing.T) desk {
 
 func as(user string) tool.Invocation {
 	return tool.Invocation{
-		Scope: auth.Scope{User: auth.UserID(user), Org: "acme", Role: auth.RoleMember},
-		Clock: clock.NewFake(time.Date(2026, 7, 1, 12, 30, 0, 0, time.UTC)),
+		Scope:          auth.Scope{User: auth.UserID(user), Org: "acme", Role: auth.RoleMember},
+		IdempotencyKey: "thread-1:call-1",
+		Clock:          clock.NewFake(time.Date(2026, 7, 1, 12, 30, 0, 0, time.UTC)),
 	}
 }
 
@@ -85,12 +104,15 @@ func (d desk) use(t *testing.T, user, name, args string) tool.Result {
 }
 
 func TestTheSchemasAreAsReviewed(t *testing.T) {
-	tools, err := All(Deps{Searcher: &shelf{}, Memory: notebook{}})
+	tools, err := All(everything())
 	require.NoError(t, err)
 	var got bytes.Buffer
 	for _, x := range tools {
 		s := x.Spec()
 		_, _ = got.WriteString(s.Name + " " + string(s.Effect) + " " + string(s.Review) + "\n")
+		if s.Effect != tool.EffectRead {
+			_, _ = got.WriteString("consequence: " + s.Consequence + "\nundo: " + s.Undo + "\n")
+		}
 		require.NoError(t, json.Indent(&got, s.Schema, "", "  "))
 		_ = got.WriteByte('\n')
 		require.NotEmpty(t, s.Description)

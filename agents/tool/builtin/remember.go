@@ -34,6 +34,7 @@ func newRemember(m Memory) (tool.Tool, error) {
 	return tool.New(tool.Spec{
 		Name: "remember", Title: "Remember a fact", Description: rememberText,
 		Effect: tool.EffectWrite, Review: tool.ReviewNever, Idempotent: true,
+		Consequence: "One sentence about the person is kept for all their threads.",
 	}, run, lengths("fact", 1, 500))
 }
 

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/heddle/heddle/agents/tool/builtin"
+	"github.com/heddle/heddle/handlers"
+	"github.com/heddle/heddle/internal/clock"
+	"github.com/heddle/heddle/outbound/egress"
+	"github.com/heddle/heddle/outbound/mail"
+)
+
+// egress is the client by which tools reach other servers.
+func (a *App) egress() *egress.Client {
+	rules := a.o.Config.Network.EgressAllow
+	return egress.New(egress.Options{Allow: func(target netip.AddrPort) bool {
+		for _, rule := range rules {
+			if rule.Allows(target) {
+				return true
+			}
+		}
+		return false
+	}})
+}
+
+// mailer is the way by which mail leaves; nil if there is none, and with it no
+// tool that sends mail.
+func (a *App) mailer() (builtin.Mailer, error) {
+	cfg := a.o.Config
+	o := mail.Options{SMTPURL: cfg.Mail.SMTPURL.Reveal(), From: cfg.Mail.From, Clock: clock.System{}}
+	if cfg.Server.Env.Development() {
+		o.DataDir = cfg.Server.DataDir
+	}
+	sender, err := mail.New(o)
+	if errors.Is(err, mail.ErrNotConfigured) {
+		a.logger("app").Info("no mail server is configured (HEDDLE_SMTP_URL): assistants have no e-mail tool")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setting up mail: %w", err)
+	}
+	a.outbox, _ = sender.(*mail.Outbox)
+	return postOffice{sender}, nil
+}
+
+// postOffice is the tools' view of a sender.
+type postOffice struct{ sender mail.Sender }
+
+// SendMail implements builtin.Mailer.
+func (p postOffice) SendMail(ctx context.Context, m builtin.Mail) error {
+	err := p.sender.Send(ctx, mail.Message{To: m.To, Subject: m.Subject, Body: m.Body, Key: m.Key})
+	if errors.Is(err, mail.ErrUnknown) {
+		return fmt.Errorf("%w: %w", builtin.ErrMailUnknown, err)
+	}
+	return err
+}
+
+// outboxPage shows what development sent; nil elsewhere.
+func (a *App) outboxPage(frame *handlers.Frame) *handlers.Outbox {
+	if a.outbox == nil {
+		return nil
+	}
+	return handlers.NewOutbox(frame, sentMail{a.outbox}, clock.System{})
+}
+
+// sentMail is the page's view of the outbox.
+type sentMail struct{ outbox *mail.Outbox }
+
+// Mails implements handlers.Mails.
+func (s sentMail) Mails(limit int) ([]handlers.Mail, error) {
+	stored, err := s.outbox.List(limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]handlers.Mail, len(stored))
+	for i, m := range stored {
+		out[i] = handlers.Mail{ID: m.ID, To: m.To, Subject: m.Subject, Body: m.Body, At: m.At}
+	}
+	return out, nil
+}
