@@ -154,6 +154,18 @@ func play(t *testing.T, all *logs) {
 		all.read(t, s, "QueueAndTitle", thread)
 	})
 
+	t.Run("Review", func(t *testing.T) {
+		t.Parallel()
+		d := deskOn(t, s, "")
+		thread, asked := d.ask()
+		d.decide(thread, asked, "edit", map[string]any{"edited_action": map[string]any{"name": "send_email",
+			"args": map[string]string{"to": "bob@example.com", "subject": "We ship", "body": "On Friday."}}})
+		d.ends(thread)
+		require.Equal(t, http.StatusOK, s.API(d.mia, http.MethodPost, "/api/threads/"+thread+"/state", map[string]any{
+			"values": map[string]any{"messages": []any{map[string]any{"role": "user", "content": "by the way"}}}}).Status)
+		all.read(t, s, "Review", thread)
+	})
+
 	t.Run("LostWorker", func(t *testing.T) {
 		t.Parallel()
 		lost := testweb.Start(t, testweb.Options{Graphs: []*graph.Graph{interrupted(t)}})
@@ -208,7 +220,7 @@ func cutWorkers(t *testing.T, databaseURL string) {
 
 // goldenOrder says from which scenario an example comes: of the first that has
 // one. In the first two nothing depends on how fast the machine is.
-var goldenOrder = []string{"QueueAndTitle", "OneTool", "Failure", "Stopped", "LostWorker"}
+var goldenOrder = []string{"QueueAndTitle", "OneTool", "Failure", "Stopped", "LostWorker", "Review"}
 
 // golden compares one envelope of each kind with what the documentation shows.
 func golden(t *testing.T, all *logs) {

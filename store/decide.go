@@ -131,14 +131,14 @@ func mayDecide(scope auth.Scope, r agents.Review, d *agents.Decision, fourEyes b
 		}
 		d.Kind = agents.Withdraw
 	} else {
+		if own && fourEyes {
+			return fault.Forbidden("Four eyes: you asked for this call, so somebody else has to decide. You can withdraw it.").WithCode(CodeFourEyes)
+		}
 		if err := scope.Require(auth.PermReview); err != nil {
 			return err
 		}
 		if d.Kind == agents.Withdraw {
 			return fault.Forbidden("Only whoever asked can withdraw a request; reject it instead.")
-		}
-		if own && fourEyes {
-			return fault.Forbidden("Four eyes: you asked for this call, so somebody else has to decide. You can withdraw it.").WithCode(CodeFourEyes)
 		}
 	}
 	if r.Status != agents.ReviewOpen {

@@ -59,7 +59,7 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 		Touched: slices.ContainsFunc(open, func(r agents.Review) bool { return !stands(r, state.Messages()) }),
 		Told:    s.decided,
 		Ended: func(r agents.Run) (event.Envelope, error) {
-			return event.Envelope{Type: event.RunFinished, Time: s.clock.Now(), ThreadID: string(thread), RunID: string(r.ID),
+			return event.Envelope{Type: event.RunFinished, Time: s.clock.Now(), ThreadID: string(thread), RunID: string(r.ID), Attempt: r.Attempt,
 				Data: event.Data(event.RunFinishedData{ThreadID: string(thread), RunID: string(r.ID),
 					Outcome: event.OutcomeCancelled, Reason: "ended by a change of the state"})}, nil
 		},

@@ -55,7 +55,9 @@ func Schema() (*jsonschema.Schema, error) {
 		}
 		types = append(types, string(e.Type))
 		rule := when("type", string(e.Type), "data", ref)
-		rule.Then.Required = []string{"run_id", "attempt"} // these are told by an attempt
+		if e.Type != event.MessagesSnapshot { // the others are told by an attempt
+			rule.Then.Required = []string{"run_id", "attempt"}
+		}
 		s.AllOf = append(s.AllOf, rule)
 	}
 	s.AllOf = append(s.AllOf, when("type", string(event.Custom), "data", &jsonschema.Schema{
