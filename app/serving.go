@@ -109,7 +109,7 @@ func (a *App) socketServer(door *signin.Service, cookie string, threads *handler
 	router.Handle("user", channel.User{})
 	var err error
 	a.sockets, err = socket.New(socket.Options{
-		Hub: a.hub, Router: router, Logger: a.logger("realtime"), Authenticate: channel.Authenticator(door, cookie),
+		Hub: a.hub, Router: router, Logger: a.logger("realtime"), Authenticate: channel.Authenticator(door, cookie), Address: middleware.AddressText,
 		Revalidate: a.ended, Origins: []string{a.o.Config.Server.BaseURL},
 	})
 	return err

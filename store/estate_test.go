@@ -52,6 +52,7 @@ func furnish(t *testing.T) *estate {
 	_, err = e.db.PutItem(ctx, e.mia, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))
+	require.NoError(t, e.db.Audit(ctx, e.ada, auth.AuditEntry{Action: "secret.told", ObjectKind: "secret", ObjectName: "handshake"}))
 	e.claim, _, err = e.db.Idempotency().Begin(ctx, e.mia, "key", []byte("hash"))
 	require.NoError(t, err)
 	return e
