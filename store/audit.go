@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -45,23 +46,16 @@ func appendAudit(ctx context.Context, tx pgx.Tx, scope auth.Scope, e auth.AuditE
 	if err != nil {
 		return fmt.Errorf("recording in the audit log: %w", err)
 	}
-	org := pgx.NamedArgs{"org": string(scope.Org)}
-	var heads []auditLockRow
-	var lock pgx.Batch
-	lock.Queue(sqlAuditHeadMake, org)
-	collect(&lock, &heads, sqlAuditHeadLock, org)
-	if err := tx.SendBatch(ctx, &lock).Close(); err != nil {
+	head, err := lockAuditHead(ctx, tx, scope.Org)
+	if err != nil {
 		return fmt.Errorf("locking the audit log: %w", translate(err))
 	}
-	if len(heads) != 1 {
-		return fmt.Errorf("locking the audit log: %w", pgx.ErrNoRows)
-	}
-	e.Seq, e.ID, e.Org, e.At = heads[0].Seq+1, id.New(), scope.Org, heads[0].At.UTC()
+	e.Seq, e.ID, e.Org, e.At = head.Seq+1, id.New(), scope.Org, head.At.UTC()
 	e.Actor, e.Key, e.Session, e.RequestID, e.IP = scope.User, scope.Key, scope.Session, scope.RequestID, scope.IP
 	if e.Via == "" {
 		e.Via = scope.Via()
 	}
-	e.PrevHash = heads[0].Hash
+	e.PrevHash = head.Hash
 	e.Hash = e.ChainHash(e.PrevHash)
 	var write pgx.Batch
 	write.Queue(sqlAuditInsert, pgx.NamedArgs{
@@ -75,6 +69,19 @@ func appendAudit(ctx context.Context, tx pgx.Tx, scope auth.Scope, e auth.AuditE
 		return fmt.Errorf("writing the audit log: %w", translate(err))
 	}
 	return nil
+}
+
+// lockAuditHead locks an organisation's head and makes it for the first entry.
+func lockAuditHead(ctx context.Context, tx pgx.Tx, org auth.OrgID) (auditLockRow, error) {
+	args := pgx.NamedArgs{"org": string(org)}
+	head, err := pgxOne[auditLockRow](ctx, tx, sqlAuditHeadLock, args)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return head, err
+	}
+	if _, err := tx.Exec(ctx, sqlAuditHeadMake, args); err != nil {
+		return auditLockRow{}, err
+	}
+	return pgxOne[auditLockRow](ctx, tx, sqlAuditHeadLock, args)
 }
 
 func orNull(s string) any {

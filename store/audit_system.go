@@ -22,6 +22,14 @@ type AuditOrg struct {
 	Slug string
 }
 
+// Name is the slug, or the id of an organisation that is gone.
+func (o AuditOrg) Name() string {
+	if o.Slug == "" {
+		return string(o.ID)
+	}
+	return o.Slug
+}
+
 // AuditOrgs lists organisations in the order of their slugs, or the one with a
 // slug; NotFound if there is none.
 func (db *DB) AuditOrgs(ctx context.Context, slug string) ([]AuditOrg, error) {
