@@ -141,7 +141,7 @@ func auditObject(r auth.AuditRow) string {
 // shortID is the end of an id, where those of one day differ.
 func shortID(id string) string {
 	if len(id) > 12 {
-		return "…" + id[len(id)-8:]
+		return id[len(id)-8:]
 	}
 	return id
 }

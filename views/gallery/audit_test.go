@@ -47,9 +47,9 @@ func auditLog() admin.AuditLog {
 				Changes: []admin.AuditChange{{Field: "instructions", Before: "Answer briefly.\nNever guess.", After: "Answer briefly.\nNever guess.\nName the document that you rely on."},
 					{Field: "model.temperature", Before: "0.7", After: "0.2"}, {Field: "tools.send_email.policy", Before: "allow", After: "review"}},
 				Facts: facts("1202", "assistant.updated", "assistant 0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5e")},
-			{ID: "1201", At: when("20 Nov 2026, 16:58:02"), Who: "Former member …2e3f4a5b", Words: "Exported the", Object: "audit log", Door: "Browser", Address: "192.0.2.10",
+			{ID: "1201", At: when("20 Nov 2026, 16:58:02"), Who: "Former member 2e3f4a5b", Words: "Exported the", Object: "audit log", Door: "Browser", Address: "192.0.2.10",
 				Changes: []admin.AuditChange{{Field: "filter", After: "{}"}, {Field: "up_to", After: "1200"}}, Facts: facts("1201", "audit.exported", "audit_log")},
-			{ID: "1200", At: when("20 Nov 2026, 00:00:00"), Who: "Nobody", Words: "Retention applied", Object: "thread …2e3f4a5f", Door: "Server",
+			{ID: "1200", At: when("20 Nov 2026, 00:00:00"), Who: "Nobody", Words: "Retention applied", Object: "thread 2e3f4a5f", Door: "Server",
 				Facts: facts("1200", "retention.applied", "thread 0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5f")},
 		}}
 }
