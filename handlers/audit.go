@@ -30,6 +30,7 @@ import (
 // AuditLog reads an organisation's audit log and adds to it.
 type AuditLog interface {
 	AuditLog(ctx context.Context, scope auth.Scope, q auth.AuditQuery) (auth.AuditPage, error)
+	LastAudit(ctx context.Context, scope auth.Scope, action string) (auth.AuditPage, error)
 	AuditExport(ctx context.Context, scope auth.Scope, q auth.AuditQuery, upto int64, each func(auth.AuditRow) error) error
 	VerifyAudit(ctx context.Context, scope auth.Scope, limit time.Duration) (auth.ChainReport, error)
 	Audit(ctx context.Context, scope auth.Scope, e auth.AuditEntry) error
@@ -226,7 +227,7 @@ func (a *Audit) record(ctx context.Context, scope auth.Scope, action string, aft
 
 // chain says what the last check found.
 func (a *Audit) chain(ctx context.Context, scope auth.Scope) (admin.AuditChain, error) {
-	last, err := a.store.AuditLog(ctx, scope, auth.AuditQuery{Action: actionVerified, Limit: 1})
+	last, err := a.store.LastAudit(ctx, scope, actionVerified)
 	if err != nil {
 		return admin.AuditChain{}, err
 	}

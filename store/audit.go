@@ -237,11 +237,28 @@ func (db *DB) AuditLog(ctx context.Context, scope auth.Scope, q auth.AuditQuery)
 	}
 	limit := min(max(q.Limit, 1), maxAuditPage)
 	args["before"], args["limit"] = max(q.Before, 0), limit+1
+	return db.auditPage(ctx, scope, limit, sqlAuditPage, args)
+}
+
+const sqlAuditLast = `select ` + auditNamed + ` where a.org_id = @org and a.action = @action order by a.seq desc limit 1`
+
+// LastAudit reads the newest entry of one action, if there is one, and the
+// chain's head. It takes the permission to read the log.
+func (db *DB) LastAudit(ctx context.Context, scope auth.Scope, action string) (auth.AuditPage, error) {
+	if err := scope.Require(auth.PermReadAudit); err != nil {
+		return auth.AuditPage{}, err
+	}
+	return db.auditPage(ctx, scope, 1, sqlAuditLast, pgx.NamedArgs{"org": string(scope.Org), "action": action})
+}
+
+// auditPage runs a statement that reads entries, one more than the limit where
+// there are more, and reads the head as well.
+func (db *DB) auditPage(ctx context.Context, scope auth.Scope, limit int, sql string, args pgx.NamedArgs) (auth.AuditPage, error) {
 	var rows []namedAuditRow
 	var heads []auditHeadRow
-	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		var b pgx.Batch
-		collect(&b, &rows, sqlAuditPage, args)
+		collect(&b, &rows, sql, args)
 		collect(&b, &heads, sqlAuditHead, pgx.NamedArgs{"org": string(scope.Org)})
 		return tx.SendBatch(ctx, &b).Close()
 	})

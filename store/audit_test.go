@@ -311,6 +311,12 @@ func TestTheLogIsFilteredAndPaged(t *testing.T) {
 		require.Equal(t, want, page.Next)
 		require.EqualValues(t, 7, page.Head.Seq)
 	}
+	last, err := b.db.LastAudit(ctx, b.ada, "tea.drunk")
+	require.NoError(t, err)
+	require.Equal(t, []any{1, int64(5), int64(7)}, []any{len(last.Rows), last.Rows[0].Seq, last.Head.Seq})
+	last, err = b.db.LastAudit(ctx, b.ada, "tea")
+	require.NoError(t, err)
+	require.Empty(t, last.Rows, "a whole action")
 	_, err = b.db.AuditLog(ctx, b.ada, auth.AuditQuery{Actor: "ada"})
 	requireKind(t, fault.KindInvalid, err)
 	_, err = b.db.AuditLog(ctx, b.ada, auth.AuditQuery{Text: strings.Repeat("x", 201)})
@@ -324,6 +330,8 @@ func TestTheLogTakesThePermissionToReadIt(t *testing.T) {
 	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat, auth.ScopeReview}
 	for _, s := range []auth.Scope{b.mia, b.person(t, "acme", "ray", auth.RoleReviewer), key} {
 		_, err := b.db.AuditLog(t.Context(), s, auth.AuditQuery{})
+		requireKind(t, fault.KindForbidden, err)
+		_, err = b.db.LastAudit(t.Context(), s, "tea.drunk")
 		requireKind(t, fault.KindForbidden, err)
 		requireKind(t, fault.KindForbidden, b.db.AuditExport(t.Context(), s, auth.AuditQuery{}, 9, func(auth.AuditRow) error { return nil }))
 		_, err = b.db.VerifyAudit(t.Context(), s, 0)

@@ -52,6 +52,10 @@ var trespasses = map[string]trespass{
 		page, err := e.db.AuditLog(ctx, asAdmin(s), auth.AuditQuery{})
 		return seen(page.Rows, err, func(r auth.AuditRow) bool { return r.Org != s.Org })
 	}},
+	"DB.LastAudit": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		page, err := e.db.LastAudit(ctx, asAdmin(s), "secret.told")
+		return seen(page.Rows, err, anything)
+	}},
 	"DB.AuditExport": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		var rows []auth.AuditRow
 		err := e.db.AuditExport(ctx, asAdmin(s), auth.AuditQuery{}, 1000, func(r auth.AuditRow) error {
