@@ -98,7 +98,7 @@ func (a *Auth) Callback(c *fiber.Ctx) error {
 		return a.refuse(c, err)
 	}
 	_, token, err := a.door.Enter(c.UserContext(), done, signin.Browser{
-		Cookie: a.cookie.Read(c), UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)), IP: middleware.AddressOf(c).String(),
+		Cookie: a.cookie.Read(c), UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)), IP: middleware.AddressText(c),
 	})
 	if err != nil {
 		return a.refuse(c, err)

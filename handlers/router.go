@@ -19,7 +19,9 @@ type Routes struct {
 	Account   *Account
 	Keys      *Keys
 	Knowledge *Knowledge
-	Limits    Limits
+	// Audit is the administration's page of the audit log.
+	Audit  *Audit
+	Limits Limits
 	// Once carries out a request that names itself once; see
 	// middleware.Idempotency.
 	Once fiber.Handler
@@ -70,6 +72,9 @@ func (r Routes) Register(app *fiber.App) {
 	}
 
 	app.Get("/admin", page, AdminHome)
+	app.Get("/admin/audit", page, r.Audit.Show)
+	app.Get("/admin/audit/export", page, r.Audit.Export)
+	app.Post("/admin/audit/verify", page, once, r.Audit.Verify)
 
 	key := r.Who.API
 	app.Post("/api/threads", key, once, r.API.CreateThread)

@@ -27,6 +27,9 @@ type ThreadStore interface {
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
 	Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuery) ([]agents.Thread, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
+	// Opened notes in the audit log that somebody reads a thread by the right to
+	// read any.
+	Opened(ctx context.Context, scope auth.Scope, thread agents.Thread, now time.Time) error
 	DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error
 	Names(ctx context.Context, scope auth.Scope) (map[auth.UserID]string, error)
 }
@@ -166,6 +169,9 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 	scope := middleware.Scope(c)
 	view, p, err := t.load(c.UserContext(), scope, threadParam(c))
 	if err != nil {
+		return err
+	}
+	if err := t.store.Opened(c.UserContext(), scope, view.Thread, time.Now().UTC()); err != nil {
 		return err
 	}
 	folded, err := present.Fold(view)

@@ -29,6 +29,7 @@ create table audit_log (
 create index audit_log_actor on audit_log (org_id, actor_id, seq desc);
 create index audit_log_object on audit_log (org_id, object_kind, object_id, seq desc);
 create index audit_log_action on audit_log (org_id, action, seq desc);
+create index audit_log_at on audit_log (org_id, at);
 select heddle_protect('audit_log');
 revoke update, delete on audit_log from heddle_app;
 select heddle_open_to_system('audit_log');
@@ -43,3 +44,5 @@ create table audit_heads (
 );
 select heddle_protect('audit_heads');
 select heddle_open_to_system('audit_heads');
+revoke update, delete on audit_heads from heddle_app, heddle_system;
+grant update (seq, hash) on audit_heads to heddle_app, heddle_system;

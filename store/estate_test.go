@@ -54,6 +54,7 @@ func furnish(t *testing.T) *estate {
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))
 	e.review = e.ask(t, e.mia)
+	require.NoError(t, e.db.Audit(ctx, e.ada, auth.AuditEntry{Action: "secret.told", ObjectKind: "secret", ObjectName: "handshake"}))
 	e.claim, _, err = e.db.Idempotency().Begin(ctx, e.mia, "key", []byte("hash"))
 	require.NoError(t, err)
 	return e

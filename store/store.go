@@ -48,6 +48,7 @@ type DB struct {
 
 	states   *lru[stateKey, keptState]
 	versions *lru[versionKey, agents.Assistant]
+	opened   *lru[openedKey, time.Time]
 }
 
 // Open makes the pools. It does not connect: the first query does, so that a
@@ -74,6 +75,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return &DB{
 		app: app, system: system, url: o.URL,
 		states: newLRU[stateKey, keptState](maxKeptStates), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
+		opened: newLRU[openedKey, time.Time](maxOpened),
 	}, nil
 }
 

@@ -54,7 +54,7 @@ func TestNobodyReachesAnotherOrganisationThroughAnyMethod(t *testing.T) {
 		return all
 	}
 	before := ours()
-	for _, table := range []string{"api_keys", "assistants", "checkpoints", "documents", "events", "idempotency_keys", "invitations", "lines",
+	for _, table := range []string{"api_keys", "assistants", "audit_heads", "audit_log", "checkpoints", "documents", "events", "idempotency_keys", "invitations", "lines",
 		"memberships", "messages", "runs", "sessions", "store_items", "thread_heads", "threads"} {
 		require.NotEmpty(t, before[string(e.mia.Org)+" "+table], table)
 	}

@@ -42,6 +42,35 @@ func anything[T any](T) bool { return true }
 // trespasses has a row for every method that takes a scope: a method without
 // one fails the test below.
 var trespasses = map[string]trespass{
+	"DB.Audit": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.Audit(ctx, s, auth.AuditEntry{Org: e.mia.Org, Actor: e.mia.User, Seq: 1, Action: "tea.drunk", ObjectKind: "tea"})
+	}},
+	"DB.Opened": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { return e.db.Opened(ctx, s, t, time.Now()) })
+	}},
+	"DB.AuditLog": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		page, err := e.db.AuditLog(ctx, asAdmin(s), auth.AuditQuery{})
+		return seen(page.Rows, err, func(r auth.AuditRow) bool { return r.Org != s.Org })
+	}},
+	"DB.LastAudit": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		page, err := e.db.LastAudit(ctx, asAdmin(s), "secret.told")
+		return seen(page.Rows, err, anything)
+	}},
+	"DB.AuditExport": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		var rows []auth.AuditRow
+		err := e.db.AuditExport(ctx, asAdmin(s), auth.AuditQuery{}, 1000, func(r auth.AuditRow) error {
+			rows = append(rows, r)
+			return nil
+		})
+		return seen(rows, err, func(r auth.AuditRow) bool { return r.Org != s.Org })
+	}},
+	"DB.VerifyAudit": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		report, err := e.db.VerifyAudit(ctx, asAdmin(s), 0)
+		if err == nil && !report.Holds() {
+			return fmt.Errorf("the chain is broken: %+v", report)
+		}
+		return err
+	}},
 	"DB.APIKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		found, err := e.db.APIKeys(ctx, s)
 		return seen(found, err, func(k auth.APIKey) bool { return k.Org != s.Org })
@@ -284,6 +313,14 @@ var trespasses = map[string]trespass{
 	"Idempotency.Abandon": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.Idempotency().Abandon(ctx, s, "key", e.claim)
 	}},
+}
+
+// asAdmin raises a member: what an admin of another organisation could do.
+func asAdmin(s auth.Scope) auth.Scope {
+	if s.Role == auth.RoleMember {
+		s.Role = auth.RoleAdmin
+	}
+	return s
 }
 
 func both(e *estate, call func(agents.Thread) error) error {

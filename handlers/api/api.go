@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
@@ -26,6 +27,9 @@ import (
 type Threads interface {
 	CreateThread(ctx context.Context, scope auth.Scope, n agents.NewThread) (agents.Thread, error)
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
+	// Opened notes in the audit log that somebody reads a thread by the right to
+	// read any.
+	Opened(ctx context.Context, scope auth.Scope, thread agents.Thread, now time.Time) error
 	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 }
@@ -106,6 +110,19 @@ func jsonName(kind string) string {
 	default:
 		return "a number"
 	}
+}
+
+// opened is Threads.Opened for who knows a thread's id alone. Only those with
+// the right to read any thread cost a look-up.
+func (a *API) opened(ctx context.Context, scope auth.Scope, id agents.ThreadID) error {
+	if !scope.Can(auth.PermReadAnyThread) {
+		return nil
+	}
+	thread, err := a.threads.Thread(ctx, scope, id)
+	if err != nil {
+		return err
+	}
+	return a.threads.Opened(ctx, scope, thread, time.Now().UTC())
 }
 
 // param copies a route parameter: Fiber reuses the buffer it points into.

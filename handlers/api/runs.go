@@ -190,8 +190,13 @@ func location(r agents.Run) string { return fmt.Sprintf("/threads/%s/runs/%s", r
 
 // GetRun is GET /threads/:thread/runs/:run.
 func (a *API) GetRun(c *fiber.Ctx) error {
-	r, err := a.threads.Run(c.UserContext(), middleware.Scope(c), threadParam(c), agents.RunID(param(c, "run")))
+	scope, thread := middleware.Scope(c), threadParam(c)
+	r, err := a.threads.Run(c.UserContext(), scope, thread, agents.RunID(param(c, "run")))
 	if err != nil {
+		return err
+	}
+	// A run carries what was asked.
+	if err := a.opened(c.UserContext(), scope, thread); err != nil {
 		return err
 	}
 	return c.JSON(presentRun(r))

@@ -42,6 +42,9 @@ func (a *API) CreateThread(c *fiber.Ctx) error {
 	made, err := a.threads.CreateThread(c.UserContext(), scope, agents.NewThread{ID: thread, Metadata: metadata})
 	if fault.Is(err, fault.KindConflict) && in.IfExists == "do_nothing" {
 		made, err = a.threads.Thread(c.UserContext(), scope, thread)
+		if err == nil {
+			err = a.threads.Opened(c.UserContext(), scope, made, time.Now().UTC())
+		}
 	}
 	if err != nil {
 		return err
@@ -80,6 +83,9 @@ func (a *API) GetThread(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if err := a.threads.Opened(c.UserContext(), scope, thread, time.Now().UTC()); err != nil {
+		return err
+	}
 	state, err := a.threads.State(c.UserContext(), scope, thread.ID)
 	if err != nil {
 		return err
@@ -113,8 +119,11 @@ func presentValues(s agents.State) map[string]any {
 
 // GetState is GET /threads/:thread/state.
 func (a *API) GetState(c *fiber.Ctx) error {
-	thread := threadParam(c)
-	state, err := a.threads.State(c.UserContext(), middleware.Scope(c), thread)
+	scope, thread := middleware.Scope(c), threadParam(c)
+	if err := a.opened(c.UserContext(), scope, thread); err != nil {
+		return err
+	}
+	state, err := a.threads.State(c.UserContext(), scope, thread)
 	if err != nil {
 		return err
 	}

@@ -33,10 +33,16 @@ func Authenticator(who Recogniser, cookie string) func(context.Context, socket.H
 			if err != nil {
 				return auth.Scope{}, err
 			}
-			return in.Scope(), nil
+			scope := in.Scope()
+			scope.IP = h.RemoteIP
+			return scope, nil
 		}
 		if h.Token != "" {
-			again = func(ctx context.Context) (auth.Scope, error) { return who.Key(ctx, h.Token) }
+			again = func(ctx context.Context) (auth.Scope, error) {
+				scope, err := who.Key(ctx, h.Token)
+				scope.IP = h.RemoteIP
+				return scope, err
+			}
 		} else if value == "" {
 			return nil, fault.Unauthenticated("Sign in first.")
 		}

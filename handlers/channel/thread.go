@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/run"
@@ -18,6 +19,9 @@ import (
 type Threads interface {
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
+	// Opened notes in the audit log that somebody reads a thread by the right to
+	// read any.
+	Opened(ctx context.Context, scope auth.Scope, thread agents.Thread, now time.Time) error
 }
 
 // Runs accepts and cancels runs.
@@ -53,6 +57,9 @@ func (t *Thread) Join(ctx context.Context, id socket.Identity, topic string, pay
 	scope := scopeOf(id)
 	thread, err := t.threads.Thread(ctx, scope, agents.ThreadID(strings.TrimPrefix(topic, "thread:")))
 	if err != nil {
+		return socket.Joined{}, err
+	}
+	if err := t.threads.Opened(ctx, scope, thread, time.Now().UTC()); err != nil {
 		return socket.Joined{}, err
 	}
 	joined.HubTopic = ThreadTopic(scope.Org, thread.ID)

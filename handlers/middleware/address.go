@@ -46,6 +46,14 @@ func AddressOf(c *fiber.Ctx) netip.Addr {
 	return peer(c)
 }
 
+// AddressText is [AddressOf] in words, "" when there is none.
+func AddressText(c *fiber.Ctx) string {
+	if addr := AddressOf(c); addr.IsValid() {
+		return addr.String()
+	}
+	return ""
+}
+
 // peer is the other end of the connection; the zero address when that is no
 // network's.
 func peer(c *fiber.Ctx) netip.Addr {

@@ -69,7 +69,7 @@ func (m *Identity) API(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	scope.RequestID, scope.IP = RequestIDOf(c), AddressOf(c).String()
+	scope.RequestID, scope.IP = RequestIDOf(c), AddressText(c)
 	c.Locals(localScope, scope)
 	return c.Next()
 }
@@ -104,7 +104,7 @@ func (m *Identity) bySession(c *fiber.Ctx) error {
 		return err
 	}
 	scope := in.Scope()
-	scope.RequestID, scope.IP = RequestIDOf(c), AddressOf(c).String()
+	scope.RequestID, scope.IP = RequestIDOf(c), AddressText(c)
 	// Who asks is known even when the request is refused: the page that says so
 	// is theirs.
 	c.Locals(localSignedIn, in)

@@ -27,7 +27,7 @@ type Handshake struct {
 	Token string
 	// Origin is the exact Origin header, "" if absent; it has been checked.
 	Origin string
-	// RemoteIP is the peer's address as Fiber sees it.
+	// RemoteIP is the client's address as Options.Address sees it.
 	RemoteIP string
 	// UserAgent is for lists of sessions; it is not trusted.
 	UserAgent string

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofiber/fiber/v2"
+
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/realtime"
 )
@@ -33,6 +35,8 @@ type Options struct {
 	// asked every RevalidateEvery for all open sockets, so that a revoked one
 	// closes even when Redis lost the news. Nil asks nobody.
 	Revalidate func(ctx context.Context, sessions []string) (gone []string, err error)
+	// Address says where a request comes from (default Fiber's Ctx.IP).
+	Address func(c *fiber.Ctx) string
 	// Reply maps an error to the response of a refused command (default
 	// [ErrorReply]).
 	Reply func(error) any
@@ -83,6 +87,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Reply == nil {
 		o.Reply = ErrorReply
+	}
+	if o.Address == nil {
+		o.Address = (*fiber.Ctx).IP
 	}
 	for n, def := range map[*int]int{
 		&o.FrameBytes: 64 << 10, &o.Topics: 64, &o.PerKey: 100, &o.PerSecond: 50, &o.Burst: 200,

@@ -74,7 +74,7 @@ func (s *Server) Handler() fiber.Handler {
 func (s *Server) handshake(c *fiber.Ctx) (Handshake, error) {
 	h := Handshake{
 		Origin:    utils.CopyString(c.Get(fiber.HeaderOrigin)),
-		RemoteIP:  utils.CopyString(c.IP()),
+		RemoteIP:  utils.CopyString(s.opt.Address(c)),
 		UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)),
 	}
 	hasOrigin := c.Request().Header.Peek(fiber.HeaderOrigin) != nil

@@ -231,7 +231,17 @@ const readerUp = `document.getElementById("scroll").dispatchEvent(new WheelEvent
 
 // shots are the pages that are photographed, by the name of the file.
 var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": "/home", "streaming": "/threads/t1", "long": "/threads/t3", "error": "/threads/t4",
-	"read-only": "/threads/t5", "account": "/account", "keys": "/account/keys", "document": "/knowledge/refunds", "outbox": "/dev/outbox", "outbox-empty": "/dev/outbox/empty", "not-found": "/problem/404", "switched": "/problem/409"}
+	"read-only":    "/threads/t5",
+	"account":      "/account",
+	"keys":         "/account/keys",
+	"document":     "/knowledge/refunds",
+	"outbox":       "/dev/outbox",
+	"outbox-empty": "/dev/outbox/empty",
+	"not-found":    "/problem/404",
+	"switched":     "/problem/409",
+	"audit":        "/admin/audit",
+	"audit-broken": "/admin/audit/broken",
+}
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/heddle/heddle/static"
 	"github.com/heddle/heddle/views/account"
+	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/chat"
 	"github.com/heddle/heddle/views/knowledge"
 	"github.com/heddle/heddle/views/layout"
@@ -206,6 +207,8 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 		"/dev/outbox": outbox.Page(p("Outbox"), sentMail()), "/dev/outbox/empty": outbox.Page(p("Outbox"), outbox.Outbox{}),
 		"/knowledge/refunds": knowledge.DocumentPage(p("Refund policy"), document()),
 		"/signed-out":        problem.BarePage(layout.Page{Title: "Not available", Theme: theme, Assets: assets}, problem.Maintenance("The database is being updated. This takes a few minutes.")),
+		"/admin/audit":       admin.AuditPage(p("Audit log"), adminNav("audit"), auditLog()), "/admin/audit/empty": admin.AuditPage(p("Audit log"), adminNav("audit"), auditEmpty()),
+		"/admin/audit/broken": admin.AuditPage(p("Audit log"), adminNav("audit"), auditBroken()),
 	}
 	for name, pr := range map[string]problem.Problem{"404": problem.NotFound(), "403": problem.Forbidden("Your role member does not include org.manage."), "409": problem.Switched("Globex"),
 		"422": problem.Invalid("message: at most 10,000 characters"), "500": problem.Internal("0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5b"), "503": problem.Maintenance("The database is away.")} {

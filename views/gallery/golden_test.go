@@ -15,6 +15,7 @@ import (
 
 	"github.com/heddle/heddle/static"
 	"github.com/heddle/heddle/views/account"
+	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/chat"
 	"github.com/heddle/heddle/views/layout"
 	"github.com/heddle/heddle/views/ui"
@@ -55,6 +56,7 @@ func states(t *testing.T) map[string]templ.Component {
 		"queue": chat.Queue("t1", live.Queue), "queue-empty": chat.Queue("t1", nil), "actions-idle": chat.ComposerActions("t1", false, false), "actions-busy": chat.ComposerActions("t1", true, false), "actions-disabled": chat.ComposerActions("t1", false, true),
 		"composer-new": chat.ComposerOf("", composer("")), "composer-error": chat.ComposerOf("t4", bad.Composer), "title": chat.TitleOf("A <b>title</b>"),
 		"list": chat.ThreadList(list("t2")), "list-empty": chat.ThreadList(chat.List{}), "list-nothing-found": chat.ThreadList(chat.List{Query: "<unicorns>"}),
+		"page-audit": admin.AuditPage(p, adminNav("audit"), auditLog()), "page-audit-broken": admin.AuditPage(p, adminNav("audit"), auditBroken()), "page-audit-empty": admin.AuditPage(p, adminNav("audit"), auditEmpty()),
 		"page-account": account.ProfilePage(p, profile()),
 	}
 }
