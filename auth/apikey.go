@@ -46,6 +46,9 @@ type APIKey struct {
 	RevokedAt  time.Time
 }
 
+// KeyListLimit is how many keys a list of everyone's holds at most.
+const KeyListLimit = 200
+
 // OwnedKey is an API key and whose it is.
 type OwnedKey struct {
 	APIKey

@@ -86,14 +86,14 @@ const sqlAPIKeysList = `select ` + apiKeyColumns + `, u.email as owner_email,
 from api_keys k join users u on u.id = k.user_id
 where k.org_id = @org and (k.user_id = @user or @any) and k.revoked_at is null
 	and (@person::text = '' or position(lower(@person) in lower(u.name)) > 0 or position(lower(@person) in lower(u.email)) > 0)
-order by k.created_at desc, k.id limit 200`
+order by k.created_at desc, k.id limit @limit`
 
 // APIKeys lists the keys of everyone that are not revoked, or of the scope's
 // person alone for whoever may not manage others'; the newest first, at most
-// 200. person keeps those of people with that text in their name or address;
+// [auth.KeyListLimit]. person keeps those of people with that text in their name or address;
 // "" keeps all.
 func (db *DB) APIKeys(ctx context.Context, scope auth.Scope, person string) ([]auth.OwnedKey, error) {
-	rows, err := many[ownedKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, pgx.NamedArgs{"person": person}))
+	rows, err := many[ownedKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, pgx.NamedArgs{"person": person, "limit": auth.KeyListLimit}))
 	if err != nil {
 		return nil, err
 	}
