@@ -79,7 +79,7 @@ func (a *App) serving() error {
 		Auth:    handlers.NewAuth(flow, door, sockets, cookie, func(p handlers.LoginPage) templ.Component { return frame.SignIn(p, demoPeople(cfg)) }, a.logger("auth")),
 		Account: handlers.NewAccount(frame, a.db, sockets, cookie, clock.System{}), Keys: handlers.NewKeys(frame, a.db, sockets, clock.System{}),
 		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
-		Members:   handlers.NewMembers(frame, a.db, sockets, cookie, clock.System{}, nil, cfg.Server.BaseURL),
+		Members:   handlers.NewMembers(frame, a.db, sockets, cookie, clock.System{}, a.o.Mailer, cfg.Server.BaseURL),
 		AdminKeys: handlers.NewAdminKeys(frame, a.db, sockets, clock.System{}), Organisation: handlers.NewOrganisation(frame, a.db),
 		Once:   middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),

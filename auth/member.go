@@ -69,7 +69,8 @@ type MemberChange struct {
 	Actor Role
 	// Self says that they ask about themselves.
 	Self bool
-	// From is the member's role now; To the new one, "" to leave or be removed.
+	// From is the member's role now; To the new one, which is valid, or "" to leave
+	// or be removed.
 	From, To Role
 	// OtherOwners counts the owners beside the member who can sign in.
 	OtherOwners int
@@ -79,9 +80,6 @@ type MemberChange struct {
 // own or touches somebody above them, and the last owner stays. Leaving needs no
 // permission, everything else members.manage.
 func (c MemberChange) Check() error {
-	if c.To != "" && !c.To.Valid() {
-		return fault.Invalid("role", "must be member, reviewer, admin or owner")
-	}
 	if !c.Self || c.To != "" {
 		if c.Actor == "" {
 			return fault.Forbidden("You do not belong to this organisation any more.")

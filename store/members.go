@@ -157,6 +157,9 @@ func (db *DB) SetRole(ctx context.Context, scope auth.Scope, member auth.UserID,
 	if err := scope.Require(auth.PermManageMembers); err != nil {
 		return auth.Credentials{}, err
 	}
+	if !role.Valid() {
+		return auth.Credentials{}, fault.Invalid("role", "must be member, reviewer, admin or owner")
+	}
 	var out auth.Credentials
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		was, err := lockStanding(ctx, tx, scope, member)
