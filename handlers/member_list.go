@@ -108,7 +108,7 @@ func (l memberList) present(view *admin.Members, total int) {
 	for _, sort := range auth.MemberSorts() {
 		to := l
 		to.sort, to.page, to.down = sort, 1, sort == l.sort && !l.down
-		column := admin.MemberColumn{Label: sortWords(sort), Href: to.href()}
+		column := admin.MemberColumn{Label: sortWords(sort), Href: to.href(), Wide: sort == auth.SortByJoined}
 		if sort == l.sort {
 			column.Sorted = map[bool]string{false: "ascending", true: "descending"}[l.down]
 		}

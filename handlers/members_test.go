@@ -268,7 +268,7 @@ func TestAnInvitationIsMailedWhereThatIsSetUp(t *testing.T) {
 	s := testweb.Start(t, testweb.Options{Mailer: box})
 	ada := s.SignIn("ada@acme.test")
 	a := s.Post(ada, "/admin/members", url.Values{"email": {"new@acme.test"}, "role": {"member"}})
-	require.Contains(t, s.PageOf(a).Text(".card-good"), "The link was mailed to them.")
+	require.Contains(t, s.PageOf(a).Text(".card-good"), "The link was mailed to them;")
 	require.Equal(t, "new@acme.test Ada Acme "+s.PageOf(a).Text("[data-copy-text]"), <-box.letters)
 	box.full = true
 	a = s.Post(ada, "/admin/members", url.Values{"email": {"new@acme.test"}, "role": {"member"}})

@@ -30,6 +30,8 @@ type MemberColumn struct {
 	Label, Href string
 	// Sorted is "ascending", "descending" or, for another column's order, "".
 	Sorted string
+	// Wide leaves the column out where there is little room.
+	Wide bool
 }
 
 // MemberRow is one member in the table.
@@ -67,6 +69,17 @@ const (
 	MailSent   Mail = "sent"   // it is on its way
 	MailFailed Mail = "failed" // the mail server did not take it
 )
+
+func (m Mail) words() string {
+	switch m {
+	case MailSent:
+		return "The link was mailed to them; you can also copy it."
+	case MailFailed:
+		return "The mail could not be sent. Copy the link and send it yourself."
+	default:
+		return "Copy the link and send it to them."
+	}
+}
 
 // InviteForm brings back what was typed; Errors by field.
 type InviteForm struct {

@@ -33,7 +33,7 @@ func members() admin.Members {
 	return admin.Members{Org: "Acme", CSRF: csrf, Sort: "name", Dir: "asc", Found: "5 members",
 		Roles: []ui.Option{{Value: "", Label: "All roles", Selected: true}, {Value: "member", Label: "member"}, {Value: "owner", Label: "owner"}},
 		Columns: []admin.MemberColumn{{Label: "Name", Href: "/admin/members?dir=desc", Sorted: "ascending"},
-			{Label: "Role", Href: "/admin/members?sort=role"}, {Label: "Joined", Href: "/admin/members?sort=joined"}},
+			{Label: "Role", Href: "/admin/members?sort=role"}, {Label: "Joined", Href: "/admin/members?sort=joined", Wide: true}},
 		Members: []admin.MemberRow{
 			{ID: "u1", Name: "Ada", Email: "ada@acme.test", Role: "admin", You: true, Joined: joined, Seen: seen},
 			{ID: "u2", Name: "Max", Email: "max@acme.test", Role: "member", Joined: joined},
