@@ -249,6 +249,13 @@ func (r orgRow) org() auth.Org {
 	return auth.Org{ID: auth.OrgID(r.ID), Slug: r.Slug, Name: r.Name, Personal: r.Personal, CreatedAt: r.CreatedAt.UTC()}
 }
 
+// sqlMemberLeftovers ends what a sign-in or a new key in the very moment of an
+// earlier removal left behind: nobody who was not a member has any.
+const sqlMemberLeftovers = `with ended as (
+	update sessions set revoked_at = @now where org_id = @org and user_id = @user and revoked_at is null
+)
+update api_keys set revoked_at = @now where org_id = @org and user_id = @user and revoked_at is null`
+
 const sqlMemberForgive = `delete from former_members where org_id = @org and user_id = @user`
 
 // carryOut makes the placement true and gives its organisation.
@@ -296,8 +303,10 @@ func join(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, sess
 	if _, err := tx.Exec(ctx, sqlMembershipInsert, args); err != nil {
 		return fmt.Errorf("adding the membership: %w", err)
 	}
-	if _, err := tx.Exec(ctx, sqlMemberForgive, args); err != nil {
-		return fmt.Errorf("forgetting the earlier membership: %w", err)
+	for _, sql := range []string{sqlMemberLeftovers, sqlMemberForgive} {
+		if _, err := tx.Exec(ctx, sql, args); err != nil {
+			return fmt.Errorf("closing the earlier membership: %w", err)
+		}
 	}
 	scope := auth.Scope{User: user.ID, Org: p.Org, Role: p.Role, Session: session.ID, IP: session.IP}
 	for _, entry := range entries {

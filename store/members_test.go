@@ -198,18 +198,23 @@ func TestWhoWasRemovedOrLeftComesBackByInvitationAlone(t *testing.T) {
 	_, err = b.enter(t, "acme", "zoe", &early)
 	require.Equal(t, "invitation_mismatch", fault.Code(err))
 
+	// A key that was made in the moment of the removal.
+	late := b.apiKey(t, in.Scope())
 	_, link := b.invite(t, b.ada, "Zoe@acme.test", auth.RoleReviewer)
 	in, err = b.enter(t, "acme", "zoe", &link)
 	require.NoError(t, err)
+	live, err := b.db.LiveCredentials(ctx, []string{string(late.ID), string(in.Session.ID)}, time.Now())
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{string(in.Session.ID): true}, live)
 	require.Equal(t, auth.RoleReviewer, in.Role)
 	_, err = b.db.LeaveOrg(ctx, in.Scope(), time.Now())
 	require.NoError(t, err)
 	_, err = b.enter(t, "acme", "zoe", &link)
 	require.Equal(t, "invitation_closed", fault.Code(err))
 	log := b.recorded(t, b.ada)
-	require.Equal(t, []string{"member.joined", "invitation.created", "member.removed", "invitation.created", "invitation.accepted", "member.joined", "member.left"},
+	require.Equal(t, []string{"member.joined", "invitation.created", "member.removed", "key.created", "invitation.created", "invitation.accepted", "member.joined", "member.left"},
 		actions(log))
-	require.Equal(t, `invitation.accepted zoe@acme.test - {"member":"`+string(in.User.ID)+`","role":"reviewer"}`, log[4])
+	require.Equal(t, `invitation.accepted zoe@acme.test - {"member":"`+string(in.User.ID)+`","role":"reviewer"}`, log[5])
 }
 
 func actions(log []string) []string {
