@@ -43,6 +43,8 @@ type Options struct {
 	Graphs []*graph.Graph
 	// TokensPerSecond is the mock model's pace; 0 is no delay at all.
 	TokensPerSecond float64
+	// Mailer mails invitations; without one their links are only shown.
+	Mailer handlers.Mailer
 	// Rates replace those that HEDDLE_RATE_LIMITS stands for.
 	Rates *handlers.Rates
 }

@@ -46,6 +46,15 @@ type APIKey struct {
 	RevokedAt  time.Time
 }
 
+// KeyListLimit is how many keys a list of everyone's holds at most.
+const KeyListLimit = 200
+
+// OwnedKey is an API key and whose it is.
+type OwnedKey struct {
+	APIKey
+	OwnerName, OwnerEmail string
+}
+
 // MintAPIKey makes a key for the person of scope and returns it together with
 // its clear text, which nobody can show again. No scopes means chat alone, no
 // lifetime means [KeyDefaultLifetime]. A fault names the field that is wrong:

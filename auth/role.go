@@ -46,6 +46,15 @@ func Roles() []Role { return []Role{RoleMember, RoleReviewer, RoleAdmin, RoleOwn
 // nothing.
 func (r Role) Valid() bool { return slices.Contains(Roles(), r) }
 
+// Above reports whether r may do more than other; a role that is none is below
+// all.
+func (r Role) Above(other Role) bool { return slices.Index(Roles(), r) > slices.Index(Roles(), other) }
+
+// UpTo lists the roles that someone with role r may give, the least first.
+func (r Role) UpTo() []Role {
+	return slices.DeleteFunc(Roles(), func(other Role) bool { return other.Above(r) })
+}
+
 // Permissions lists what r may do; an unknown role gets none.
 func (r Role) Permissions() []Permission { return slices.Clone(granted[r]) }
 

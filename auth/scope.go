@@ -40,6 +40,9 @@ type Scope struct {
 	// narrows what the role would allow.
 	Key       KeyID
 	KeyScopes []KeyScope
+	// Command is set when an operator's command acts for the person; it says by
+	// which door for the audit log and carries no authority.
+	Command bool
 	// RequestID ties log lines together; it carries no authority.
 	RequestID string
 	// IP is where the request came from, for the audit log; no authority.
@@ -69,10 +72,12 @@ func (s Scope) Can(p Permission) bool {
 	return slices.ContainsFunc(s.KeyScopes, func(k KeyScope) bool { return k.covers(p) })
 }
 
-// Via is the door the scope came in by; a scope of neither a session nor a key
-// belongs to a run or a command.
+// Via is the door the scope came in by; a scope of neither a session, a key nor
+// a command belongs to a run.
 func (s Scope) Via() AuditVia {
 	switch {
+	case s.Command:
+		return ViaCommand
 	case s.Key != "":
 		return ViaAPI
 	case s.Session != "":

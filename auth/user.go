@@ -1,6 +1,9 @@
 package auth
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // User is a person. What proves that a request is theirs is a [Session] or an
 // [APIKey]; what proves that a sign-in is theirs is an [Identity].
@@ -21,6 +24,15 @@ type User struct {
 
 // Disabled reports whether the person is locked out of every organisation.
 func (u User) Disabled() bool { return !u.DisabledAt.IsZero() }
+
+// Called is the person's name; without one, the first part of the address.
+func (u User) Called() string {
+	if u.Name != "" {
+		return u.Name
+	}
+	name, _, _ := strings.Cut(u.Email, "@")
+	return name
+}
 
 // Org is an organisation, the tenant.
 type Org struct {
@@ -55,6 +67,11 @@ type Invitation struct {
 	Org   Org
 	Email string
 	Role  Role
+	// InvitedBy is who made it, "" once they are gone; Inviter is their name,
+	// as far as they still are a member. Lists fill it.
+	InvitedBy UserID
+	Inviter   string
+	CreatedAt time.Time
 	// ExpiresAt, AcceptedAt and RevokedAt follow the link; the last two are
 	// zero while it is open.
 	ExpiresAt  time.Time

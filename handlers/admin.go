@@ -22,6 +22,7 @@ func adminRooms() []adminRoom {
 		{admin.Room{Name: "members", Label: "Members", Icon: "people", Href: "/admin/members"}, auth.PermManageMembers},
 		{admin.Room{Name: "keys", Label: "API keys", Icon: "key", Href: "/admin/keys"}, auth.PermManageKeys},
 		{admin.Room{Name: "audit", Label: "Audit log", Icon: "audit", Href: "/admin/audit"}, auth.PermReadAudit},
+		{admin.Room{Name: "organisation", Label: "Organisation", Icon: "settings", Href: "/admin/organisation"}, auth.PermManageOrg},
 	}
 }
 

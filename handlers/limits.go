@@ -10,9 +10,9 @@ import (
 type Rates struct {
 	// SignIn and Callback are the two halves of signing in, per address.
 	SignIn, Callback middleware.Rate
-	// NewKey is making API keys, Run is starting runs, whether from a page, by API
-	// or by socket; both per person.
-	NewKey, Run middleware.Rate
+	// NewKey is making API keys, Invite is inviting people, Run is starting runs,
+	// whether from a page, by API or by socket; all per person.
+	NewKey, Invite, Run middleware.Rate
 }
 
 // DefaultRates leave room for an office behind one address and for a person
@@ -20,15 +20,15 @@ type Rates struct {
 func DefaultRates() Rates {
 	return Rates{
 		SignIn: middleware.Rate{PerMinute: 60, Burst: 30}, Callback: middleware.Rate{PerMinute: 60, Burst: 30},
-		NewKey: middleware.Rate{PerMinute: 10, Burst: 10}, Run: middleware.Rate{PerMinute: 60, Burst: 30},
+		NewKey: middleware.Rate{PerMinute: 10, Burst: 10}, Invite: middleware.Rate{PerMinute: 20, Burst: 20}, Run: middleware.Rate{PerMinute: 60, Burst: 30},
 	}
 }
 
 // Limits are the limiters of routes.
-type Limits struct{ SignIn, Callback, NewKey *middleware.Limiter }
+type Limits struct{ SignIn, Callback, NewKey, Invite *middleware.Limiter }
 
 // NewLimits makes the limiters.
 func NewLimits(r Rates, clk clock.Clock) Limits {
 	return Limits{SignIn: middleware.NewLimiter(r.SignIn, clk), Callback: middleware.NewLimiter(r.Callback, clk),
-		NewKey: middleware.NewLimiter(r.NewKey, clk)}
+		NewKey: middleware.NewLimiter(r.NewKey, clk), Invite: middleware.NewLimiter(r.Invite, clk)}
 }

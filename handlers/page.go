@@ -46,7 +46,7 @@ func (f *Frame) page(c *fiber.Ctx, title string) layout.Page {
 	p.CSRF = f.who.CSRFToken(c)
 	p.Theme = layout.Theme(in.User.Theme)
 	p.Org = layout.Org{ID: string(in.Org.ID), Name: in.Org.Name}
-	p.User = layout.User{ID: string(in.User.ID), Name: displayName(in.User), Email: in.User.Email, Role: string(in.Role)}
+	p.User = layout.User{ID: string(in.User.ID), Name: in.User.Called(), Email: in.User.Email, Role: string(in.Role)}
 	memberships, err := f.members.Memberships(c.UserContext(), in.Scope())
 	if err != nil {
 		// The page itself is fine: only switching is not offered.
@@ -66,16 +66,6 @@ func rooms(path string, scope auth.Scope) []layout.NavItem {
 		nav = append(nav, layout.NavItem{Label: "Admin", Icon: "admin", Href: "/admin", Active: strings.HasPrefix(path, "/admin")})
 	}
 	return nav
-}
-
-// displayName is what a person is called; without a name, the first part of
-// the address.
-func displayName(u auth.User) string {
-	if u.Name != "" {
-		return u.Name
-	}
-	name, _, _ := strings.Cut(u.Email, "@")
-	return name
 }
 
 // themeCookieName is the cookie by which pages before signing in know the

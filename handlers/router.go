@@ -20,8 +20,12 @@ type Routes struct {
 	Keys      *Keys
 	Knowledge *Knowledge
 	// Audit is the administration's page of the audit log.
-	Audit  *Audit
-	Limits Limits
+	Audit *Audit
+	// Members, AdminKeys and Organisation are rooms of the administration.
+	Members      *Members
+	AdminKeys    *AdminKeys
+	Organisation *Organisation
+	Limits       Limits
 	// Once carries out a request that names itself once; see
 	// middleware.Idempotency.
 	Once fiber.Handler
@@ -71,10 +75,22 @@ func (r Routes) Register(app *fiber.App) {
 		app.Get("/dev/outbox", page, r.Outbox.Show)
 	}
 
+	app.Post("/account/leave", page, once, r.Members.Leave)
+
 	app.Get("/admin", page, AdminHome)
 	app.Get("/admin/audit", page, r.Audit.Show)
 	app.Get("/admin/audit/export", page, r.Audit.Export)
 	app.Post("/admin/audit/verify", page, once, r.Audit.Verify)
+	app.Get("/admin/members", page, r.Members.List)
+	app.Post("/admin/members", page, once, r.Limits.Invite.ByUser, r.Members.Invite)
+	app.Get("/admin/members/:user", page, r.Members.Show)
+	app.Post("/admin/members/:user/role", page, once, r.Members.SetRole)
+	app.Post("/admin/members/:user/remove", page, once, r.Members.Remove)
+	app.Post("/admin/invitations/:invitation/revoke", page, once, r.Members.Withdraw)
+	app.Get("/admin/keys", page, r.AdminKeys.List)
+	app.Post("/admin/keys/:id/revoke", page, once, r.AdminKeys.Revoke)
+	app.Get("/admin/organisation", page, r.Organisation.Show)
+	app.Post("/admin/organisation", page, once, r.Organisation.Change)
 
 	key := r.Who.API
 	app.Post("/api/threads", key, once, r.API.CreateThread)

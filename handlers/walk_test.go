@@ -27,11 +27,12 @@ var publicRoutes = []string{
 }
 
 // things are what the parameters of routes can name.
-type things struct{ thread, run, session, key, slug string }
+type things struct{ thread, run, session, key, slug, user, invitation string }
 
 // absent names things that do not exist anywhere.
 func absent() things {
-	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document"}
+	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document",
+		user: id.New(), invitation: id.New()}
 }
 
 // fill puts things into a route's path. A parameter it doesn't know fails the
@@ -40,6 +41,7 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	t.Helper()
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
+		":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key} {
 		path = strings.ReplaceAll(path, param, value)
 	}
@@ -73,7 +75,7 @@ type answer struct {
 // of which breaks a rule.
 func visit(t *testing.T, s *testweb.Server, c *http.Client, method, path string, header ...string) answer {
 	t.Helper()
-	body, kind := "message=hello&title=hello&theme=dark", "application/x-www-form-urlencoded"
+	body, kind := "message=hello&title=hello&theme=dark&role=member", "application/x-www-form-urlencoded"
 	if strings.HasPrefix(path, "/api/") {
 		body, kind = `{"assistant_id":"echo","input":{"messages":[{"role":"user","content":"hello"}]}}`, "application/json"
 	}
@@ -184,6 +186,9 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 	keys, err := s.App.Database().OwnAPIKeys(t.Context(), owner)
 	require.NoError(t, err)
 	hers.key = string(keys[0].ID)
+	hers.user, hers.invitation = string(owner.User), id.New()
+	require.NoError(t, s.App.Database().CreateInvitation(t.Context(), s.Scope("acme", "ada@acme.test"), auth.Invitation{
+		ID: auth.InvitationID(hers.invitation), Email: "canary@acme.test", Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}, auth.Digest{1}))
 	require.NoError(t, s.App.Database().PutDocument(t.Context(), s.Scope("acme", "ada@acme.test"),
 		store.Document{Slug: hers.slug, Title: "canary-title", Body: "canary-body"}))
 
@@ -200,6 +205,10 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 				continue
 			}
 			visited++
+			want := http.StatusNotFound
+			if strings.HasPrefix(r.Path, "/admin/") && stranger.org == "acme" {
+				want = http.StatusForbidden // a member who runs nothing, whatever it is
+			}
 			foreign, nothing := hers, absent()
 			pairs := [][2]things{{foreign, nothing}}
 			if strings.Contains(r.Path, ":run") {
@@ -215,8 +224,8 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 					header = append(header, credentials...)
 					theirs := visit(t, s, c, r.Method, pair[0].fill(t, r), header...)
 					none := visit(t, s, c, r.Method, pair[1].fill(t, r), header...)
-					require.Equal(t, http.StatusNotFound, theirs.status, "%s %s with %s: %s", r.Method, r.Path, name, theirs.body)
-					require.Equal(t, http.StatusNotFound, none.status, "%s %s", r.Method, r.Path)
+					require.Equal(t, want, theirs.status, "%s %s with %s: %s", r.Method, r.Path, name, theirs.body)
+					require.Equal(t, want, none.status, "%s %s", r.Method, r.Path)
 					require.Equal(t, fresh.ReplaceAllString(none.body, "$1"), fresh.ReplaceAllString(theirs.body, "$1"),
 						"%s %s with %s", r.Method, r.Path, name)
 					require.NotContains(t, theirs.body, "canary")

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,26 +56,50 @@ func (db *DB) CreateAPIKey(ctx context.Context, scope auth.Scope, k auth.APIKey)
 	if !k.ExpiresAt.IsZero() {
 		expires = &k.ExpiresAt
 	}
-	_, err := db.exec(ctx, scope, "creating an API key", sqlAPIKeyInsert, pgx.NamedArgs{
-		"org": string(scope.Org), "id": string(k.ID), "user": string(scope.User), "name": k.Name, "prefix": k.Prefix,
-		"secret": k.Secret[:], "scopes": scopes, "created": k.CreatedAt, "expires": expires})
-	return err
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlAPIKeyInsert, pgx.NamedArgs{
+			"org": string(scope.Org), "id": string(k.ID), "user": string(scope.User), "name": k.Name, "prefix": k.Prefix,
+			"secret": k.Secret[:], "scopes": scopes, "created": k.CreatedAt, "expires": expires}); err != nil {
+			return translate(err)
+		}
+		after := map[string]any{"prefix": k.Prefix, "scopes": scopes}
+		if expires != nil {
+			after["expires_at"] = expires.UTC().Format(time.RFC3339)
+		}
+		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+			Action: "key.created", ObjectKind: "key", ObjectID: string(k.ID), ObjectName: k.Name, After: auditDetail(after)})
+	})
+	if err != nil {
+		return fmt.Errorf("creating an API key: %w", err)
+	}
+	return nil
 }
 
-const sqlAPIKeysList = `select ` + apiKeyColumns + ` from api_keys k
-where k.org_id = @org and (k.user_id = @user or @any) and k.revoked_at is null
-order by k.created_at desc, k.id limit 200`
+type ownedKeyRow struct {
+	apiKeyRow
+	OwnerName  string
+	OwnerEmail string
+}
 
-// APIKeys lists the keys of the scope's person that are not revoked, or of
-// everyone for whoever may manage them; the newest first, at most 200.
-func (db *DB) APIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, error) {
-	rows, err := many[apiKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, nil))
+const sqlAPIKeysList = `select ` + apiKeyColumns + `, u.email as owner_email,
+	case when u.name <> '' then u.name else split_part(u.email, '@', 1) end as owner_name
+from api_keys k join users u on u.id = k.user_id
+where k.org_id = @org and (k.user_id = @user or @any) and k.revoked_at is null
+	and (@person::text = '' or position(lower(@person) in lower(u.name)) > 0 or position(lower(@person) in lower(u.email)) > 0)
+order by k.created_at desc, k.id limit @limit`
+
+// APIKeys lists the keys of everyone that are not revoked, or of the scope's
+// person alone for whoever may not manage others'; the newest first, at most
+// [auth.KeyListLimit]. person keeps those of people with that text in their name or address;
+// "" keeps all.
+func (db *DB) APIKeys(ctx context.Context, scope auth.Scope, person string) ([]auth.OwnedKey, error) {
+	rows, err := many[ownedKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, pgx.NamedArgs{"person": person, "limit": auth.KeyListLimit}))
 	if err != nil {
 		return nil, err
 	}
-	out := make([]auth.APIKey, len(rows))
+	out := make([]auth.OwnedKey, len(rows))
 	for i, r := range rows {
-		out[i] = r.key()
+		out[i] = auth.OwnedKey{APIKey: r.key(), OwnerName: r.OwnerName, OwnerEmail: r.OwnerEmail}
 	}
 	return out, nil
 }
@@ -99,17 +124,34 @@ func (db *DB) OwnAPIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, 
 }
 
 const sqlAPIKeyRevoke = `update api_keys set revoked_at = @now
-where org_id = @org and id = @id and (user_id = @user or @any) and revoked_at is null`
+where org_id = @org and id = @id and (user_id = @user or @any) and revoked_at is null
+returning user_id, name, prefix, scopes`
 
 // RevokeAPIKey ends a key of one's own, or anyone's for whoever may manage
 // them. NotFound for all others.
 func (db *DB) RevokeAPIKey(ctx context.Context, scope auth.Scope, key auth.KeyID, now time.Time) error {
-	n, err := db.exec(ctx, scope, "revoking an API key", sqlAPIKeyRevoke,
-		keyArgs(scope, pgx.NamedArgs{"id": string(key), "now": now}))
-	if err == nil && n == 0 {
-		return fault.NotFound("API key")
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		type row struct {
+			UserID       string
+			Name, Prefix string
+			Scopes       []string
+		}
+		rows, _ := tx.Query(ctx, sqlAPIKeyRevoke, keyArgs(scope, pgx.NamedArgs{"id": string(key), "now": now}))
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+		if err != nil {
+			return translate(err)
+		}
+		if len(found) == 0 {
+			return fault.NotFound("API key")
+		}
+		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+			Action: "key.revoked", ObjectKind: "key", ObjectID: string(key), ObjectName: found[0].Name,
+			Before: auditDetail(map[string]any{"owner": found[0].UserID, "prefix": found[0].Prefix, "scopes": found[0].Scopes})})
+	})
+	if err != nil {
+		return fmt.Errorf("revoking an API key: %w", err)
 	}
-	return err
+	return nil
 }
 
 func keyArgs(scope auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {

@@ -13,7 +13,7 @@ import (
 // whole. A new name here widens what a mistake in a *_system.go file can reach:
 // it needs a reason in the review.
 var systemTables = []string{
-	"api_keys", "audit_heads", "audit_log", "events", "idempotency_keys", "identities", "invitations", "login_attempts", "memberships",
+	"api_keys", "audit_heads", "audit_log", "events", "former_members", "idempotency_keys", "identities", "invitations", "login_attempts", "memberships",
 	"org_domains", "orgs", "reviews", "runs", "sessions", "thread_heads", "threads", "users", "workers",
 }
 

@@ -50,6 +50,9 @@ func furnish(t *testing.T) *estate {
 	e.invitation = auth.Invitation{ID: auth.InvitationID(id.New()), Email: "new@acme.test", Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}
 	require.NoError(t, e.db.CreateInvitation(ctx, e.ada, e.invitation, auth.Digest{1}))
 	e.session = e.signIn(t, "acme/mia", 2)
+	owner, off := e.ada, false
+	owner.Role = auth.RoleOwner
+	require.NoError(t, e.db.SetOrgSettings(ctx, owner, auth.OrgSettings{FourEyes: &off}))
 	_, err = e.db.PutItem(ctx, e.mia, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))

@@ -37,7 +37,7 @@ func (db *DB) SignIn(ctx context.Context, e auth.Entry, decide auth.Policy) (aut
 				return err
 			}
 		}
-		org, err := carryOut(ctx, tx, placement, user.ID, e.Session.CreatedAt)
+		org, err := carryOut(ctx, tx, placement, user, e.Session)
 		if err != nil {
 			return err
 		}
@@ -168,8 +168,11 @@ type invitationRow struct {
 const sqlInvitationByToken = `select id, org_id, email, role, expires_at, accepted_at, revoked_at
 from invitations where token_hash = @token for update`
 
+// sqlOrgByProvedDomain passes over an organisation that the person left or was
+// removed from: an address must not undo that.
 const sqlOrgByProvedDomain = `select o.id from org_domains d join orgs o on o.id = d.org_id
-where d.domain = @domain and d.proved_at is not null`
+where d.domain = @domain and d.proved_at is not null
+	and not exists (select 1 from former_members f where f.org_id = o.id and f.user_id = @user)`
 
 func signInFacts(ctx context.Context, tx pgx.Tx, e auth.Entry, user auth.User) (auth.Facts, error) {
 	facts := auth.Facts{Profile: e.Profile, Invited: e.Invitation != nil}
@@ -188,7 +191,7 @@ func signInFacts(ctx context.Context, tx pgx.Tx, e auth.Entry, user auth.User) (
 		}
 	}
 	if domain := e.Profile.VerifiedDomain(); domain != "" {
-		rows, _ := tx.Query(ctx, sqlOrgByProvedDomain, pgx.NamedArgs{"domain": domain})
+		rows, _ := tx.Query(ctx, sqlOrgByProvedDomain, pgx.NamedArgs{"domain": domain, "user": string(user.ID)})
 		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
 			return facts, fmt.Errorf("finding the domain: %w", err)
@@ -246,8 +249,17 @@ func (r orgRow) org() auth.Org {
 	return auth.Org{ID: auth.OrgID(r.ID), Slug: r.Slug, Name: r.Name, Personal: r.Personal, CreatedAt: r.CreatedAt.UTC()}
 }
 
+// sqlMemberLeftovers ends what a sign-in or a new key in the very moment of an
+// earlier removal left behind: nobody who was not a member has any.
+const sqlMemberLeftovers = `with ended as (
+	update sessions set revoked_at = @now where org_id = @org and user_id = @user and revoked_at is null
+)
+update api_keys set revoked_at = @now where org_id = @org and user_id = @user and revoked_at is null`
+
+const sqlMemberForgive = `delete from former_members where org_id = @org and user_id = @user`
+
 // carryOut makes the placement true and gives its organisation.
-func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.UserID, now time.Time) (auth.Org, error) {
+func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, session auth.Session) (auth.Org, error) {
 	if p.Kind == auth.PlaceCreate {
 		p.Org = auth.OrgID(id.New())
 		if _, err := tx.Exec(ctx, sqlOrgInsert, pgx.NamedArgs{
@@ -255,20 +267,9 @@ func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.UserID
 			return auth.Org{}, fmt.Errorf("making the organisation: %w", err)
 		}
 	}
-	args := pgx.NamedArgs{"org": string(p.Org), "user": string(user), "role": string(p.Role)}
-	if p.Kind == auth.PlaceInvite {
-		tag, err := tx.Exec(ctx, sqlInvitationAccept, pgx.NamedArgs{
-			"org": string(p.Org), "user": string(user), "invitation": string(p.Invitation), "now": now})
-		if err != nil {
-			return auth.Org{}, fmt.Errorf("accepting the invitation: %w", err)
-		}
-		if tag.RowsAffected() != 1 {
-			return auth.Org{}, fault.Conflict("This invitation was used already.")
-		}
-	}
 	if p.Kind != auth.PlaceMember {
-		if _, err := tx.Exec(ctx, sqlMembershipInsert, args); err != nil {
-			return auth.Org{}, fmt.Errorf("adding the membership: %w", err)
+		if err := join(ctx, tx, p, user, session); err != nil {
+			return auth.Org{}, err
 		}
 	}
 	rows, _ := tx.Query(ctx, sqlOrgByID, pgx.NamedArgs{"org": string(p.Org)})
@@ -277,4 +278,41 @@ func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.UserID
 		return auth.Org{}, fmt.Errorf("reading the organisation: %w", err)
 	}
 	return row.org(), nil
+}
+
+// join makes the person a member of the placement's organisation, as its audit
+// log says.
+func join(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, session auth.Session) error {
+	args := pgx.NamedArgs{"org": string(p.Org), "user": string(user.ID), "role": string(p.Role),
+		"invitation": string(p.Invitation), "now": session.CreatedAt}
+	joined := auth.AuditEntry{Action: "member.joined", ObjectKind: "member", ObjectID: string(user.ID), ObjectName: user.Called(),
+		Rule: string(p.Kind), After: auditDetail(map[string]any{"role": p.Role, "email": user.Email})}
+	entries := []auth.AuditEntry{joined}
+	if p.Kind == auth.PlaceInvite {
+		tag, err := tx.Exec(ctx, sqlInvitationAccept, args)
+		if err != nil {
+			return fmt.Errorf("accepting the invitation: %w", err)
+		}
+		if tag.RowsAffected() != 1 {
+			return fault.Conflict("This invitation was used already.")
+		}
+		accepted := auth.AuditEntry{Action: "invitation.accepted", ObjectKind: "invitation", ObjectID: string(p.Invitation),
+			ObjectName: user.Email, After: auditDetail(map[string]any{"role": p.Role, "member": user.ID})}
+		entries = []auth.AuditEntry{accepted, joined}
+	}
+	if _, err := tx.Exec(ctx, sqlMembershipInsert, args); err != nil {
+		return fmt.Errorf("adding the membership: %w", err)
+	}
+	for _, sql := range []string{sqlMemberLeftovers, sqlMemberForgive} {
+		if _, err := tx.Exec(ctx, sql, args); err != nil {
+			return fmt.Errorf("closing the earlier membership: %w", err)
+		}
+	}
+	scope := auth.Scope{User: user.ID, Org: p.Org, Role: p.Role, Session: session.ID, IP: session.IP}
+	for _, entry := range entries {
+		if err := appendAudit(ctx, tx, scope, entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }

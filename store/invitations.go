@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"slices"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,42 +11,128 @@ import (
 	"github.com/heddle/heddle/internal/fault"
 )
 
+// sqlInvitationStanding asks whether an address is a member's already.
+const sqlInvitationStanding = `select exists (select 1 from memberships m join users u on u.id = m.user_id
+	where m.org_id = @org and lower(u.email) = lower(@email)) as member`
+
+// sqlInvitationReplace takes back the earlier links of an address: one at a time
+// is good.
+const sqlInvitationReplace = `update invitations set revoked_at = now()
+where org_id = @org and lower(email) = lower(@email) and accepted_at is null and revoked_at is null returning id`
+
 const sqlInvitationInsert = `insert into invitations (org_id, id, email, role, token_hash, invited_by, expires_at)
 values (@org, @id, @email, @role, @token, @user, @expires)`
 
 // CreateInvitation stores an invitation into the scope's organisation; token
 // is the digest of its link's secret. Nobody can invite to a role above their
-// own.
+// own, nor a member. An earlier open invitation of the address is withdrawn.
 func (db *DB) CreateInvitation(ctx context.Context, scope auth.Scope, i auth.Invitation, token auth.Digest) error {
 	if err := scope.Require(auth.PermManageMembers); err != nil {
 		return err
 	}
+	bad := make(map[string]string)
 	email, ok := auth.NormalizeEmail(i.Email)
 	if !ok {
-		return fault.Invalid("email", "must be an e-mail address")
+		bad["email"] = "must be an e-mail address"
 	}
-	roles := auth.Roles()
-	if !i.Role.Valid() || slices.Index(roles, i.Role) > slices.Index(roles, scope.Role) {
-		return fault.Invalid("role", "must be a role that is not above your own")
+	if !i.Role.Valid() || i.Role.Above(scope.Role) {
+		bad["role"] = "must be a role that is not above your own"
 	}
-	_, err := db.exec(ctx, scope, "creating an invitation", sqlInvitationInsert, pgx.NamedArgs{
-		"org": string(scope.Org), "id": string(i.ID), "email": email, "role": string(i.Role), "token": token[:],
-		"user": string(scope.User), "expires": i.ExpiresAt})
-	return err
+	if len(bad) > 0 {
+		return fault.InvalidFields(bad)
+	}
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(i.ID), "email": email, "role": string(i.Role),
+			"token": token[:], "user": string(scope.User), "expires": i.ExpiresAt}
+		var member bool
+		if err := tx.QueryRow(ctx, sqlInvitationStanding, args).Scan(&member); err != nil {
+			return translate(err)
+		}
+		if member {
+			return fault.Invalid("email", "must be the address of somebody who is not a member yet")
+		}
+		var replaced []idRow
+		var batch pgx.Batch
+		collect(&batch, &replaced, sqlInvitationReplace, args)
+		batch.Queue(sqlInvitationInsert, args)
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return translate(err)
+		}
+		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+			Action: "invitation.created", ObjectKind: "invitation", ObjectID: string(i.ID), ObjectName: email,
+			After: auditDetail(map[string]any{"role": i.Role, "expires_at": i.ExpiresAt.UTC().Format(time.RFC3339), "replaced": len(replaced)})})
+	})
+	if err != nil {
+		return fmt.Errorf("creating an invitation: %w", err)
+	}
+	return nil
+}
+
+type openInvitationRow struct {
+	ID        string
+	Email     string
+	Role      string
+	InvitedBy *string
+	Inviter   string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// sqlInvitationsOpen shows an expired one for a while, so that its maker learns
+// why nobody came.
+const sqlInvitationsOpen = `select i.id, i.email, i.role, i.invited_by::text as invited_by, i.created_at, i.expires_at,
+	coalesce(case when u.name <> '' then u.name else split_part(u.email, '@', 1) end, '') as inviter
+from invitations i left join users u on u.id = i.invited_by
+where i.org_id = @org and i.accepted_at is null and i.revoked_at is null and i.expires_at > @now::timestamptz - interval '30 days'
+order by i.created_at desc, i.id limit 200`
+
+// Invitations lists the invitations of the scope's organisation that were
+// neither accepted nor withdrawn, the newest first, at most 200; also those that
+// expired within the last 30 days.
+func (db *DB) Invitations(ctx context.Context, scope auth.Scope, now time.Time) ([]auth.Invitation, error) {
+	if err := scope.Require(auth.PermManageMembers); err != nil {
+		return nil, err
+	}
+	rows, err := many[openInvitationRow](ctx, db, scope, "listing invitations", sqlInvitationsOpen,
+		pgx.NamedArgs{"org": string(scope.Org), "now": now})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]auth.Invitation, len(rows))
+	for i, r := range rows {
+		out[i] = auth.Invitation{ID: auth.InvitationID(r.ID), Org: auth.Org{ID: scope.Org}, Email: r.Email, Role: auth.Role(r.Role),
+			Inviter: r.Inviter, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC()}
+		if r.InvitedBy != nil {
+			out[i].InvitedBy = auth.UserID(*r.InvitedBy)
+		}
+	}
+	return out, nil
 }
 
 const sqlInvitationRevoke = `update invitations set revoked_at = @now
-where org_id = @org and id = @id and accepted_at is null and revoked_at is null`
+where org_id = @org and id = @id and accepted_at is null and revoked_at is null returning email, role`
 
 // RevokeInvitation withdraws an open invitation of the scope's organisation.
 func (db *DB) RevokeInvitation(ctx context.Context, scope auth.Scope, invitation auth.InvitationID, now time.Time) error {
 	if err := scope.Require(auth.PermManageMembers); err != nil {
 		return err
 	}
-	n, err := db.exec(ctx, scope, "revoking an invitation", sqlInvitationRevoke, pgx.NamedArgs{
-		"org": string(scope.Org), "id": string(invitation), "now": now})
-	if err == nil && n == 0 {
-		return fault.NotFound("Invitation")
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		type row struct{ Email, Role string }
+		rows, _ := tx.Query(ctx, sqlInvitationRevoke, pgx.NamedArgs{"org": string(scope.Org), "id": string(invitation), "now": now})
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+		if err != nil {
+			return translate(err)
+		}
+		if len(found) == 0 {
+			return fault.NotFound("Invitation")
+		}
+		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+			Action: "invitation.revoked", ObjectKind: "invitation", ObjectID: string(invitation), ObjectName: found[0].Email,
+			Before: auditDetail(map[string]any{"role": found[0].Role})})
+	})
+	if err != nil {
+		return fmt.Errorf("revoking an invitation: %w", err)
 	}
-	return err
+	return nil
 }

@@ -62,6 +62,9 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 			"org": org, "user": string(user.ID), "role": string(p.Role)}).Scan(&role); err != nil {
 			return fmt.Errorf("adding the membership: %w", err)
 		}
+		if _, err := tx.Exec(ctx, sqlMemberForgive, pgx.NamedArgs{"org": org, "user": string(user.ID)}); err != nil {
+			return fmt.Errorf("forgetting the earlier membership: %w", err)
+		}
 		scope = auth.Scope{User: user.ID, Org: auth.OrgID(org), Role: auth.Role(role)}
 		return nil
 	})

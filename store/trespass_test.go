@@ -39,6 +39,14 @@ func seen[T any](found []T, err error, ours func(T) bool) error {
 
 func anything[T any](T) bool { return true }
 
+// raised gives a scope that names somebody an owner's rights where it is.
+func raised(s auth.Scope) auth.Scope {
+	if s.Check() == nil {
+		s.Role = auth.RoleOwner
+	}
+	return s
+}
+
 // trespasses has a row for every method that takes a scope: a method without
 // one fails the test below.
 var trespasses = map[string]trespass{
@@ -72,8 +80,13 @@ var trespasses = map[string]trespass{
 		return err
 	}},
 	"DB.APIKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
-		found, err := e.db.APIKeys(ctx, s)
-		return seen(found, err, func(k auth.APIKey) bool { return k.Org != s.Org })
+		for _, person := range []string{"", "mia"} {
+			found, err := e.db.APIKeys(ctx, s, person)
+			if err := seen(found, err, func(k auth.OwnedKey) bool { return k.Org != s.Org }); err != nil {
+				return err
+			}
+		}
+		return nil
 	}},
 	"DB.OwnAPIKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		found, err := e.db.OwnAPIKeys(ctx, s)
@@ -243,6 +256,44 @@ var trespasses = map[string]trespass{
 	"DB.RevokeInvitation": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		s.Role = auth.RoleAdmin
 		return e.db.RevokeInvitation(ctx, s, e.invitation.ID, time.Now())
+	}},
+	"DB.Invitations": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.Invitations(ctx, raised(s), time.Now())
+		return seen(found, err, func(i auth.Invitation) bool { return i.ID == e.invitation.ID })
+	}},
+	"DB.Members": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, _, err := e.db.Members(ctx, raised(s), auth.MemberQuery{})
+		return seen(found, err, func(m auth.Member) bool { return m.User != e.gia.User && m.User != e.gus.User })
+	}},
+	"DB.Member": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.Member(ctx, raised(s), e.mia.User)
+		return err
+	}},
+	"DB.SetRole": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.SetRole(ctx, raised(s), e.mia.User, auth.RoleReviewer)
+		return err
+	}},
+	"DB.RemoveMember": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.RemoveMember(ctx, raised(s), e.mia.User, time.Now())
+		return err
+	}},
+	"DB.LeaveOrg": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		if s.User != "" {
+			s.User = e.mia.User // as if a person were a member wherever a scope says so
+		}
+		_, err := e.db.LeaveOrg(ctx, s, time.Now())
+		return err
+	}},
+	"DB.OrgSettings": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.OrgSettings(ctx, s)
+		return seen([]auth.OrgSettings{found}, err, func(o auth.OrgSettings) bool { return !o.RequiresFourEyes() })
+	}},
+	"DB.SetOrgSettings": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		on := true
+		return e.db.SetOrgSettings(ctx, raised(s), auth.OrgSettings{FourEyes: &on})
+	}},
+	"DB.RenameOrg": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.RenameOrg(ctx, raised(s), "Theirs")
 	}},
 	"DB.RevokeSession": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.RevokeSession(ctx, s, e.session.ID, time.Now())

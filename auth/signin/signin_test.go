@@ -310,14 +310,14 @@ func TestAPIKeysActAsTheirPersonUntilRevoked(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(auth.Scope{User: boss.User, Org: boss.Org, Role: auth.RoleOwner, Key: key.ID,
 		KeyScopes: []auth.KeyScope{auth.ScopeChat}}, got))
-	list, err := b.db.APIKeys(ctx, scope)
+	list, err := b.db.APIKeys(ctx, scope, "")
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Equal(t, b.clock.Now(), list[0].LastUsedAt)
 
 	foreign := b.org(t, b.slug()+"x")
 	require.Equal(t, fault.KindNotFound, fault.KindOf(b.db.RevokeAPIKey(ctx, foreign, key.ID, b.clock.Now())))
-	hers, err := b.db.APIKeys(ctx, foreign)
+	hers, err := b.db.APIKeys(ctx, foreign, "")
 	require.NoError(t, err)
 	require.Empty(t, hers)
 	require.Equal(t, fault.KindForbidden, fault.KindOf(b.db.CreateAPIKey(ctx, foreign, key)))

@@ -13,9 +13,6 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// inviteLifetime is how long an invitation's link works.
-const inviteLifetime = 7 * 24 * time.Hour
-
 func inviteCommand() *cobra.Command {
 	var org, user, email, role string
 	cmd := &cobra.Command{
@@ -25,7 +22,7 @@ func inviteCommand() *cobra.Command {
 			return withMember(cmd, org, user, func(ctx context.Context, a *app.App, scope auth.Scope) error {
 				token := auth.NewToken()
 				err := a.Database().CreateInvitation(ctx, scope, auth.Invitation{
-					ID: auth.InvitationID(id.New()), Email: email, Role: auth.Role(role), ExpiresAt: time.Now().UTC().Add(inviteLifetime),
+					ID: auth.InvitationID(id.New()), Email: email, Role: auth.Role(role), ExpiresAt: time.Now().UTC().Add(auth.InvitationLifetime),
 				}, token.Digest())
 				if err != nil {
 					return err

@@ -34,6 +34,7 @@ func withMember(cmd *cobra.Command, org, user string, do func(context.Context, *
 		if err != nil {
 			return fmt.Errorf("finding %s in %s: %w", user, org, err)
 		}
+		scope.Command = true
 		return do(ctx, a, scope)
 	})
 }

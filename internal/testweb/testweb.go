@@ -33,6 +33,7 @@ import (
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/config"
+	"github.com/heddle/heddle/handlers"
 	"github.com/heddle/heddle/internal/id"
 	"github.com/heddle/heddle/internal/testpg"
 	"github.com/heddle/heddle/internal/testredis"
@@ -76,6 +77,8 @@ type Options struct {
 	Graphs []*graph.Graph
 	// Env are more settings, as NAME=VALUE.
 	Env []string
+	// Mailer mails invitations; nil sends none.
+	Mailer handlers.Mailer
 	// Logger is told what the server logs; nil discards it.
 	Logger *slog.Logger
 	// Unready starts the server without waiting until it is ready and without
@@ -159,7 +162,7 @@ func (s *Server) boot(tb testing.TB, o Options, listener net.Listener) error {
 	defer cancel()
 	s.App, err = app.New(ctx, app.Options{
 		Config: cfg, DatabaseURL: s.DatabaseURL, RedisURL: s.RedisURL, SecretKey: secretKey[:], Version: "test",
-		Logger: log, Graphs: o.Graphs, TokensPerSecond: o.TokensPerSecond,
+		Logger: log, Graphs: o.Graphs, TokensPerSecond: o.TokensPerSecond, Mailer: o.Mailer,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -247,9 +248,11 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)
 	dir := screenshots(t)
 	tb := openTab(t, startBrowser(t))
+	taken := maps.Clone(shots)
+	maps.Copy(taken, memberShots())
 	for _, v := range []viewport{desktop, phone} {
 		tb.run(v.action())
-		for name, path := range shots {
+		for name, path := range taken {
 			for _, theme := range []string{"light", "dark"} {
 				tb.open(server.URL + path + "?theme=" + theme)
 				require.False(t, eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`), "%s is wider than the window at %d px", path, v.width)
@@ -288,23 +291,27 @@ func TestPagesHaveNoAccessibilityViolations(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join("..", "..", "static", "node_modules", "axe-core", "axe.min.js"))
 	require.NoError(t, err, `axe-core is missing: run "go run ./static/build"`)
 	server, _ := serve(t)
-	tb := openTab(t, startBrowser(t))
-	for _, v := range []viewport{desktop, phone} {
-		tb.run(v.action())
-		for path := range pages(builtAssets(t), "") {
-			for _, theme := range []string{"light", "dark"} {
-				tb.open(server.URL + path + "?theme=" + theme)
-				tb.do(`for (const d of document.querySelectorAll(".step")) d.open = true`)
-				tb.do(string(axe))
-				raw := eval[string](tb, `axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations))`)
-				var found []violation
-				require.NoError(t, json.Unmarshal([]byte(raw), &found))
-				for _, f := range found {
-					for _, n := range f.Nodes {
-						t.Errorf("%s %s %s: %s (%s)\n%s\n%s", v.name, path, theme, f.ID, f.Help, n.HTML, n.FailureSummary)
+	browser := startBrowser(t)
+	// A tab for each page: more pages never make one test too long.
+	for path := range pages(builtAssets(t), "") {
+		t.Run(strings.Trim(path, "/"), func(t *testing.T) {
+			tb := openTab(t, browser)
+			for _, v := range []viewport{desktop, phone} {
+				tb.run(v.action())
+				for _, theme := range []string{"light", "dark"} {
+					tb.open(server.URL + path + "?theme=" + theme)
+					tb.do(`for (const d of document.querySelectorAll(".step, .confirm")) d.open = true`)
+					tb.do(string(axe))
+					raw := eval[string](tb, `axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations))`)
+					var found []violation
+					require.NoError(t, json.Unmarshal([]byte(raw), &found))
+					for _, f := range found {
+						for _, n := range f.Nodes {
+							t.Errorf("%s %s %s: %s (%s)\n%s\n%s", v.name, path, theme, f.ID, f.Help, n.HTML, n.FailureSummary)
+						}
 					}
 				}
 			}
-		}
+		})
 	}
 }

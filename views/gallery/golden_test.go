@@ -2,6 +2,7 @@ package gallery
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,7 +43,7 @@ func states(t *testing.T) map[string]templ.Component {
 		return chat.Status{State: s, Text: text, Since: at("2026-11-21T09:42:00Z", "4 s"), Step: "step 2", Assistant: "Heddle guide"}
 	}
 	p := page(plainAssets(t), layout.ThemeDark, "Account")
-	return map[string]templ.Component{
+	out := map[string]templ.Component{
 		"ui-button-plain": ui.ButtonOf(ui.Button{Label: "Save"}), "ui-button-icon": ui.ButtonOf(ui.Button{Label: "Close", Icon: "close", IconOnly: true, Variant: ui.Quiet, Small: true}),
 		"ui-button-elsewhere": ui.ButtonOf(ui.Button{Label: "Stop", Form: "f", Action: "/stop", Name: "run", Value: "1", Disabled: true, Variant: ui.Danger}), "ui-button-link": ui.ButtonOf(ui.Button{Label: "Go", Href: "/x?a=1&b=2", Variant: ui.Primary}),
 		"ui-field": ui.FieldOf(ui.Field{ID: "f", Name: "n", Label: "Name", Hint: "As on the badge", Required: true}), "ui-field-error": ui.FieldOf(ui.Field{ID: "f", Name: "n", Label: "Name", Value: `a "b"`, Hint: "h", Error: "Give a name."}),
@@ -59,6 +60,8 @@ func states(t *testing.T) map[string]templ.Component {
 		"page-audit": admin.AuditPage(p, adminNav("audit"), auditLog()), "page-audit-broken": admin.AuditPage(p, adminNav("audit"), auditBroken()), "page-audit-empty": admin.AuditPage(p, adminNav("audit"), auditEmpty()),
 		"page-account": account.ProfilePage(p, profile()),
 	}
+	maps.Copy(out, memberStates(p))
+	return out
 }
 
 func TestComponentsRenderAsAgreed(t *testing.T) {

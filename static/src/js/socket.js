@@ -20,6 +20,7 @@ export function start() {
     },
   });
   socket.onOpen(() => banner.back());
+  socket.onClose(revoked);
   banner.onRetry(() => {
     socket.disconnect(() => socket.connect());
   });
@@ -29,6 +30,25 @@ export function start() {
   const thread = document.querySelector("[data-thread]");
   if (thread) join(socket, `thread:${thread.dataset.thread}`, place(thread));
 }
+
+// revoked: the session ended or may do something else now. The page as it was is
+// out of date, so it is read anew, which leads to the sign-in if it must. A form
+// that was just sent leads on by itself: its answer may bring a new cookie, which
+// a reload would throw away.
+function revoked(event) {
+  if (event?.code !== 4401 || sent) return;
+  setTimeout(() => sent || location.reload(), 300);
+}
+
+// sent: a form is on its way that the browser itself posts, not a script.
+let sent = false;
+document.addEventListener("submit", (event) => {
+  setTimeout(() => {
+    if (event.defaultPrevented) return;
+    sent = true;
+    setTimeout(() => (sent = false), 10000);
+  });
+});
 
 // news hears on the person's own topic that a thread changed and reads the list
 // anew: at once for the first hint, then at most twice a second. Hints may be
