@@ -60,10 +60,10 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		return graph.Command{}, graph.Fail("The model " + cfg.Model + " of this assistant is not configured on this server.")
 	}
 	request := model.Request{
-		Model: entry.ID, System: cfg.Prompt, Messages: toModel(t.State.Messages()),
+		Model: entry.ID, System: cfg.System(), Messages: toModel(t.State.Messages()),
 		Params: model.Params{Temperature: cfg.Temperature, MaxTokens: cfg.MaxTokens},
 	}
-	for _, spec := range c.o.Tools.Specs(cfg.Tools) {
+	for _, spec := range c.o.Tools.Specs(cfg.Usable(t.Scope.Role)) {
 		request.Tools = append(request.Tools, model.ToolSpec{Name: spec.Name, Description: spec.Description, Schema: spec.Schema})
 	}
 	w := newWriter(t)
@@ -158,7 +158,7 @@ func (c chat) tools(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		return graph.Command{}, nil
 	}
 	cfg := t.Assistant.Config.Defaults()
-	limits := tool.Limits{Allowed: cfg.Tools, Timeout: time.Duration(cfg.ToolTimeoutSeconds) * time.Second}
+	limits := tool.Limits{Allowed: cfg.Usable(t.Scope.Role), Timeout: time.Duration(cfg.ToolTimeoutSeconds) * time.Second}
 	results := make([]agents.Message, len(last.ToolCalls))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(8)

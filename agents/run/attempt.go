@@ -133,6 +133,7 @@ func (a *attempt) run(ctx context.Context) error {
 	_, err = g.Run(ctx, graph.Execution{
 		Info:  graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant},
 		State: state, Next: next, Step: a.step, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
+		RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
 	return err
 }
