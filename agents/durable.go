@@ -119,6 +119,9 @@ type Submission struct {
 	Create *NewThread
 	// Title names a thread that has no title yet.
 	Title string
+	// Pinned, when set, is told the version that the thread keeps, if it is
+	// another one than Assistant's, before Queued is called.
+	Pinned func(Assistant)
 	// Queued builds the event that tells watchers of the new run; ahead is how
 	// many runs stand before it.
 	Queued func(ahead int) (event.Envelope, error)
