@@ -57,8 +57,10 @@ type App struct {
 	worker  *run.Worker
 	service *run.Service
 	tools   *tool.Dispatcher
-	health  *handlers.Health
-	web     *fiber.App
+	// workshop knows what assistants can be made of.
+	workshop *prebuilt.Workshop
+	health   *handlers.Health
+	web      *fiber.App
 	// assistants provides the defaults of each organisation.
 	assistants assistants
 }

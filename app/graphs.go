@@ -52,7 +52,12 @@ func (a *App) graphs() (*prebuilt.Registry, error) {
 		}
 		graphs = append(graphs, development...)
 	}
-	return prebuilt.NewRegistry(graphs...)
+	registry, err := prebuilt.NewRegistry(graphs...)
+	if err != nil {
+		return nil, err
+	}
+	a.workshop = prebuilt.NewWorkshop(registry, models, tools, a.logger("agents"))
+	return registry, nil
 }
 
 // guideID is the demo assistant's id, the same in every organisation.

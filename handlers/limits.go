@@ -13,6 +13,8 @@ type Rates struct {
 	// NewKey is making API keys, Run is starting runs, whether from a page, by API
 	// or by socket; both per person.
 	NewKey, Run middleware.Rate
+	// Trial is letting drafts of assistants answer, per person.
+	Trial middleware.Rate
 }
 
 // DefaultRates leave room for an office behind one address and for a person
@@ -21,14 +23,15 @@ func DefaultRates() Rates {
 	return Rates{
 		SignIn: middleware.Rate{PerMinute: 60, Burst: 30}, Callback: middleware.Rate{PerMinute: 60, Burst: 30},
 		NewKey: middleware.Rate{PerMinute: 10, Burst: 10}, Run: middleware.Rate{PerMinute: 60, Burst: 30},
+		Trial: middleware.Rate{PerMinute: 20, Burst: 10},
 	}
 }
 
 // Limits are the limiters of routes.
-type Limits struct{ SignIn, Callback, NewKey *middleware.Limiter }
+type Limits struct{ SignIn, Callback, NewKey, Trial *middleware.Limiter }
 
 // NewLimits makes the limiters.
 func NewLimits(r Rates, clk clock.Clock) Limits {
 	return Limits{SignIn: middleware.NewLimiter(r.SignIn, clk), Callback: middleware.NewLimiter(r.Callback, clk),
-		NewKey: middleware.NewLimiter(r.NewKey, clk)}
+		NewKey: middleware.NewLimiter(r.NewKey, clk), Trial: middleware.NewLimiter(r.Trial, clk)}
 }
