@@ -89,6 +89,16 @@ func (f *assistantForm) readPolicy(specs []tool.Spec, key, value string) bool {
 	return false
 }
 
+// usedRows counts a tool's condition rows up to the last in which something
+// stands.
+func (f assistantForm) usedRows(tool string) int {
+	used := f.rows[tool]
+	for used > 0 && f.text[conditionField(tool, used-1, "path")] == "" && f.text[conditionField(tool, used-1, "value")] == "" {
+		used--
+	}
+	return used
+}
+
 // formOf fills the form from an assistant.
 func formOf(a agents.Assistant, specs []tool.Spec) assistantForm {
 	c := a.Config.Defaults()

@@ -91,8 +91,8 @@ func toolForm(form assistantForm, spec tool.Spec, errs map[string]string) admin.
 	for _, r := range reviews(spec, review) {
 		out.Reviews = append(out.Reviews, ui.Option{Value: r, Label: reviewWords(r), Selected: r == review})
 	}
-	rows := min(form.rows[name]+spareRows, agents.MaxConditions)
-	for row := range max(rows, form.rows[name]) {
+	used := form.usedRows(name)
+	for row := range max(used, min(used+spareRows, agents.MaxConditions)) {
 		w := admin.ConditionForm{Row: row, Path: form.text[conditionField(name, row, "path")], Value: form.text[conditionField(name, row, "value")]}
 		op := form.text[conditionField(name, row, "op")]
 		for _, o := range agents.ConditionOps() {

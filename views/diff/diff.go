@@ -179,6 +179,9 @@ func split(text string) []string {
 	start, last := 0, -1
 	for i, r := range text {
 		kind := class(r)
+		if (r == '.' || r == ',') && i > 0 && digit(text[i-1]) && i+1 < len(text) && digit(text[i+1]) {
+			kind = classWord // 0.7 and 10,000 are words
+		}
 		if i > start && (kind != last || kind == classSign || kind == classLine) {
 			out = append(out, text[start:i])
 			start = i
@@ -197,6 +200,8 @@ const (
 	classLine
 	classSign
 )
+
+func digit(b byte) bool { return '0' <= b && b <= '9' }
 
 func class(r rune) int {
 	switch {

@@ -22,6 +22,7 @@ func TestDifferencesAreOfWords(t *testing.T) {
 		"a line":           {"one\ntwo\n", "one\nthree\ntwo\n", []Part{{Same, "one\n"}, {Ins, "three\n"}, {Same, "two\n"}}},
 		"letters of words": {"Größe 10", "Größen 10", []Part{{Del, "Größe"}, {Ins, "Größen"}, {Same, " 10"}}},
 		"signs":            {"20%", "25%", []Part{{Del, "20"}, {Ins, "25"}, {Same, "%"}}},
+		"numbers":          {"0.7, 2,000.", "0.2, 2,000.", []Part{{Del, "0.7"}, {Ins, "0.2"}, {Same, ", 2,000."}}},
 		"not UTF-8":        {"a \xff b", "a b", nil},
 	} {
 		got := Words(c.before, c.after)
