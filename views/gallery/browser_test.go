@@ -231,7 +231,9 @@ const readerUp = `document.getElementById("scroll").dispatchEvent(new WheelEvent
 
 // shots are the pages that are photographed, by the name of the file.
 var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": "/home", "streaming": "/threads/t1", "long": "/threads/t3", "error": "/threads/t4",
-	"read-only": "/threads/t5", "account": "/account", "keys": "/account/keys", "document": "/knowledge/refunds", "not-found": "/problem/404", "switched": "/problem/409"}
+	"read-only": "/threads/t5", "account": "/account", "keys": "/account/keys", "document": "/knowledge/refunds", "not-found": "/problem/404", "switched": "/problem/409",
+	"assistants": "/admin/assistants", "assistant": "/admin/assistants/a1", "assistant-refused": "/admin/assistants/refused", "assistant-new": "/admin/assistants/new",
+	"assistant-version": "/admin/assistants/version", "assistant-diff": "/admin/assistants/diff"}
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)

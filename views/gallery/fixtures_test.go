@@ -6,6 +6,7 @@ package gallery
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -201,6 +202,7 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 		"422": problem.Invalid("message: at most 10,000 characters"), "500": problem.Internal("0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5b"), "503": problem.Maintenance("The database is away.")} {
 		out["/problem/"+name] = problem.Page(p("Problem"), pr)
 	}
+	maps.Copy(out, adminPages(p))
 	return out
 }
 

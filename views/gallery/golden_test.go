@@ -15,7 +15,9 @@ import (
 
 	"github.com/heddle/heddle/static"
 	"github.com/heddle/heddle/views/account"
+	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/chat"
+	"github.com/heddle/heddle/views/diff"
 	"github.com/heddle/heddle/views/layout"
 	"github.com/heddle/heddle/views/ui"
 )
@@ -55,6 +57,8 @@ func states(t *testing.T) map[string]templ.Component {
 		"queue": chat.Queue("t1", live.Queue), "queue-empty": chat.Queue("t1", nil), "actions-idle": chat.ComposerActions("t1", false, false), "actions-busy": chat.ComposerActions("t1", true, false), "actions-disabled": chat.ComposerActions("t1", false, true),
 		"composer-new": chat.ComposerOf("", composer("")), "composer-error": chat.ComposerOf("t4", bad.Composer), "title": chat.TitleOf("A <b>title</b>"),
 		"list": chat.ThreadList(list("t2")), "list-empty": chat.ThreadList(chat.List{}), "list-nothing-found": chat.ThreadList(chat.List{Query: "<unicorns>"}),
+		"diff": diff.DiffOf(fieldDiffs()[0].Parts), "assistants": admin.AssistantsPage(p, adminNav(), assistants()), "assistant": admin.AssistantPage(p, adminNav(), refusedAssistant()),
+		"assistant-new": admin.AssistantPage(p, adminNav(), newAssistant()), "assistant-version": admin.VersionPage(p, adminNav(), version()), "assistant-diff": admin.ComparisonPage(p, adminNav(), comparison()),
 		"page-account": account.ProfilePage(p, profile()),
 	}
 }
