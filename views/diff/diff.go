@@ -30,6 +30,24 @@ type Part struct {
 	Text string
 }
 
+// mark is what stands in the coloured part: without the last line's end, which
+// would begin a coloured line of nothing. A change of white space alone is made
+// visible.
+func (p Part) mark() string {
+	if strings.TrimSpace(p.Text) == "" {
+		return strings.NewReplacer("\n", "↵", " ", "␣").Replace(p.Text)
+	}
+	return strings.TrimSuffix(p.Text, "\n")
+}
+
+// tail is the line's end that mark leaves out.
+func (p Part) tail() string {
+	if strings.HasSuffix(p.Text, "\n") {
+		return "\n"
+	}
+	return ""
+}
+
 // limit bounds the search for the smallest difference; beyond it the parts are
 // still right, only larger.
 const limit = 250 * time.Millisecond

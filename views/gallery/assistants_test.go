@@ -220,3 +220,18 @@ func TestAWholeAssistantIsEditedByKeyboardAlone(t *testing.T) {
 	require.Contains(t, got["tools"], "send_email")
 	require.False(t, got.Has("enable_memory"))
 }
+
+// TestTheFormOfAnAssistantIsPhotographedWhole takes pictures as tall as the page.
+func TestTheFormOfAnAssistantIsPhotographedWhole(t *testing.T) {
+	server, _ := serve(t)
+	tb := openTab(t, startBrowser(t))
+	for _, v := range []viewport{{"1280", 1280, 3900, false}, {"390", 390, 6400, true}} {
+		tb.run(v.action())
+		for name, path := range map[string]string{"whole-refused": "/admin/assistants/refused", "whole-new": "/admin/assistants/new"} {
+			for _, theme := range []string{"light", "dark"} {
+				tb.open(server.URL + path + "?theme=" + theme)
+				tb.photograph(screenshots(t), "assistant-"+name+"-"+v.name+"-"+theme)
+			}
+		}
+	}
+}
