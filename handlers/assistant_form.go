@@ -45,7 +45,7 @@ func conditionField(tool string, row int, field string) string {
 func readAssistantForm(c *fiber.Ctx, specs []tool.Spec) (assistantForm, error) {
 	form := assistantForm{text: map[string]string{}, many: map[string][]string{}, rows: map[string]int{}}
 	var unknown string
-	c.Request().PostArgs().VisitAll(func(k, v []byte) {
+	for k, v := range c.Request().PostArgs().All() {
 		key, value := string(k), strings.ReplaceAll(string(v), "\r\n", "\n")
 		switch {
 		case key == "_csrf":
@@ -56,7 +56,7 @@ func readAssistantForm(c *fiber.Ctx, specs []tool.Spec) (assistantForm, error) {
 		case !form.readPolicy(specs, key, value):
 			unknown = key
 		}
-	})
+	}
 	if unknown != "" {
 		return form, fault.Invalid(strings.ToValidUTF8(unknown[:min(len(unknown), 80)], "?"), "is not a field of this form")
 	}
@@ -292,7 +292,7 @@ func conditionValue(op, text string) json.RawMessage {
 		}
 	case agents.OpMatches, agents.OpContains:
 		var quoted string
-		if json.Unmarshal([]byte(text), &quoted) != nil {
+		if !strings.HasPrefix(text, `"`) || json.Unmarshal([]byte(text), &quoted) != nil {
 			return marshal(text)
 		}
 	}

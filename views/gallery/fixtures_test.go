@@ -79,7 +79,7 @@ var searched = chat.Step{CallID: "c1", Verb: "Searched", Object: "«refund polic
 	Links: []chat.Link{{Href: "/knowledge/refunds", Label: "Refund policy"}, {Href: "/knowledge/returns", Label: "Returns of damaged goods"}}}
 
 func thread(id string) chat.Thread {
-	return chat.Thread{ID: id, Title: "Refund for order 1182", Assistant: "Heddle guide", CanWrite: true, Seq: 41, Epoch: "e1",
+	return chat.Thread{ID: id, Title: "Refund for order 1182", Assistant: "Heddle guide", CanWrite: true, Newer: 5, Seq: 41, Epoch: "e1",
 		Composer: composer(id), List: list(id), CSRF: csrf, Status: chat.Status{State: chat.RunIdle, Assistant: "Heddle guide"}}
 }
 
