@@ -1,16 +1,22 @@
 package agents
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
 )
 
 // Assistant is a named configuration of a graph, owned by an organisation, as
-// its active version defines it.
+// one of its versions defines it: the active one unless said otherwise.
 type Assistant struct {
 	ID          AssistantID
 	Org         auth.OrgID
@@ -22,7 +28,43 @@ type Assistant struct {
 	Metadata    json.RawMessage
 	IsDefault   bool
 	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	// UpdatedAt is when the version was saved.
+	UpdatedAt time.Time
+	// ArchivedAt is when the assistant was taken out of use for new threads,
+	// zero if it was not. Readings of one version leave it zero.
+	ArchivedAt time.Time
+}
+
+// Archived reports whether new threads may no longer begin with the assistant.
+func (a Assistant) Archived() bool { return !a.ArchivedAt.IsZero() }
+
+// The bounds of an assistant's words, in characters.
+const (
+	MaxAssistantName        = 80
+	MaxAssistantDescription = 500
+	MaxAssistantComment     = 500
+	MaxPrompt               = 20_000
+	MaxPersonality          = 1000
+	MaxStarter              = 500
+)
+
+// Validate checks the words and the configuration; the fault names every field
+// that breaks its rule.
+func (a Assistant) Validate() error {
+	broken := map[string]string{}
+	if strings.TrimSpace(a.Name) == "" {
+		broken["name"] = "is required"
+	}
+	tooLong(broken, "name", a.Name, MaxAssistantName)
+	tooLong(broken, "description", a.Description, MaxAssistantDescription)
+	if a.Graph == "" {
+		broken["graph"] = "is required"
+	}
+	a.Config.check(broken)
+	if len(broken) > 0 {
+		return fault.InvalidFields(broken)
+	}
+	return nil
 }
 
 // AssistantConfig is the second configuration layer: what an admin may set.
@@ -31,13 +73,24 @@ type AssistantConfig struct {
 	Model string `json:"model,omitempty"`
 	// Prompt is the system prompt.
 	Prompt string `json:"prompt,omitempty"`
+	// Role, Personality and ResponseStyle are added to the prompt; Role is
+	// "helpful" by default, which adds nothing (LG-20, LG-22).
+	Role          string `json:"assistant_role,omitempty"`
+	Personality   string `json:"personality,omitempty"`
+	ResponseStyle string `json:"response_style,omitempty"`
 	// Temperature is 0 to 2 inclusive, 0.7 by default (LG-20).
 	Temperature *float64 `json:"temperature,omitempty"`
 	// MaxTokens bounds one answer, 100 to 10,000 inclusive, 2,000 by default (LG-20).
 	MaxTokens int `json:"max_tokens,omitempty"`
+	// RecursionLimit bounds the steps of one run, 1 to 500, 25 by default.
+	RecursionLimit int `json:"recursion_limit,omitempty"`
+	// EnableTools set to false takes every tool away, EnableMemory set to false
+	// those that remember; both are on by default (LG-20).
+	EnableTools  *bool `json:"enable_tools,omitempty"`
+	EnableMemory *bool `json:"enable_memory,omitempty"`
 	// Tools names the tools the assistant may use; nil means none.
 	Tools []string `json:"tools,omitempty"`
-	// Policies say which calls wait for a person.
+	// Policies say when a person looks at a tool's calls, at most one a tool.
 	Policies []ToolPolicy `json:"policies,omitempty"`
 	// ToolTimeoutSeconds bounds one tool call, 1 to 600, 30 by default (LG-22).
 	ToolTimeoutSeconds int `json:"tool_timeout,omitempty"`
@@ -45,6 +98,48 @@ type AssistantConfig struct {
 	Starters []string `json:"starters,omitempty"`
 	// Params are settings of the graph itself, such as a delay of a demo graph.
 	Params map[string]json.RawMessage `json:"params,omitempty"`
+
+	// Nothing reads these yet: they are kept, checked, and on no form (LG-22).
+	WebSearch           bool  `json:"web_search,omitempty"`
+	MemoryRetentionDays int   `json:"memory_retention_days,omitempty"` // 1 to 3,650, 90 by default
+	MaxMemoryItems      int   `json:"max_memory_items,omitempty"`      // 1 to 100,000, 1,000 by default
+	ContentFilter       *bool `json:"content_filter,omitempty"`        // true by default
+	PIIDetection        *bool `json:"pii_detection,omitempty"`         // true by default
+}
+
+// ParseAssistantConfig reads a configuration that somebody wrote; a key that
+// does not exist is an error (C-36), and so is what breaks a rule.
+func ParseAssistantConfig(raw []byte) (AssistantConfig, error) {
+	var c AssistantConfig
+	in := json.NewDecoder(bytes.NewReader(raw))
+	in.DisallowUnknownFields()
+	err := in.Decode(&c)
+	if err == nil {
+		if _, more := in.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("more follows the object")
+		}
+	}
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind) && kind.Field != "":
+		return AssistantConfig{}, fault.Invalid(kind.Field, "must not be "+article(kind.Value)).WithCause(err)
+	case err != nil && strings.HasPrefix(err.Error(), unknownField):
+		name := strings.Trim(strings.TrimPrefix(err.Error(), unknownField), `"`)
+		return AssistantConfig{}, fault.Invalid(name, "is not a setting of an assistant").WithCause(err)
+	case err != nil:
+		return AssistantConfig{}, fault.Invalid("config", "must be a JSON object").WithCause(err)
+	}
+	return c, c.Validate()
+}
+
+// unknownField is how encoding/json begins to say that a key does not exist.
+const unknownField = "json: unknown field "
+
+func article(kind string) string {
+	if strings.ContainsRune("aeiou", rune(kind[0])) {
+		return "an " + kind
+	}
+	return "a " + kind
 }
 
 // Defaults fills what is not set.
@@ -52,37 +147,136 @@ func (c AssistantConfig) Defaults() AssistantConfig {
 	if c.Model == "" {
 		c.Model = "mock"
 	}
+	if c.Role == "" {
+		c.Role = "helpful"
+	}
 	if c.Temperature == nil {
 		t := 0.7
 		c.Temperature = &t
 	}
-	if c.MaxTokens == 0 {
-		c.MaxTokens = 2000
+	for field, value := range map[*int]int{&c.MaxTokens: 2000, &c.RecursionLimit: 25, &c.ToolTimeoutSeconds: 30,
+		&c.MemoryRetentionDays: 90, &c.MaxMemoryItems: 1000} {
+		if *field == 0 {
+			*field = value
+		}
 	}
-	if c.ToolTimeoutSeconds == 0 {
-		c.ToolTimeoutSeconds = 30
+	for _, field := range []**bool{&c.EnableTools, &c.EnableMemory, &c.ContentFilter, &c.PIIDetection} {
+		if *field == nil {
+			on := true
+			*field = &on
+		}
 	}
 	c.Tools = slices.Clone(c.Tools)
+	c.Policies = slices.Clone(c.Policies)
 	return c
 }
 
+// memoryTools are the tools that [AssistantConfig.EnableMemory] stands for.
+var memoryTools = [...]string{"remember", "recall"}
+
+// Usable lists the tools that a run asked for by somebody of the role is shown
+// and may call: one list for both, so that what is hidden is also refused.
+func (c AssistantConfig) Usable(role auth.Role) []string {
+	c = c.Defaults()
+	if !*c.EnableTools || !role.Valid() {
+		return nil
+	}
+	return slices.DeleteFunc(c.Tools, func(name string) bool {
+		if !*c.EnableMemory && slices.Contains(memoryTools[:], name) {
+			return true
+		}
+		p, ok := c.Policy(name)
+		return ok && len(p.Roles) > 0 && !slices.Contains(p.Roles, role)
+	})
+}
+
+// Policy finds the policy of a tool.
+func (c AssistantConfig) Policy(tool string) (ToolPolicy, bool) {
+	at := slices.IndexFunc(c.Policies, func(p ToolPolicy) bool { return p.Tool == tool })
+	if at < 0 {
+		return ToolPolicy{}, false
+	}
+	return c.Policies[at], true
+}
+
+// System is the whole system prompt: the prompt, and what the other words of
+// the configuration add to it.
+func (c AssistantConfig) System() string {
+	parts := []string{}
+	if c.Prompt != "" {
+		parts = append(parts, c.Prompt)
+	}
+	if c.Role != "" && c.Role != "helpful" {
+		parts = append(parts, "Your role: "+c.Role)
+	}
+	if c.Personality != "" {
+		parts = append(parts, "Your personality: "+c.Personality)
+	}
+	if c.ResponseStyle != "" {
+		parts = append(parts, "The style of your answers: "+c.ResponseStyle)
+	}
+	return strings.Join(parts, "\n\n")
+}
+
 // Validate checks the ranges; the fault names every field that breaks its rule.
+// Rules that depend on the tools of a server are tool.CheckPolicies'.
 func (c AssistantConfig) Validate() error {
 	broken := map[string]string{}
-	if c.Temperature != nil && (*c.Temperature < 0 || *c.Temperature > 2) {
-		broken["temperature"] = "must be between 0 and 2"
-	}
-	if c.MaxTokens != 0 && (c.MaxTokens < 100 || c.MaxTokens > 10_000) {
-		broken["max_tokens"] = "must be between 100 and 10,000"
-	}
-	if c.ToolTimeoutSeconds != 0 && (c.ToolTimeoutSeconds < 1 || c.ToolTimeoutSeconds > 600) {
-		broken["tool_timeout"] = "must be between 1 and 600 seconds"
-	}
-	if len(c.Starters) > 6 {
-		broken["starters"] = "must be at most six"
-	}
+	c.check(broken)
 	if len(broken) > 0 {
 		return fault.InvalidFields(broken)
 	}
 	return nil
+}
+
+func (c AssistantConfig) check(broken map[string]string) {
+	// Written so that NaN fails it too.
+	if t := c.Temperature; t != nil && !(*t >= 0 && *t <= 2) {
+		broken["temperature"] = "must be between 0 and 2"
+	}
+	between := func(field string, value, low, high int, rule string) {
+		if value != 0 && (value < low || value > high) {
+			broken[field] = rule
+		}
+	}
+	between("max_tokens", c.MaxTokens, 100, 10_000, "must be between 100 and 10,000")
+	between("recursion_limit", c.RecursionLimit, 1, 500, "must be between 1 and 500 steps")
+	between("tool_timeout", c.ToolTimeoutSeconds, 1, 600, "must be between 1 and 600 seconds")
+	between("memory_retention_days", c.MemoryRetentionDays, 1, 3650, "must be between 1 and 3,650 days")
+	between("max_memory_items", c.MaxMemoryItems, 1, 100_000, "must be between 1 and 100,000")
+	for field, words := range map[string]string{"assistant_role": c.Role, "personality": c.Personality, "response_style": c.ResponseStyle} {
+		tooLong(broken, field, words, MaxPersonality)
+	}
+	tooLong(broken, "prompt", c.Prompt, MaxPrompt)
+	if len(c.Starters) > 6 {
+		broken["starters"] = "must be at most six"
+	}
+	for _, s := range c.Starters {
+		tooLong(broken, "starters", s, MaxStarter)
+	}
+	seen := map[string]bool{}
+	for _, name := range c.Tools {
+		if seen[name] {
+			broken["tools"] = "must name each tool once"
+		}
+		seen[name] = true
+	}
+	checkPolicies(broken, c.Policies)
+}
+
+// tooLong says so of a text that is, or that can't be stored.
+func tooLong(broken map[string]string, field, text string, limit int) {
+	switch {
+	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+		broken[field] = "must be valid UTF-8 without NUL characters"
+	case utf8.RuneCountInString(text) > limit:
+		broken[field] = fmt.Sprintf("must be at most %s characters; this has %d", thousands(limit), utf8.RuneCountInString(text))
+	}
+}
+
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 }

@@ -129,6 +129,9 @@ type Submission struct {
 	// Superseded builds the events that end a superseded run.
 	Superseded func(of Run) (event.Envelope, error)
 	Withdrawn  func(Review, RunID) (event.Envelope, error)
+	// Pinned, when set, is told the version that the thread keeps, if it is
+	// another one than Assistant's, before Queued is called.
+	Pinned func(Assistant)
 	// Queued builds the event that tells watchers of the new run; ahead is how
 	// many runs stand before it.
 	Queued func(ahead int) (event.Envelope, error)

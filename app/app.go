@@ -62,6 +62,8 @@ type App struct {
 	service *run.Service
 	tools   *tool.Dispatcher
 	outbox  *mail.Outbox // in development without a mail server
+	// workshop knows what assistants can be made of.
+	workshop *prebuilt.Workshop
 	health  *handlers.Health
 	web     *fiber.App
 	// toProviders is the client for model providers, nil if there are none.

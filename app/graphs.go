@@ -54,7 +54,11 @@ func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 		graphs = append(graphs, development...)
 	}
 	registry, err := prebuilt.NewRegistry(graphs...)
-	return registry, tools, err
+	if err != nil {
+		return nil, nil, err
+	}
+	a.workshop = prebuilt.NewWorkshop(registry, models, tools, a.logger("agents"))
+	return registry, tools, nil
 }
 
 // guideID is the demo assistant's id, the same in every organisation.

@@ -82,6 +82,7 @@ func (a *App) serving() error {
 		Audit:     handlers.NewAudit(frame, a.db, clock.System{}, a.logger("handlers")),
 		Members:   handlers.NewMembers(frame, a.db, sockets, cookie, clock.System{}, a.o.Mailer, cfg.Server.BaseURL),
 		AdminKeys: handlers.NewAdminKeys(frame, a.db, sockets, clock.System{}), Organisation: handlers.NewOrganisation(frame, a.db),
+		Assistants: handlers.NewAssistantPages(frame, a.assistants, a.workshop, a.workshop, clock.System{}),
 		Once:   middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),

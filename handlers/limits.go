@@ -13,6 +13,8 @@ type Rates struct {
 	// NewKey is making API keys, Invite is inviting people, Run is starting runs,
 	// whether from a page, by API or by socket; all per person.
 	NewKey, Invite, Run middleware.Rate
+	// Trial is letting drafts of assistants answer, per person.
+	Trial middleware.Rate
 }
 
 // DefaultRates leave room for an office behind one address and for a person
@@ -21,14 +23,16 @@ func DefaultRates() Rates {
 	return Rates{
 		SignIn: middleware.Rate{PerMinute: 60, Burst: 30}, Callback: middleware.Rate{PerMinute: 60, Burst: 30},
 		NewKey: middleware.Rate{PerMinute: 10, Burst: 10}, Invite: middleware.Rate{PerMinute: 20, Burst: 20}, Run: middleware.Rate{PerMinute: 60, Burst: 30},
+		Trial: middleware.Rate{PerMinute: 20, Burst: 10},
 	}
 }
 
 // Limits are the limiters of routes.
-type Limits struct{ SignIn, Callback, NewKey, Invite *middleware.Limiter }
+type Limits struct{ SignIn, Callback, NewKey, Invite, Trial *middleware.Limiter }
 
 // NewLimits makes the limiters.
 func NewLimits(r Rates, clk clock.Clock) Limits {
 	return Limits{SignIn: middleware.NewLimiter(r.SignIn, clk), Callback: middleware.NewLimiter(r.Callback, clk),
-		NewKey: middleware.NewLimiter(r.NewKey, clk), Invite: middleware.NewLimiter(r.Invite, clk)}
+		NewKey: middleware.NewLimiter(r.NewKey, clk), Invite: middleware.NewLimiter(r.Invite, clk),
+		Trial: middleware.NewLimiter(r.Trial, clk)}
 }

@@ -25,7 +25,9 @@ type Routes struct {
 	Members      *Members
 	AdminKeys    *AdminKeys
 	Organisation *Organisation
-	Limits       Limits
+	// Assistants is the administration of assistants.
+	Assistants *AssistantPages
+	Limits     Limits
 	// Once carries out a request that names itself once; see
 	// middleware.Idempotency.
 	Once fiber.Handler
@@ -60,6 +62,7 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/threads/:thread/cancel", page, once, r.Threads.Stop)
 	app.Post("/threads/:thread/queue/:run/withdraw", page, once, r.Threads.Withdraw)
 	app.Post("/threads/:thread/title", page, once, r.Threads.Rename)
+	app.Post("/threads/:thread/assistant", page, once, r.Threads.Move)
 	app.Post("/threads/:thread/delete", page, once, r.Threads.Delete)
 
 	app.Post("/auth/logout", page, r.Auth.Logout)
@@ -91,6 +94,17 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/admin/keys/:id/revoke", page, once, r.AdminKeys.Revoke)
 	app.Get("/admin/organisation", page, r.Organisation.Show)
 	app.Post("/admin/organisation", page, once, r.Organisation.Change)
+	app.Get("/admin/assistants", page, r.Assistants.List)
+	app.Get("/admin/assistants/new", page, r.Assistants.New)
+	app.Post("/admin/assistants", page, once, r.Assistants.Create)
+	app.Get("/admin/assistants/:id", page, r.Assistants.Show)
+	app.Post("/admin/assistants/:id", page, once, r.Assistants.Save)
+	app.Post("/admin/assistants/:id/try", page, once, r.Limits.Trial.ByUser, r.Assistants.Try)
+	app.Post("/admin/assistants/:id/archive", page, once, r.Assistants.Archive)
+	app.Post("/admin/assistants/:id/restore", page, once, r.Assistants.Restore)
+	app.Get("/admin/assistants/:id/diff", page, r.Assistants.Diff)
+	app.Get("/admin/assistants/:id/versions/:v", page, r.Assistants.Version)
+	app.Post("/admin/assistants/:id/versions/:v/activate", page, once, r.Assistants.Activate)
 
 	key := r.Who.API
 	app.Post("/api/threads", key, once, r.API.CreateThread)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -37,6 +38,8 @@ type ThreadStore interface {
 // Assistants reads assistants.
 type Assistants interface {
 	Assistants(ctx context.Context, scope auth.Scope) ([]agents.Assistant, error)
+	AssistantNames(ctx context.Context, scope auth.Scope) (map[agents.AssistantID]string, error)
+	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 }
 
@@ -47,6 +50,7 @@ type Runs interface {
 	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
 	CancelCurrent(ctx context.Context, scope auth.Scope, thread agents.ThreadID, reason string) error
 	Rename(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
+	Move(ctx context.Context, scope auth.Scope, thread agents.ThreadID, version int) error
 	Text(scope auth.Scope, text string) agents.RunInput
 }
 
@@ -132,7 +136,7 @@ func (t *Threads) list(c *fiber.Ctx, active agents.ThreadID, csrf string) (chat.
 	if err != nil {
 		return chat.List{}, err
 	}
-	names, err := t.assistantNames(c.UserContext(), scope)
+	names, err := t.assistants.AssistantNames(c.UserContext(), scope)
 	if err != nil {
 		return chat.List{}, err
 	}
@@ -148,18 +152,6 @@ func (t *Threads) list(c *fiber.Ctx, active agents.ThreadID, csrf string) (chat.
 	}
 	list.Groups = present.Groups(threads, names, active, time.Now().UTC())
 	return list, nil
-}
-
-func (t *Threads) assistantNames(ctx context.Context, scope auth.Scope) (map[agents.AssistantID]string, error) {
-	all, err := t.assistants.Assistants(ctx, scope)
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[agents.AssistantID]string, len(all))
-	for _, a := range all {
-		names[a.ID] = a.Name
-	}
-	return names, nil
 }
 
 // Show is GET /threads/:thread.
@@ -198,6 +190,15 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 	}
 	if refused != nil {
 		th.Composer.Error = fault.Public(refused)
+	}
+	if th.CanWrite && view.Thread.Assistant != "" {
+		active, err := t.assistants.Assistant(c.UserContext(), scope, string(view.Thread.Assistant))
+		if err != nil {
+			return err
+		}
+		if active.Version > view.Thread.AssistantVersion {
+			th.Newer = active.Version
+		}
 	}
 	th.Messages, th.Earlier = present.Window(th.Messages, th.ID, utils.CopyString(c.Query("before")))
 	if folded.Busy() {
@@ -345,6 +346,24 @@ func (t *Threads) Rename(c *fiber.Ctx) error {
 		return fault.Invalid("title", "must have 1 to 200 characters")
 	}
 	if err := t.runs.Rename(c.UserContext(), middleware.Scope(c), thread, title); err != nil {
+		return err
+	}
+	return done(c, "/threads/"+string(thread))
+}
+
+// Move is POST /threads/:thread/assistant: the thread goes on with another
+// version of its assistant.
+func (t *Threads) Move(c *fiber.Ctx) error {
+	thread := threadParam(c)
+	version, err := strconv.Atoi(c.FormValue("version"))
+	if err != nil || version < 1 || version > math.MaxInt32 {
+		// A thread that isn't there has no versions to choose from.
+		if _, err := t.store.Thread(c.UserContext(), middleware.Scope(c), thread); err != nil {
+			return err
+		}
+		return fault.Invalid("version", "must be a version of this thread's assistant")
+	}
+	if err := t.runs.Move(c.UserContext(), middleware.Scope(c), thread, version); err != nil {
 		return err
 	}
 	return done(c, "/threads/"+string(thread))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/id"
@@ -27,12 +28,12 @@ var publicRoutes = []string{
 }
 
 // things are what the parameters of routes can name.
-type things struct{ thread, run, session, key, slug, user, invitation string }
+type things struct{ thread, run, session, key, slug, user, invitation, assistant string }
 
 // absent names things that do not exist anywhere.
 func absent() things {
 	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document",
-		user: id.New(), invitation: id.New()}
+		user: id.New(), invitation: id.New(), assistant: id.New()}
 }
 
 // fill puts things into a route's path. A parameter it doesn't know fails the
@@ -42,7 +43,8 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
 		":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
-		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key} {
+		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key,
+		"/admin/assistants/:id": "/admin/assistants/" + o.assistant, "/versions/:v": "/versions/1"} {
 		path = strings.ReplaceAll(path, param, value)
 	}
 	require.NotContains(t, path, ":", "%s has a parameter that this test does not know", route.Path)
@@ -75,9 +77,10 @@ type answer struct {
 // of which breaks a rule.
 func visit(t *testing.T, s *testweb.Server, c *http.Client, method, path string, header ...string) answer {
 	t.Helper()
-	body, kind := "message=hello&title=hello&theme=dark&role=member", "application/x-www-form-urlencoded"
+	body, kind := "message=hello&title=hello&theme=dark&role=member&version=1", "application/x-www-form-urlencoded"
 	if strings.HasPrefix(path, "/api/") {
-		body, kind = `{"assistant_id":"echo","input":{"messages":[{"role":"user","content":"hello"}]}}`, "application/json"
+		body, kind = `{"assistant_id":"echo","input":{"messages":[{"role":"user","content":"hello"}]},
+			"values":{"messages":[{"role":"user","content":"hello"}]}}`, "application/json"
 	}
 	if safe(method) {
 		body = ""
@@ -189,6 +192,9 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 	hers.user, hers.invitation = string(owner.User), id.New()
 	require.NoError(t, s.App.Database().CreateInvitation(t.Context(), s.Scope("acme", "ada@acme.test"), auth.Invitation{
 		ID: auth.InvitationID(hers.invitation), Email: "canary@acme.test", Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}, auth.Digest{1}))
+	kept, err := s.App.Database().CreateAssistant(t.Context(), s.Scope("acme", "ada@acme.test"), agents.Assistant{Graph: "chat", Name: "canary"}, "")
+	require.NoError(t, err)
+	hers.assistant = string(kept.ID)
 	require.NoError(t, s.App.Database().PutDocument(t.Context(), s.Scope("acme", "ada@acme.test"),
 		store.Document{Slug: hers.slug, Title: "canary-title", Body: "canary-body"}))
 

@@ -3,12 +3,14 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -24,27 +26,34 @@ type assistantRow struct {
 	IsDefault   bool
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+	ArchivedAt  *time.Time
 }
 
 func (r assistantRow) assistant() agents.Assistant {
-	return agents.Assistant{
+	out := agents.Assistant{
 		ID: agents.AssistantID(r.ID), Org: auth.OrgID(r.OrgID), Graph: r.Graph, Version: r.Version, Name: r.Name,
 		Description: r.Description, Config: r.Config.Defaults(), Metadata: r.Metadata, IsDefault: r.IsDefault,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
+	if r.ArchivedAt != nil {
+		out.ArchivedAt = r.ArchivedAt.UTC()
+	}
+	return out
 }
 
 const assistantColumns = `a.org_id, a.id, v.graph, v.version, v.name, v.description, v.config, v.metadata,
-	a.is_default, a.created_at, v.created_at as updated_at`
+	a.is_default, a.created_at, v.created_at as updated_at, a.archived_at`
 
 const assistantActive = ` from assistants a join assistant_versions v
 	on v.org_id = a.org_id and v.assistant_id = a.id and v.version = a.active_version
-	where a.org_id = @org and a.archived_at is null`
+	where a.org_id = @org`
 
-const sqlAssistants = `select ` + assistantColumns + assistantActive + ` order by a.is_default, a.created_at, a.id`
+const sqlAssistants = `select ` + assistantColumns + assistantActive + ` and a.archived_at is null
+	order by a.is_default, a.created_at, a.id`
 
 // Assistants lists the organisation's assistants in their active versions,
-// those that people made before the defaults of graphs.
+// those that people made before the defaults of graphs. Archived ones, which
+// new threads can't begin with, are left out.
 func (db *DB) Assistants(ctx context.Context, scope auth.Scope) ([]agents.Assistant, error) {
 	rows, err := many[assistantRow](ctx, db, scope, "listing assistants", sqlAssistants,
 		pgx.NamedArgs{"org": string(scope.Org)})
@@ -62,8 +71,9 @@ const sqlAssistantByID = `select ` + assistantColumns + assistantActive + ` and 
 
 const sqlAssistantByGraph = `select ` + assistantColumns + assistantActive + ` and a.is_default and a.graph = @graph`
 
-// Assistant finds an assistant by its id or, since the API allows a graph's
-// name wherever an assistant's id stands, the default assistant of that graph.
+// Assistant finds an assistant in its active version by its id or, since the API
+// allows a graph's name wherever an assistant's id stands, the default assistant
+// of that graph. An archived one is found too: the threads it has go on.
 func (db *DB) Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error) {
 	sql, args := sqlAssistantByGraph, pgx.NamedArgs{"org": string(scope.Org), "graph": idOrGraph}
 	if canonical, ok := id.Canonical(idOrGraph); ok {
@@ -94,9 +104,37 @@ func (db *DB) AssistantVersion(ctx context.Context, scope auth.Scope, assistant 
 	if err != nil {
 		return agents.Assistant{}, err
 	}
+	return db.keepVersion(row), nil
+}
+
+// keepVersion remembers a version, which never changes; what can change of its
+// assistant is left out.
+func (db *DB) keepVersion(row assistantRow) agents.Assistant {
 	kept := row.assistant()
-	db.versions.put(key, kept)
-	return kept, nil
+	kept.ArchivedAt = time.Time{}
+	db.versions.put(versionKey{kept.Org, kept.ID, kept.Version}, kept)
+	return kept
+}
+
+// versionFor chooses the version that a run on a locked thread executes: the one
+// the thread keeps if it has this assistant already, else the active one, which
+// must not be archived (LG-08).
+func (db *DB) versionFor(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread, a agents.Assistant) (agents.Assistant, error) {
+	switch {
+	case t.Assistant != a.ID && a.Archived():
+		return agents.Assistant{}, fault.NotFound("Assistant")
+	case t.Assistant != a.ID || t.AssistantVersion == a.Version:
+		return a, nil
+	}
+	if kept, ok := db.versions.get(versionKey{scope.Org, a.ID, t.AssistantVersion}); ok {
+		return kept, nil
+	}
+	row, err := pgxOne[assistantRow](ctx, tx, sqlAssistantVersion, pgx.NamedArgs{
+		"org": string(scope.Org), "id": string(a.ID), "version": t.AssistantVersion})
+	if err != nil {
+		return agents.Assistant{}, fmt.Errorf("reading the version a thread keeps: %w", translate(err))
+	}
+	return db.keepVersion(row), nil
 }
 
 // sqlAssistantEnsure makes an assistant with its first version unless it is

@@ -83,8 +83,9 @@ const sqlRunInsert = `insert into runs as r (org_id, id, thread_id, assistant_id
 	values (@org, @id, @thread, @assistant, @version, @user, @key, @strategy, @input, @request, @metadata)
 	returning ` + runColumns
 
-// sqlThreadBusy marks the thread and, on its first run, pins the assistant and
-// writes what clients list threads by (agentserver 3).
+// sqlThreadBusy marks the thread, pins the version of its assistant (which is
+// the one it has unless the assistant is another) and writes what clients list
+// threads by (agentserver 3).
 const sqlThreadBusy = `update threads set status = 'busy', updated_at = now(),
 		title = case when title = '' then @title else title end,
 		assistant_id = @assistant::uuid, assistant_version = @version,
@@ -106,7 +107,7 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			}
 			out.Created = made
 		}
-		ahead, err := lockAndCount(ctx, tx, scope, s.Thread)
+		thread, ahead, err := lockAndCount(ctx, tx, scope, s.Thread)
 		if err != nil {
 			return err
 		}
@@ -118,6 +119,12 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			if done {
 				ahead--
 			}
+		}
+		if s.Assistant, err = db.versionFor(ctx, tx, scope, thread, s.Assistant); err != nil {
+			return err
+		}
+		if s.Pinned != nil {
+			s.Pinned(s.Assistant)
 		}
 		switch {
 		case ahead > 0 && s.Strategy == agents.StrategyReject:
@@ -161,9 +168,9 @@ func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n agents.New
 
 // lockAndCount locks a thread's head in one round trip with counting its open
 // runs; the count is taken after the lock, with a snapshot of its own.
-func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (ahead int, err error) {
+func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (found agents.Thread, ahead int, err error) {
 	if !id.Valid(string(thread)) {
-		return 0, threadNotFound()
+		return agents.Thread{}, 0, threadNotFound()
 	}
 	var locked []threadRow
 	var batch pgx.Batch
@@ -172,12 +179,12 @@ func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agent
 	batch.Queue(sqlRunsAhead, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&ahead) })
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return 0, fmt.Errorf("locking a thread and counting its runs: %w", err)
+		return agents.Thread{}, 0, fmt.Errorf("locking a thread and counting its runs: %w", err)
 	}
 	if len(locked) != 1 {
-		return 0, threadNotFound()
+		return agents.Thread{}, 0, threadNotFound()
 	}
-	return ahead, nil
+	return locked[0].thread(), ahead, nil
 }
 
 // runsAssistantKey ties a run to a version of an assistant of its organisation.

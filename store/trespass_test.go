@@ -136,6 +136,45 @@ var trespasses = map[string]trespass{
 		a.ID, a.Name, a.Graph = e.bundle.assistant.ID, "Theirs", "other"
 		return e.db.EnsureAssistant(ctx, s, a)
 	}},
+	"DB.AssistantLines": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s.Role = auth.RoleAdmin
+		found, err := e.db.AssistantLines(ctx, s, agents.AssistantQuery{})
+		return seen(found, err, func(a agents.AssistantLine) bool { return a.Org != s.Org || a.Name == "Ours" || a.Threads > 0 })
+	}},
+	"DB.AssistantNames": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.AssistantNames(ctx, s)
+		return seen(slices.Collect(maps.Values(found)), err, func(name string) bool { return name == "Ours" })
+	}},
+	"DB.AssistantSaves": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s.Role = auth.RoleAdmin
+		_, err := e.db.AssistantSaves(ctx, s, e.assistant.ID)
+		return err
+	}},
+	"DB.CreateAssistant": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s.Role = auth.RoleAdmin
+		a := e.assistant
+		a.ID = agents.AssistantID(id.New()) // names of organisations in arguments count for nothing
+		a.Org, a.Name = e.mia.Org, "Theirs"
+		made, err := e.db.CreateAssistant(ctx, s, a, "")
+		return seen([]agents.Assistant{made}, err, func(a agents.Assistant) bool { return a.Org != s.Org })
+	}},
+	"DB.SaveAssistant": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s.Role = auth.RoleAdmin
+		_, err := e.db.SaveAssistant(ctx, s, e.assistant, 1, "x")
+		return err
+	}},
+	"DB.ActivateAssistant": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s.Role = auth.RoleAdmin
+		_, err := e.db.ActivateAssistant(ctx, s, e.assistant.ID, 1, 1)
+		return err
+	}},
+	"DB.ArchiveAssistant": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		s.Role = auth.RoleAdmin
+		return e.db.ArchiveAssistant(ctx, s, e.assistant.ID, true)
+	}},
+	"DB.MoveThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { _, err := e.db.MoveThread(ctx, s, t.ID, 1, moved); return err })
+	}},
 	"DB.CommitStep": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
 		finish := agents.Finish{Status: agents.RunSuccess, Events: []event.Envelope{envelope(e.private.ID, "x")}}
 		_, _, err := e.db.CommitStep(ctx, s, e.running, text(e.private.Line, 1, "m1", envelope(e.private.ID, "x")), &finish)
@@ -379,6 +418,10 @@ func both(e *estate, call func(agents.Thread) error) error {
 		return fmt.Errorf("on the shared thread: %w", err)
 	}
 	return call(e.private)
+}
+
+func moved(t agents.Thread, _ agents.Assistant) (event.Envelope, error) {
+	return envelope(t.ID, "thread.changed"), nil
 }
 
 func cancelled(r agents.Run) (event.Envelope, error) { return envelope(r.Thread, "cancelled"), nil }

@@ -100,7 +100,7 @@ func names() []Entry {
 		{Type: Custom, Name: Usage, By: byAgents, Data: UsageValue{},
 			Meaning: "What one call of a model took."},
 		{Type: Custom, Name: ThreadChanged, By: byRun, Data: ThreadValue{},
-			Meaning: "Somebody gave the thread another title."},
+			Meaning: "Somebody gave the thread another title or moved it to another version of its assistant."},
 	}
 }
 

@@ -197,9 +197,12 @@ type DecidedValue struct {
 	ResumedBy  string          `json:"resumed_by,omitempty" jsonschema:"the run that goes on, once all are decided"`
 }
 
-// ThreadValue is the value of thread.changed.
+// ThreadValue is the value of thread.changed: what the thread is called and, if
+// somebody moved it to another version of its assistant, who answers now.
 type ThreadValue struct {
-	Title string `json:"title"`
+	Title     string `json:"title"`
+	Assistant string `json:"assistant,omitempty" jsonschema:"the name of who answers from now on, after a move"`
+	Version   int    `json:"version,omitempty" jsonschema:"the version of the assistant, after a move"`
 }
 
 // Data renders any data value; only values of this package are passed, which

@@ -24,12 +24,7 @@ const callsAtOnce = 8
 const confirmLimit = 5 * time.Second
 
 // allowed are the tools of an assistant that the person may use.
-func allowed(t *graph.Task) []string {
-	cfg := t.Assistant.Config
-	return slices.DeleteFunc(slices.Clone(cfg.Tools), func(name string) bool {
-		return review.Denied(name, cfg.Policies, t.Scope.Role)
-	})
-}
+func allowed(t *graph.Task) []string { return t.Assistant.Config.Usable(t.Scope.Role) }
 
 // tools decides about every call of the model's last message, pauses while a
 // person has to, and only then runs them side by side. The results stand in the

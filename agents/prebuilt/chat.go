@@ -64,7 +64,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		return graph.Command{}, graph.Fail("The model " + cfg.Model + " of this assistant is not configured on this server.")
 	}
 	request := model.Request{
-		Model: entry.Name, System: cfg.Prompt, Messages: toModel(t.State.Messages()),
+		Model: entry.Name, System: cfg.System(), Messages: toModel(t.State.Messages()),
 		Params: model.Params{Temperature: cfg.Temperature, MaxTokens: cfg.MaxTokens},
 	}
 	for _, spec := range c.o.Tools.Specs(allowed(t)) {

@@ -26,6 +26,25 @@ type Ledger interface {
 	ConfirmCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call string, round int, result *agents.Message) error
 }
 
+// Blank is a ledger that knows nothing and keeps nothing, for trials whose
+// tools do nothing.
+type Blank struct{}
+
+// CallRecords implements [Ledger].
+func (Blank) CallRecords(context.Context, auth.Scope, agents.LineID, []string) (map[string]agents.CallRecord, error) {
+	return nil, nil
+}
+
+// SendCall implements [Ledger].
+func (Blank) SendCall(context.Context, auth.Scope, agents.Lease, agents.LineID, agents.ToolCall, int) error {
+	return nil
+}
+
+// ConfirmCall implements [Ledger].
+func (Blank) ConfirmCall(context.Context, auth.Scope, agents.Lease, agents.LineID, string, int, *agents.Message) error {
+	return nil
+}
+
 // Planned is what is to happen with one call once all of its step are decided.
 type Planned struct {
 	// Call has the arguments that run: the reviewer's, if edited.
@@ -93,8 +112,6 @@ func Make(ctx context.Context, ledger Ledger, tools *tool.Registry, allowed []st
 		p := Planned{Call: call}
 		if slices.Contains(ids, call.ID) {
 			p = a.plan(&plan, specs[i], verdicts[i], call, records[call.ID])
-		} else if verdicts[i].Denied {
-			p.Refused = "Policy does not allow this call. Do not try it again."
 		}
 		plan.Calls = append(plan.Calls, p)
 	}
@@ -106,9 +123,6 @@ func (a Asker) plan(plan *Plan, spec tool.Spec, v Verdict, call agents.ToolCall,
 	p := Planned{Call: call, Journal: spec.Effect != tool.EffectRead || v.Needed, Key: string(a.Line) + ":" + call.ID}
 	j, r := rec.Journal, rec.Review
 	switch {
-	case v.Denied:
-		p.Refused = "Policy does not allow this call. Do not try it again."
-		return p
 	case j != nil && j.Status == agents.JournalConfirmed:
 		p.Done = j.Result
 		return p

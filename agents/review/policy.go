@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/heddle/heddle/agents"
@@ -23,57 +22,28 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// Deny is the policy word for a call that is never made: the model is not even
-// offered the tool.
-const Deny = "deny"
-
 // DefaultDue is how long a request stays open; nobody's decision by then means no.
 const DefaultDue = time.Hour
 
 // Verdict is what policy says about one call.
 type Verdict struct {
-	// Denied calls are refused, Needed ones wait for a person.
-	Denied, Needed bool
+	// Needed calls wait for a person.
+	Needed bool
 	// Rule names the policy, Reason says it to people.
 	Rule, Reason string
 	Allowed      []agents.DecisionKind
 	Due          time.Duration
 }
 
-// Judge applies an assistant's policies to a call of one tool for a person of
-// some role. Of several policies that apply, the strictest counts; without one,
-// the tool's own.
+// Judge applies an assistant's policy to a call of one tool for a person of some
+// role; without a policy the tool's own review counts. Whether the person may
+// use the tool at all is asked before, see [agents.AssistantConfig.Usable].
 func Judge(spec tool.Spec, policies []agents.ToolPolicy, role auth.Role, args json.RawMessage) Verdict {
-	best, found := own(spec), false
-	for _, p := range policies {
-		if p.Tool != spec.Name || len(p.Roles) > 0 && !slices.Contains(p.Roles, role) {
-			continue
-		}
-		v := apply(spec, p, args)
-		if !found || v.strictness() > best.strictness() {
-			best, found = v, true
-		}
+	at := slices.IndexFunc(policies, func(p agents.ToolPolicy) bool { return p.Tool == spec.Name })
+	if at < 0 {
+		return own(spec)
 	}
-	return best
-}
-
-// Denied reports whether policy hides a tool from people of a role, whatever
-// the arguments.
-func Denied(name string, policies []agents.ToolPolicy, role auth.Role) bool {
-	return slices.ContainsFunc(policies, func(p agents.ToolPolicy) bool {
-		return p.Tool == name && p.Review == Deny && (len(p.Roles) == 0 || slices.Contains(p.Roles, role))
-	})
-}
-
-func (v Verdict) strictness() int {
-	switch {
-	case v.Denied:
-		return 2
-	case v.Needed:
-		return 1
-	default:
-		return 0
-	}
+	return apply(spec, policies[at], role, args)
 }
 
 // own is the policy a tool brings along.
@@ -100,22 +70,16 @@ func kinds(e tool.Effect) string {
 	}
 }
 
-func apply(spec tool.Spec, p agents.ToolPolicy, args json.RawMessage) Verdict {
+func apply(spec tool.Spec, p agents.ToolPolicy, role auth.Role, args json.RawMessage) Verdict {
 	v := Verdict{Rule: p.Tool + ": " + p.Review, Due: DefaultDue, Allowed: allowed(p.Decisions)}
 	if p.DueMinutes > 0 {
 		v.Due = time.Duration(p.DueMinutes) * time.Minute
 	}
-	if len(p.Roles) > 0 {
-		words := make([]string, len(p.Roles))
-		for i, r := range p.Roles {
-			words[i] = string(r)
-		}
-		v.Rule += " for " + strings.Join(words, ", ")
+	if slices.Contains(p.ExemptRoles, role) {
+		return Verdict{Rule: v.Rule + ", not for " + string(role)}
 	}
 	switch p.Review {
 	case string(tool.ReviewNever):
-	case Deny:
-		v.Denied = true
 	case string(tool.ReviewAlways):
 		v.Needed, v.Reason = true, "This assistant's policy wants a reviewer for every call of "+spec.Title+"."
 	case string(tool.ReviewWhen):

@@ -144,6 +144,7 @@ func (a *attempt) run(ctx context.Context) error {
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
 			Line: a.line, Token: r.Token},
 		State: state, Next: next, Step: a.step, Resume: resume, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
+		RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
 	if errors.As(err, new(*graph.Interrupted)) {
 		return nil // the step that paused is committed with the run's end

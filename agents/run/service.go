@@ -23,6 +23,8 @@ type Queue interface {
 	CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
 		ended func(agents.Run) (event.Envelope, error), withdrawn func(agents.Review, agents.RunID) (event.Envelope, error)) (agents.Cancelled, error)
 	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error)
+	MoveThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, version int,
+		moved func(agents.Thread, agents.Assistant) (event.Envelope, error)) (agents.Moved, error)
 	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)
@@ -116,7 +118,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 				Data: event.Data(event.RunFinishedData{ThreadID: string(r.Thread), RunID: string(of.ID),
 					Outcome: event.OutcomeCancelled, Reason: of.CancelReason})}, nil
 		},
-		Withdrawn: s.decided,
+		Withdrawn: s.decided, Pinned: func(kept agents.Assistant) { assistant = kept },
 		Queued: func(ahead int) (event.Envelope, error) {
 			return event.Envelope{
 				Type: event.Custom, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(run),

@@ -296,6 +296,9 @@ func (t *Transcript) custom(e event.Envelope) error {
 			return err
 		}
 		t.Title, t.TitleChanged = v.Title, e.Seq
+		if v.Assistant != "" {
+			t.Assistant = v.Assistant
+		}
 	case event.Usage:
 		var v event.UsageValue
 		if err := json.Unmarshal(value, &v); err != nil {

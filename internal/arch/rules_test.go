@@ -71,6 +71,7 @@ var rooms = []room{
 	{"static/build", list("static", "github.com/evanw/esbuild/...", "github.com/andybalholm/brotli/...")},
 	{"views/...", list("views/...", "agents", "auth", "static", "github.com/a-h/templ/...",
 		"github.com/yuin/goldmark/...", "github.com/alecthomas/chroma/v2/...", "github.com/microcosm-cc/bluemonday/...")},
+	{"views/diff", list("views/ui", "github.com/a-h/templ/...", "github.com/sergi/go-diff/...")},
 
 	// Handlers declare the small interfaces they need: never store, pgx, redis.
 	{"handlers/...", list("handlers/...", "views/...", "realtime/...", "agents/...", "auth/...", "static", "github.com/a-h/templ/...", fiber)},

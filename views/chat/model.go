@@ -81,6 +81,9 @@ type Thread struct {
 	Shared    bool
 	// CanWrite says that the viewer may send, stop, rename and delete.
 	CanWrite bool
+	// Newer is the version of the assistant in use, where it is newer than the
+	// one the thread keeps; 0 where it is not.
+	Newer int
 	// Owner names whose thread it is, when it is not the viewer's.
 	Owner string
 	// Seq and Epoch are the place in the log that this page shows.

@@ -232,16 +232,20 @@ const readerUp = `document.getElementById("scroll").dispatchEvent(new WheelEvent
 
 // shots are the pages that are photographed, by the name of the file.
 var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": "/home", "streaming": "/threads/t1", "long": "/threads/t3", "error": "/threads/t4",
-	"read-only":    "/threads/t5",
-	"account":      "/account",
-	"keys":         "/account/keys",
-	"document":     "/knowledge/refunds",
-	"outbox":       "/dev/outbox",
-	"outbox-empty": "/dev/outbox/empty",
-	"not-found":    "/problem/404",
-	"switched":     "/problem/409",
-	"audit":        "/admin/audit",
-	"audit-broken": "/admin/audit/broken",
+	"outbox-empty":      "/dev/outbox/empty",
+	"audit-broken":      "/admin/audit/broken",
+	"read-only":         "/threads/t5",
+	"account":           "/account",
+	"keys":              "/account/keys",
+	"document":          "/knowledge/refunds",
+	"not-found":         "/problem/404",
+	"switched":          "/problem/409",
+	"assistants":        "/admin/assistants",
+	"assistant":         "/admin/assistants/a1",
+	"assistant-refused": "/admin/assistants/refused",
+	"assistant-new":     "/admin/assistants/new",
+	"assistant-version": "/admin/assistants/version",
+	"assistant-diff":    "/admin/assistants/diff",
 }
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {

@@ -81,7 +81,7 @@ var searched = chat.Step{CallID: "c1", Verb: "Searched", Object: "«refund polic
 	Links: []chat.Link{{Href: "/knowledge/refunds", Label: "Refund policy"}, {Href: "/knowledge/returns", Label: "Returns of damaged goods"}}}
 
 func thread(id string) chat.Thread {
-	return chat.Thread{ID: id, Title: "Refund for order 1182", Assistant: "Heddle guide", CanWrite: true, Seq: 41, Epoch: "e1",
+	return chat.Thread{ID: id, Title: "Refund for order 1182", Assistant: "Heddle guide", CanWrite: true, Newer: 5, Seq: 41, Epoch: "e1",
 		Composer: composer(id), List: list(id), CSRF: csrf, Status: chat.Status{State: chat.RunIdle, Assistant: "Heddle guide"}}
 }
 
@@ -216,6 +216,7 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 		"422": problem.Invalid("message: at most 10,000 characters"), "500": problem.Internal("0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5b"), "503": problem.Maintenance("The database is away.")} {
 		out["/problem/"+name] = problem.Page(p("Problem"), pr)
 	}
+	maps.Copy(out, adminPages(p))
 	return out
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/heddle/heddle/views/account"
 	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/chat"
+	"github.com/heddle/heddle/views/diff"
 	"github.com/heddle/heddle/views/layout"
 	"github.com/heddle/heddle/views/ui"
 )
@@ -58,6 +59,8 @@ func states(t *testing.T) map[string]templ.Component {
 		"composer-new": chat.ComposerOf("", composer("")), "composer-error": chat.ComposerOf("t4", bad.Composer), "title": chat.TitleOf("A <b>title</b>"),
 		"list": chat.ThreadList(list("t2")), "list-empty": chat.ThreadList(chat.List{}), "list-nothing-found": chat.ThreadList(chat.List{Query: "<unicorns>"}),
 		"page-audit": admin.AuditPage(p, adminNav("audit"), auditLog()), "page-audit-broken": admin.AuditPage(p, adminNav("audit"), auditBroken()), "page-audit-empty": admin.AuditPage(p, adminNav("audit"), auditEmpty()),
+		"diff": diff.DiffOf(fieldDiffs()[0].Parts), "assistants": admin.AssistantsPage(p, adminNav("assistants"), assistants()), "assistant": admin.AssistantPage(p, adminNav("assistants"), refusedAssistant()),
+		"assistant-new": admin.AssistantPage(p, adminNav("assistants"), newAssistant()), "assistant-version": admin.VersionPage(p, adminNav("assistants"), version()), "assistant-diff": admin.ComparisonPage(p, adminNav("assistants"), comparison()),
 		"page-account": account.ProfilePage(p, profile()),
 	}
 	maps.Copy(out, memberStates(p))

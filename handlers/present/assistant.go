@@ -1,0 +1,117 @@
+package present
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/views/admin"
+	"github.com/heddle/heddle/views/diff"
+)
+
+// AssistantFields sets out everything a version of an assistant holds and that
+// has an effect, in the order of its form.
+func AssistantFields(a agents.Assistant) []admin.FieldText {
+	c := a.Config.Defaults()
+	on := map[bool]string{true: "on", false: "off"}
+	return []admin.FieldText{
+		{Label: "Name", Text: a.Name}, {Label: "Description", Text: a.Description}, {Label: "Graph", Text: a.Graph},
+		{Label: "Model", Text: c.Model}, {Label: "Temperature", Text: strconv.FormatFloat(*c.Temperature, 'g', -1, 64)},
+		{Label: "Longest answer", Text: fmt.Sprintf("%d tokens", c.MaxTokens)},
+		{Label: "Longest run", Text: fmt.Sprintf("%d steps", c.RecursionLimit)},
+		{Label: "Graph settings", Text: paramLines(c.Params)},
+		{Label: "Prompt", Text: c.Prompt}, {Label: "Role", Text: c.Role}, {Label: "Personality", Text: c.Personality},
+		{Label: "Response style", Text: c.ResponseStyle},
+		{Label: "Use of tools", Text: on[*c.EnableTools]}, {Label: "Tools", Text: strings.Join(c.Tools, "\n")},
+		{Label: "Longest tool call", Text: fmt.Sprintf("%d seconds", c.ToolTimeoutSeconds)},
+		{Label: "Policies", Text: policyLines(c.Policies)},
+		{Label: "Memory", Text: on[*c.EnableMemory]}, {Label: "Starters", Text: strings.Join(c.Starters, "\n")},
+	}
+}
+
+// AssistantDiff tells two versions apart, field by field; fields that are the
+// same are left out.
+func AssistantDiff(before, after agents.Assistant) []admin.FieldDiff {
+	var out []admin.FieldDiff
+	was := AssistantFields(before)
+	for i, is := range AssistantFields(after) {
+		if parts := diff.Words(was[i].Text, is.Text); diff.Changed(parts) {
+			out = append(out, admin.FieldDiff{Label: is.Label, Parts: parts})
+		}
+	}
+	return out
+}
+
+func paramLines(params map[string]json.RawMessage) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		out = append(out, name+": "+string(params[name]))
+	}
+	return strings.Join(out, "\n")
+}
+
+func policyLines(policies []agents.ToolPolicy) string {
+	out := make([]string, len(policies))
+	for i, p := range policies {
+		out[i] = p.Tool + ": " + PolicyWords(p)
+	}
+	return strings.Join(out, "\n")
+}
+
+// PolicyWords says a policy in one line, such as "reviewed when amount is
+// greater than 100; for admin, owner; due in 30 min".
+func PolicyWords(p agents.ToolPolicy) string {
+	var parts []string
+	switch p.Review {
+	case agents.ReviewAlways:
+		parts = append(parts, "always reviewed")
+	case agents.ReviewWhen:
+		conditions := make([]string, len(p.When))
+		for i, w := range p.When {
+			conditions[i] = strings.TrimSpace(w.Path + " " + OpWords(w.Op) + " " + string(w.Value))
+		}
+		parts = append(parts, "reviewed when "+strings.Join(conditions, " and "))
+	default:
+		parts = append(parts, "never reviewed")
+	}
+	if len(p.Roles) > 0 {
+		roles := make([]string, len(p.Roles))
+		for i, r := range p.Roles {
+			roles[i] = string(r)
+		}
+		parts = append(parts, "for "+strings.Join(roles, ", "))
+	}
+	if len(p.Decisions) > 0 {
+		parts = append(parts, "decisions "+strings.Join(p.Decisions, ", "))
+	}
+	if p.DueMinutes > 0 {
+		parts = append(parts, fmt.Sprintf("due in %d min", p.DueMinutes))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// OpWords says a condition's operation as part of a sentence.
+func OpWords(op string) string {
+	switch op {
+	case agents.OpExists:
+		return "is there"
+	case agents.OpEquals:
+		return "is"
+	case agents.OpNotEquals:
+		return "is not"
+	case agents.OpGreater:
+		return "is greater than"
+	case agents.OpLess:
+		return "is less than"
+	case agents.OpIn:
+		return "is one of"
+	case agents.OpNotIn:
+		return "is none of"
+	default:
+		return op
+	}
+}
