@@ -31,6 +31,7 @@ type estate struct {
 	invitation      auth.Invitation
 	session         auth.Session
 	claim           string
+	memory          agents.Memory // of mia
 }
 
 func furnish(t *testing.T) *estate {
@@ -49,9 +50,10 @@ func furnish(t *testing.T) *estate {
 	e.invitation = auth.Invitation{ID: auth.InvitationID(id.New()), Email: "new@acme.test", Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}
 	require.NoError(t, e.db.CreateInvitation(ctx, e.ada, e.invitation, auth.Digest{1}))
 	e.session = e.signIn(t, "acme/mia", 2)
-	_, err = e.db.PutItem(ctx, e.mia, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
+	_, err = e.db.PutItem(ctx, e.mia, agents.AreaUser, agents.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))
+	e.memory = agents.Memory{Area: agents.AreaUser, Holder: agents.HolderID(e.mia.User)}
 	e.claim, _, err = e.db.Idempotency().Begin(ctx, e.mia, "key", []byte("hash"))
 	require.NoError(t, err)
 	return e
