@@ -79,6 +79,7 @@ func (a *App) serving() error {
 		Auth:    handlers.NewAuth(flow, door, sockets, cookie, func(p handlers.LoginPage) templ.Component { return frame.SignIn(p, demoPeople(cfg)) }, a.logger("auth")),
 		Account: handlers.NewAccount(frame, a.db, sockets, cookie, clock.System{}), Keys: handlers.NewKeys(frame, a.db, sockets, clock.System{}),
 		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
+		Memory: handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:   middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp,

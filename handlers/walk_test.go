@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/id"
@@ -27,11 +29,11 @@ var publicRoutes = []string{
 }
 
 // things are what the parameters of routes can name.
-type things struct{ thread, run, session, key, slug string }
+type things struct{ thread, run, session, key, slug, holder string }
 
 // absent names things that do not exist anywhere.
 func absent() things {
-	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document"}
+	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document", holder: id.New()}
 }
 
 // fill puts things into a route's path. A parameter it doesn't know fails the
@@ -40,11 +42,15 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	t.Helper()
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
+		":area": "user", ":holder": o.holder,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key} {
 		path = strings.ReplaceAll(path, param, value)
 	}
 	require.NotContains(t, path, ":", "%s has a parameter that this test does not know", route.Path)
 	require.NotContains(t, path, "*")
+	if strings.HasSuffix(path, "/item") && safe(route.Method) {
+		path += "?ns=facts&key=canary"
+	}
 	return path
 }
 
@@ -73,7 +79,7 @@ type answer struct {
 // of which breaks a rule.
 func visit(t *testing.T, s *testweb.Server, c *http.Client, method, path string, header ...string) answer {
 	t.Helper()
-	body, kind := "message=hello&title=hello&theme=dark", "application/x-www-form-urlencoded"
+	body, kind := "message=hello&title=hello&theme=dark&ns=facts&key=canary&value=1&seen=x", "application/x-www-form-urlencoded"
 	if strings.HasPrefix(path, "/api/") {
 		body, kind = `{"assistant_id":"echo","input":{"messages":[{"role":"user","content":"hello"}]}}`, "application/json"
 	}
@@ -186,6 +192,10 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 	hers.key = string(keys[0].ID)
 	require.NoError(t, s.App.Database().PutDocument(t.Context(), s.Scope("acme", "ada@acme.test"),
 		store.Document{Slug: hers.slug, Title: "canary-title", Body: "canary-body"}))
+	hers.holder = string(owner.User)
+	_, err = s.App.Database().PutItem(t.Context(), owner, agents.AreaUser,
+		agents.Item{Namespace: []string{"facts"}, Key: "canary", Value: json.RawMessage(`"canary-value"`)})
+	require.NoError(t, err)
 
 	for name, stranger := range map[string]struct{ org, email string }{
 		"another organisation's": {"globex", "gus@globex.test"}, "a fellow member's": {"acme", "max@acme.test"},
@@ -213,13 +223,17 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 						credentials = []string{"X-Api-Key", key}
 					}
 					header = append(header, credentials...)
+					want := http.StatusNotFound
+					if strings.HasPrefix(r.Path, "/admin/") && stranger.org == "acme" {
+						want = http.StatusForbidden // before anything is looked for
+					}
 					theirs := visit(t, s, c, r.Method, pair[0].fill(t, r), header...)
 					none := visit(t, s, c, r.Method, pair[1].fill(t, r), header...)
-					require.Equal(t, http.StatusNotFound, theirs.status, "%s %s with %s: %s", r.Method, r.Path, name, theirs.body)
-					require.Equal(t, http.StatusNotFound, none.status, "%s %s", r.Method, r.Path)
+					require.Equal(t, want, theirs.status, "%s %s with %s: %s", r.Method, r.Path, name, theirs.body)
+					require.Equal(t, want, none.status, "%s %s", r.Method, r.Path)
 					require.Equal(t, fresh.ReplaceAllString(none.body, "$1"), fresh.ReplaceAllString(theirs.body, "$1"),
 						"%s %s with %s", r.Method, r.Path, name)
-					require.NotContains(t, theirs.body, "canary")
+					require.NotContains(t, theirs.body, "canary-")
 				}
 			}
 		}
