@@ -288,8 +288,11 @@ func areaTabs(s shelf, counts map[agents.Area]int) []memory.Area {
 			other.base = adminMemory(other.Memory)
 		}
 		label := areaWords(a)
-		if s.own && a == agents.AreaUser {
+		switch {
+		case a == agents.AreaUser && s.own:
 			label = "About you"
+		case a == agents.AreaUser:
+			label = "Remembered"
 		}
 		out = append(out, memory.Area{Label: label + " (" + strconv.Itoa(counts[a]) + ")",
 			Href: href(other.base, "area", other.areaParam()), Current: a == s.Area})

@@ -64,7 +64,7 @@ func (db *DB) EditItem(ctx context.Context, scope auth.Scope, ref agents.ItemRef
 			return err
 		}
 		if !before.UpdatedAt.Equal(seen) {
-			return fault.Conflict("It changed while you were editing. What is stored now is shown below; save again to replace it.").
+			return fault.Conflict("It changed while you were editing. Look at what is stored now, and save again to replace it.").
 				WithCode(CodeItemChanged)
 		}
 		if args["value"], err = editedValue(value); err != nil {

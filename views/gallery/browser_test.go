@@ -231,7 +231,9 @@ const readerUp = `document.getElementById("scroll").dispatchEvent(new WheelEvent
 
 // shots are the pages that are photographed, by the name of the file.
 var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": "/home", "streaming": "/threads/t1", "long": "/threads/t3", "error": "/threads/t4",
-	"read-only": "/threads/t5", "account": "/account", "keys": "/account/keys", "document": "/knowledge/refunds", "not-found": "/problem/404", "switched": "/problem/409"}
+	"read-only": "/threads/t5", "account": "/account", "keys": "/account/keys",
+	"memory": "/account/memory", "memory-none": "/account/memory/none", "memory-item": "/account/memory/item", "memory-admin": "/admin/memory", "memory-found": "/admin/memory/found",
+	"memory-holder": "/admin/memory/user/mia", "memory-changed": "/admin/memory/user/mia/item", "account-name": "/account/name", "document": "/knowledge/refunds", "not-found": "/problem/404", "switched": "/problem/409"}
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)
@@ -253,8 +255,14 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	tb.do(readerUp)
 	tb.until(`document.getElementById("scroll").scrollTop === 0`)
 	tb.photograph(dir, "long-top-390-light")
+	tb.open(server.URL + "/account/memory?theme=light")
+	tb.do(`document.getElementById("forget-confirm").open = true; document.getElementById("forget-confirm").scrollIntoView(false)`)
+	tb.photograph(dir, "memory-forget-390-light")
 	for _, theme := range []string{"light", "dark"} {
 		tb.run(desktop.action())
+		tb.open(server.URL + "/admin/memory/user/mia/item?theme=" + theme)
+		tb.do(`document.getElementById("delete-confirm").open = true; document.getElementById("delete-confirm").scrollIntoView(false)`)
+		tb.photograph(dir, "memory-delete-1280-"+theme)
 		tb.open(server.URL + "/threads/t3?theme=" + theme)
 		tb.do(readerUp + `document.getElementById("step-c1").open = true`)
 		tb.until(`document.getElementById("scroll").dataset.following === "false"`)

@@ -17,6 +17,7 @@ import (
 	"github.com/heddle/heddle/views/account"
 	"github.com/heddle/heddle/views/chat"
 	"github.com/heddle/heddle/views/layout"
+	"github.com/heddle/heddle/views/memory"
 	"github.com/heddle/heddle/views/ui"
 )
 
@@ -55,7 +56,9 @@ func states(t *testing.T) map[string]templ.Component {
 		"queue": chat.Queue("t1", live.Queue), "queue-empty": chat.Queue("t1", nil), "actions-idle": chat.ComposerActions("t1", false, false), "actions-busy": chat.ComposerActions("t1", true, false), "actions-disabled": chat.ComposerActions("t1", false, true),
 		"composer-new": chat.ComposerOf("", composer("")), "composer-error": chat.ComposerOf("t4", bad.Composer), "title": chat.TitleOf("A <b>title</b>"),
 		"list": chat.ThreadList(list("t2")), "list-empty": chat.ThreadList(chat.List{}), "list-nothing-found": chat.ThreadList(chat.List{Query: "<unicorns>"}),
-		"page-account": account.ProfilePage(p, profile()),
+		"page-account": account.ProfilePage(p, profile()), "page-memory": memory.Page(p, ownMemory()), "page-memory-none": memory.Page(p, nothingRemembered()),
+		"page-memory-item": memory.OneItem(p, oneItem("/account/memory")), "page-memory-changed": memory.OneItem(p, changedItem()), "page-memory-admin": memory.OverviewPage(p, memories()),
+		"page-memory-found": memory.OverviewPage(p, foundMemories()),
 	}
 }
 
