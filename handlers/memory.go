@@ -28,6 +28,7 @@ type Memories interface {
 	Holdings(ctx context.Context, scope auth.Scope, area agents.Area, after agents.HoldingCursor, limit int) ([]agents.Holding, error)
 	SearchMemories(ctx context.Context, scope auth.Scope, area agents.Area, q agents.MemoryQuery) ([]agents.FoundItem, error)
 	Memory(ctx context.Context, scope auth.Scope, m agents.Memory, q agents.MemoryQuery) (agents.MemoryPage, error)
+	ExportMemory(ctx context.Context, scope auth.Scope, m agents.Memory) ([]agents.Item, error)
 	MemoryItem(ctx context.Context, scope auth.Scope, ref agents.ItemRef) (agents.FoundItem, error)
 	EditItem(ctx context.Context, scope auth.Scope, ref agents.ItemRef, value json.RawMessage, seen time.Time) error
 	RemoveItem(ctx context.Context, scope auth.Scope, ref agents.ItemRef) error
@@ -270,9 +271,46 @@ func (m *Memory) Show(c *fiber.Ctx) error {
 	view.Groups = present.Memory{Viewer: scope.User, Now: m.clock.Now(), Href: s.itemHref}.Groups(read.Items)
 	view.Empty = emptyMemory(s, q)
 	if read.Holding.Items > 0 {
+		view.Export = href(s.base+"/export", "area", s.areaParam())
 		view.Forget = forgetForm(s, name, read.Holding.Items)
 	}
 	return html(c, fiber.StatusOK, memory.Page(p, view))
+}
+
+// exportedItem is one item of the file that an export is.
+type exportedItem struct {
+	Namespace []string        `json:"namespace"`
+	Key       string          `json:"key"`
+	Value     json.RawMessage `json:"value"`
+	CreatedAt time.Time       `json:"created_at"`
+	UpdatedAt time.Time       `json:"updated_at"`
+	ExpiresAt *time.Time      `json:"expires_at,omitempty"`
+	RunID     string          `json:"run_id,omitempty"`
+	ThreadID  string          `json:"thread_id,omitempty"`
+	Tool      string          `json:"tool,omitempty"`
+}
+
+// Export is GET to the address of a memory and /export: all of it as a file of
+// JSON, {"items": […]}.
+func (m *Memory) Export(c *fiber.Ctx) error {
+	s, err := shelfOf(c)
+	if err != nil {
+		return err
+	}
+	items, err := m.memories.ExportMemory(c.UserContext(), middleware.Scope(c), s.Memory)
+	if err != nil {
+		return err
+	}
+	out := make([]exportedItem, len(items))
+	for n, i := range items {
+		out[n] = exportedItem{Namespace: i.Namespace, Key: i.Key, Value: i.Value, CreatedAt: i.CreatedAt, UpdatedAt: i.UpdatedAt,
+			RunID: string(i.Source.Run), ThreadID: string(i.Source.Thread), Tool: i.Source.Tool}
+		if !i.ExpiresAt.IsZero() {
+			out[n].ExpiresAt = &i.ExpiresAt
+		}
+	}
+	c.Set(fiber.HeaderContentDisposition, `attachment; filename="memory.json"`)
+	return c.JSON(fiber.Map{"items": out})
 }
 
 // areaTabs lead between the memories of one holder. On one's own page an area

@@ -52,7 +52,7 @@ func TestWhatARunRemembersIsShownWithItsThread(t *testing.T) {
 	require.Equal(t, "I like green tea", p.Text(".memory-text"))
 	require.Contains(t, p.Text(".memory-row"), "Remembered by a run on "+time.Now().UTC().Format("2 Jan 2006")+" in thread")
 	require.Equal(t, 1, row.Find(`a[href="/threads/`+thread+`"]`).Length())
-	require.Equal(t, "facts", p.Text(".card h2:not(#forget)"))
+	require.Equal(t, "facts", p.Text(".card h2:not([id])"))
 
 	item := s.Page(mia, row.Find(".memory-text").AttrOr("href", ""))
 	require.Contains(t, item.Text(".facts"), "Toolremember")
@@ -60,6 +60,20 @@ func TestWhatARunRemembersIsShownWithItsThread(t *testing.T) {
 	require.NotContains(t, s.Get(max, "/account/memory").Body, "green tea")
 	scope := s.Scope("acme", "mia@acme.test")
 	require.Contains(t, s.Get(ada, "/admin/memory/user/"+string(scope.User)).Body, "green tea")
+
+	var file struct {
+		Items []struct {
+			Namespace []string
+			Value     json.RawMessage
+		}
+	}
+	export := s.Get(mia, p.Find("a[download]").AttrOr("href", ""))
+	require.Contains(t, export.Header.Get("Content-Disposition"), "attachment")
+	export.JSON(t, &file)
+	require.Len(t, file.Items, 1)
+	require.Equal(t, []string{"facts"}, file.Items[0].Namespace)
+	require.JSONEq(t, `{"fact":"I like green tea"}`, string(file.Items[0].Value))
+	require.Contains(t, export.Body, `"thread_id":"`+thread+`","tool":"remember"`)
 
 	s.Post(mia, "/threads/"+thread+"/delete", nil)
 	p = s.Page(mia, "/account/memory")
@@ -228,7 +242,7 @@ func TestAnAdminBrowsesTheOrganisationsMemoriesAndItIsWrittenDown(t *testing.T) 
 		client *http.Client
 		status int
 	}{"member": {max, 403}, "foreign admin": {gus, 404}} {
-		for _, path := range []string{home, home + "/item?ns=facts&key=k", "/admin/memory/api/" + string(scope.User), "/admin/memory/organisation/" + string(scope.User)} {
+		for _, path := range []string{home, home + "/item?ns=facts&key=k", home + "/export", "/admin/memory/api/" + string(scope.User), "/admin/memory/organisation/" + string(scope.User)} {
 			got := s.Get(c.client, path, "Accept", "text/html")
 			require.Equal(t, c.status, got.Status, "%s %s", name, path)
 			require.NotContains(t, got.Body, "changed by ada")

@@ -69,6 +69,7 @@ func (r Routes) Register(app *fiber.App) {
 	app.Get("/knowledge/:slug", page, r.Knowledge.Show)
 
 	app.Get("/account/memory", page, r.Memory.Show)
+	app.Get("/account/memory/export", page, r.Memory.Export)
 	app.Get("/account/memory/item", page, r.Memory.Item)
 	app.Post("/account/memory/item", page, once, r.Memory.Edit)
 	app.Post("/account/memory/item/delete", page, once, r.Memory.Delete)
@@ -77,6 +78,7 @@ func (r Routes) Register(app *fiber.App) {
 	app.Get("/admin", page, AdminHome)
 	app.Get("/admin/memory", page, r.Memory.Overview)
 	app.Get("/admin/memory/:area/:holder", page, r.Memory.Show)
+	app.Get("/admin/memory/:area/:holder/export", page, r.Memory.Export)
 	app.Get("/admin/memory/:area/:holder/item", page, r.Memory.Item)
 	app.Post("/admin/memory/:area/:holder/item", page, once, r.Memory.Edit)
 	app.Post("/admin/memory/:area/:holder/item/delete", page, once, r.Memory.Delete)

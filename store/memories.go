@@ -309,6 +309,61 @@ func (db *DB) MemoryItem(ctx context.Context, scope auth.Scope, ref agents.ItemR
 	return rows[0].found(), nil
 }
 
+// Bounds of what one export holds.
+const (
+	maxExportItems = 10_000
+	maxExportBytes = 16 << 20 // of the values' JSON
+)
+
+const sqlMemoryExport = `select * from (
+	select ` + itemColumns + `, sum(octet_length(i.value::text)) over (order by i.namespace, i.key) as total
+	from store_items i where ` + itemsOfHolder + ` and ` + itemLives + `
+) i where total <= @bytes order by i.namespace, i.key limit @limit`
+
+type exportRow struct {
+	itemRow
+	Total int64
+}
+
+// ExportMemory reads a whole memory in the order of names. Not found as for
+// [DB.Memory]; too large when it holds more than 10,000 items or 16 MiB.
+func (db *DB) ExportMemory(ctx context.Context, scope auth.Scope, m agents.Memory) ([]agents.Item, error) {
+	if err := reach(scope, m); err != nil {
+		return nil, err
+	}
+	args := memoryArgs(scope, m, pgx.NamedArgs{"limit": maxExportItems, "bytes": maxExportBytes, "areas": []agents.Area{m.Area}})
+	var (
+		items   []exportRow
+		counts  []areaCountRow
+		holders []holderRow
+	)
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		var read pgx.Batch
+		collect(&read, &items, sqlMemoryExport, args)
+		collect(&read, &counts, sqlMemoryCounts, args)
+		collect(&read, &holders, sqlMemoryHolder, args)
+		if err := tx.SendBatch(ctx, &read).Close(); err != nil {
+			return translate(err)
+		}
+		page := memoryPage(m, nil, nil, counts, holders)
+		switch {
+		case !page.Holding.Member && page.Holding.Items == 0:
+			return memoryNotFound()
+		case page.Holding.Items > len(items):
+			return fault.New(fault.KindTooLarge, "This memory is too large to export at once: at most 10,000 items and 16 MiB.")
+		}
+		return noteRead(ctx, tx, scope, m, page.Holding.Name, nil)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("exporting a memory: %w", err)
+	}
+	out := make([]agents.Item, len(items))
+	for i, r := range items {
+		out[i] = r.item()
+	}
+	return out, nil
+}
+
 func refArgs(scope auth.Scope, ref agents.ItemRef) (pgx.NamedArgs, error) {
 	if err := reach(scope, ref.Memory); err != nil {
 		return nil, err

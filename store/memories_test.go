@@ -60,7 +60,8 @@ func TestNobodyButAdminsReachesAnotherPersonsMemory(t *testing.T) {
 			_, read := b.db.Memory(t.Context(), s, m, agents.MemoryQuery{})
 			_, one := b.db.MemoryItem(t.Context(), s, ref)
 			_, forget := b.db.Forget(t.Context(), s, m)
-			for _, err := range []error{read, one, forget, b.db.EditItem(t.Context(), s, ref, json.RawMessage(`1`), item.UpdatedAt), b.db.RemoveItem(t.Context(), s, ref)} {
+			_, export := b.db.ExportMemory(t.Context(), s, m)
+			for _, err := range []error{read, export, one, forget, b.db.EditItem(t.Context(), s, ref, json.RawMessage(`1`), item.UpdatedAt), b.db.RemoveItem(t.Context(), s, ref)} {
 				requireKind(t, fault.KindNotFound, err)
 				require.Equal(t, "Memory not found", fault.Public(err), "%s: foreign and absent look the same", name)
 			}
@@ -147,6 +148,36 @@ func TestMemoryIsPagedByNamespaceTheLatestFirst(t *testing.T) {
 	requireKind(t, fault.KindInvalid, err)
 	_, err = b.db.MemoryItem(t.Context(), b.mia, refOf(b.mia, "old", "a"))
 	requireKind(t, fault.KindNotFound, err)
+}
+
+func TestAnExportIsWholeOrRefused(t *testing.T) {
+	b := setup(t)
+	b.put(t, "k2", `"two"`, "a")
+	b.put(t, "k1", `"one"`, "a")
+	_, err := b.db.PutItem(t.Context(), b.mia, agents.AreaUser, agents.Item{Namespace: []string{"a"}, Key: "old", Value: json.RawMessage(`1`), ExpiresAt: time.Now().Add(-time.Second)})
+	require.NoError(t, err)
+	for _, s := range []auth.Scope{b.mia, b.ada} {
+		items, err := b.db.ExportMemory(t.Context(), s, memoryOf(b.mia))
+		require.NoError(t, err)
+		require.Len(t, items, 2)
+		require.Equal(t, "k1", items[0].Key)
+	}
+	require.Equal(t, []entry{{"memory.read", string(b.ada.User), string(b.mia.User), "mia", `{"area":"user"}`}}, b.audited(t, b.mia))
+	items, err := b.db.ExportMemory(t.Context(), b.ada, memoryOf(b.max))
+	require.NoError(t, err)
+	require.Empty(t, items)
+	_, err = b.inOrg(t, b.mia).Exec(t.Context(), `insert into store_items (org_id, area, holder_id, namespace, key, value)
+		select org_id, area, holder_id, namespace, n::text, value from store_items, generate_series(1, 10000) n where key = 'k1'`)
+	require.NoError(t, err)
+	_, err = b.db.ExportMemory(t.Context(), b.mia, memoryOf(b.mia))
+	requireKind(t, fault.KindTooLarge, err)
+	_, err = b.inOrg(t, b.mia).Exec(t.Context(), `delete from store_items where key <> 'k1'`)
+	require.NoError(t, err)
+	for i := range 65 {
+		b.put(t, fmt.Sprint("big", i), `"`+strings.Repeat("x", store.MaxItemBytes-2)+`"`, "a")
+	}
+	_, err = b.db.ExportMemory(t.Context(), b.mia, memoryOf(b.mia))
+	requireKind(t, fault.KindTooLarge, err)
 }
 
 func TestSearchOfAllMemoriesPagesThroughEveryone(t *testing.T) {

@@ -215,6 +215,10 @@ var trespasses = map[string]trespass{
 		_, err := e.db.MemoryItem(ctx, s, agents.ItemRef{Memory: e.memory, Namespace: []string{"facts"}, Key: "k"})
 		return err
 	}},
+	"DB.ExportMemory": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.ExportMemory(ctx, s, e.memory)
+		return err
+	}},
 	"DB.EditItem": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.EditItem(ctx, s, agents.ItemRef{Memory: e.memory, Namespace: []string{"facts"}, Key: "k"}, json.RawMessage(`1`), time.Now())
 	}},

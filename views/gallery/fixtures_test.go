@@ -198,7 +198,7 @@ func ownMemory() memory.Memory {
 
 func nothingRemembered() memory.Memory {
 	m := ownMemory()
-	m.Areas, m.Namespaces, m.Groups, m.Next, m.Forget = m.Areas[:1], nil, nil, "", nil
+	m.Areas, m.Namespaces, m.Groups, m.Next, m.Export, m.Forget = m.Areas[:1], nil, nil, "", "", nil
 	m.Empty = ui.Empty{Icon: "memory", Title: "Nothing is remembered", Text: "Tell an assistant «remember that I like tea» and it will be listed here."}
 	return m
 }

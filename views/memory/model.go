@@ -67,7 +67,10 @@ type Memory struct {
 	Groups   []Group
 	Next     string
 	// Empty says why nothing is shown, and what would be here.
-	Empty  ui.Empty
+	Empty ui.Empty
+	// Export is the address of the whole memory as a file; empty when there is
+	// nothing.
+	Export string
 	Forget *Forget
 }
 
