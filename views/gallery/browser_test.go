@@ -238,17 +238,22 @@ var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)
 	dir := screenshots(t)
-	tb := openTab(t, startBrowser(t))
+	browser := startBrowser(t)
 	for _, v := range []viewport{desktop, phone} {
-		tb.run(v.action())
-		for name, path := range shots {
-			for _, theme := range []string{"light", "dark"} {
-				tb.open(server.URL + path + "?theme=" + theme)
-				require.False(t, eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`), "%s is wider than the window at %d px", path, v.width)
-				tb.photograph(dir, name+"-"+v.name+"-"+theme)
-			}
+		for _, theme := range []string{"light", "dark"} {
+			t.Run(v.name+"-"+theme, func(t *testing.T) {
+				tb := openTab(t, browser)
+				tb.run(v.action())
+				for name, path := range shots {
+					tb.open(server.URL + path + "?theme=" + theme)
+					require.False(t, eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`), "%s is wider than the window", path)
+					tb.photograph(dir, name+"-"+v.name+"-"+theme)
+				}
+			})
 		}
 	}
+	tb := openTab(t, browser)
+	tb.run(phone.action())
 	tb.open(server.URL + "/threads/t1?theme=light#threads")
 	tb.photograph(dir, "list-390-light")
 	tb.open(server.URL + "/threads/t3?theme=light")
@@ -286,23 +291,26 @@ func TestPagesHaveNoAccessibilityViolations(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join("..", "..", "static", "node_modules", "axe-core", "axe.min.js"))
 	require.NoError(t, err, `axe-core is missing: run "go run ./static/build"`)
 	server, _ := serve(t)
-	tb := openTab(t, startBrowser(t))
+	browser := startBrowser(t)
 	for _, v := range []viewport{desktop, phone} {
-		tb.run(v.action())
-		for path := range pages(builtAssets(t), "") {
-			for _, theme := range []string{"light", "dark"} {
-				tb.open(server.URL + path + "?theme=" + theme)
-				tb.do(`for (const d of document.querySelectorAll(".step")) d.open = true`)
-				tb.do(string(axe))
-				raw := eval[string](tb, `axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations))`)
-				var found []violation
-				require.NoError(t, json.Unmarshal([]byte(raw), &found))
-				for _, f := range found {
-					for _, n := range f.Nodes {
-						t.Errorf("%s %s %s: %s (%s)\n%s\n%s", v.name, path, theme, f.ID, f.Help, n.HTML, n.FailureSummary)
+		for _, theme := range []string{"light", "dark"} {
+			t.Run(v.name+"-"+theme, func(t *testing.T) {
+				tb := openTab(t, browser)
+				tb.run(v.action())
+				for path := range pages(builtAssets(t), "") {
+					tb.open(server.URL + path + "?theme=" + theme)
+					tb.do(`for (const d of document.querySelectorAll(".step")) d.open = true`)
+					tb.do(string(axe))
+					raw := eval[string](tb, `axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations))`)
+					var found []violation
+					require.NoError(t, json.Unmarshal([]byte(raw), &found))
+					for _, f := range found {
+						for _, n := range f.Nodes {
+							t.Errorf("%s: %s (%s)\n%s\n%s", path, f.ID, f.Help, n.HTML, n.FailureSummary)
+						}
 					}
 				}
-			}
+			})
 		}
 	}
 }

@@ -193,7 +193,7 @@ func ownMemory() memory.Memory {
 		Search: memory.Search{Action: base, Label: "Search keys and values"}, All: base,
 		Namespaces: []memory.Namespace{{Label: "facts", Href: base + "?ns=facts", Count: "2"}, {Label: "projects › heddle", Href: base + "?ns=projects.heddle", Count: "1"}},
 		Groups:     []memory.Group{{Label: "facts", Items: []memory.Item{remembered(base, "I like green tea", "5f0e6b9a4d1c8e7720b3aa19", tea), expiring}}, {Label: "projects › heddle", Items: []memory.Item{mine}}},
-		Next:       base + "?after=x", Forget: &memory.Forget{Action: base + "/forget", Title: "Forget everything", Text: "Deletes all that is remembered about you here. Your threads stay.", Button: "Forget 3 items about me"}}
+		Next:       base + "?after=x", Export: base + "/export", Forget: &memory.Forget{Action: base + "/forget", Title: "Forget everything", Text: "Deletes all that is remembered about you here. Your threads stay.", Button: "Forget 3 items about me"}}
 }
 
 func nothingRemembered() memory.Memory {
