@@ -64,8 +64,8 @@ type App struct {
 	outbox  *mail.Outbox // in development without a mail server
 	// workshop knows what assistants can be made of.
 	workshop *prebuilt.Workshop
-	health  *handlers.Health
-	web     *fiber.App
+	health   *handlers.Health
+	web      *fiber.App
 	// toProviders is the client for model providers, nil if there are none.
 	toProviders *http.Client
 	// assistants provides the defaults of each organisation.

@@ -29,7 +29,7 @@ func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 		Searcher: store.NewSearcher(a.db, func(d store.DocumentHit) builtin.Hit {
 			return builtin.Hit{ID: d.Slug, Title: d.Title, Snippet: d.Snippet, URL: "/knowledge/" + d.Slug, Score: d.Score}
 		}),
-		Memory: store.NewMemory(a.db, func(i store.Item) builtin.Item {
+		Memory: store.NewMemory(a.db, func(i agents.Item) builtin.Item {
 			return builtin.Item{Key: i.Key, Value: i.Value, UpdatedAt: i.UpdatedAt}
 		}),
 	})

@@ -83,9 +83,10 @@ func (a *App) serving() error {
 		Members:   handlers.NewMembers(frame, a.db, sockets, cookie, clock.System{}, a.o.Mailer, cfg.Server.BaseURL),
 		AdminKeys: handlers.NewAdminKeys(frame, a.db, sockets, clock.System{}), Organisation: handlers.NewOrganisation(frame, a.db),
 		Assistants: handlers.NewAssistantPages(frame, a.assistants, a.workshop, a.workshop, clock.System{}),
-		Once:   middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
-		API:    api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
-		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
+		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
+		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
+		API:        api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
+		Socket:     a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	return nil

@@ -1,9 +1,33 @@
 package auth
 
 import (
+	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/heddle/heddle/internal/fault"
 )
+
+// MaxNameRunes bounds what a person is called, in characters.
+const MaxNameRunes = 120
+
+// ValidateName checks what a person wants to be called.
+func ValidateName(name string) error {
+	switch {
+	case !utf8.ValidString(name):
+		return fault.Invalid("name", "must be valid UTF-8")
+	case strings.TrimSpace(name) == "" || utf8.RuneCountInString(name) > MaxNameRunes:
+		return fault.Invalid("name", fmt.Sprintf("must have 1 to %d characters", MaxNameRunes))
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control) }):
+		return fault.Invalid("name", "must not contain control characters")
+	}
+	return nil
+}
+
+// Locales lists the languages there are, as BCP 47 tags.
+func Locales() []string { return []string{"en"} }
 
 // User is a person. What proves that a request is theirs is a [Session] or an
 // [APIKey]; what proves that a sign-in is theirs is an [Identity].
@@ -16,8 +40,10 @@ type User struct {
 	// Theme is "system", "light" or "dark".
 	Theme string
 	// Locale is a BCP 47 tag.
-	Locale    string
-	CreatedAt time.Time
+	Locale string
+	// LetterKeys says whether shortcuts of a single key work.
+	LetterKeys bool
+	CreatedAt  time.Time
 	// DisabledAt is the zero time for a person who may sign in.
 	DisabledAt time.Time
 }

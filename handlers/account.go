@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -26,11 +27,14 @@ type People interface {
 	Memberships
 	Sessions(ctx context.Context, scope auth.Scope, now time.Time) ([]auth.Session, error)
 	RevokeSession(ctx context.Context, scope auth.Scope, session auth.SessionID, now time.Time) error
+	RevokeOtherSessions(ctx context.Context, scope auth.Scope, now time.Time) ([]auth.SessionID, error)
+	SetName(ctx context.Context, scope auth.Scope, name string) error
+	SetLetterKeys(ctx context.Context, scope auth.Scope, on bool) error
 	SetTheme(ctx context.Context, scope auth.Scope, theme string) error
 }
 
 // Account serves the page of a person: who they are, their sessions, their
-// colours.
+// colours, their keyboard.
 type Account struct {
 	frame   *Frame
 	people  People
@@ -45,10 +49,17 @@ func NewAccount(frame *Frame, people People, sockets Sockets, cookie middleware.
 }
 
 // Show is GET /account.
-func (a *Account) Show(c *fiber.Ctx) error {
+func (a *Account) Show(c *fiber.Ctx) error { return a.show(c, fiber.StatusOK, nil, nil) }
+
+// show is the page; a refused name comes back as it was typed.
+func (a *Account) show(c *fiber.Ctx, status int, typed *string, refused error) error {
 	scope, now := middleware.Scope(c), a.clock.Now()
 	p := a.frame.page(c, "Account")
-	view := account.Profile{Name: p.User.Name, Email: p.User.Email, Theme: string(p.Theme), CSRF: p.CSRF}
+	view := account.Profile{Name: p.User.Name, Email: p.User.Email, Theme: string(p.Theme), LetterKeysOff: p.LetterKeysOff,
+		Language: languageName(scope.Locale), CSRF: p.CSRF}
+	if refused != nil {
+		view.Name, view.NameError = *typed, reason(refused, "name")
+	}
 	memberships, err := a.people.Memberships(c.UserContext(), scope)
 	if err != nil {
 		return err
@@ -66,7 +77,56 @@ func (a *Account) Show(c *fiber.Ctx) error {
 			ID: string(s.ID), Device: present.Device(s.UserAgent), Where: s.IP, Started: present.Time(s.CreatedAt, now),
 			Seen: present.Time(s.LastSeenAt, now), Current: s.ID == scope.Session})
 	}
-	return html(c, fiber.StatusOK, account.ProfilePage(p, view))
+	return html(c, status, account.ProfilePage(p, view))
+}
+
+// languageName is what a language is called in itself.
+func languageName(locale string) string {
+	if locale == "en" {
+		return "English"
+	}
+	return locale
+}
+
+// Rename is POST /account/profile with the field name: what the person wants to
+// be called, 1 to 120 characters.
+func (a *Account) Rename(c *fiber.Ctx) error {
+	typed := utils.CopyString(c.FormValue("name"))
+	err := a.people.SetName(c.UserContext(), middleware.Scope(c), strings.TrimSpace(typed))
+	switch {
+	case err == nil:
+		return done(c, "/account")
+	case wantsJSON(c) || !fault.Is(err, fault.KindInvalid):
+		return err
+	default:
+		return a.show(c, middleware.Status(fault.KindInvalid), &typed, err)
+	}
+}
+
+// Keyboard is POST /account/keyboard with the field letter_keys, on or off:
+// whether shortcuts of a single key work (WCAG 2.1.4).
+func (a *Account) Keyboard(c *fiber.Ctx) error {
+	choice := utils.CopyString(c.FormValue("letter_keys"))
+	if choice != "on" && choice != "off" {
+		return fault.Invalid("letter_keys", "must be on or off")
+	}
+	if err := a.people.SetLetterKeys(c.UserContext(), middleware.Scope(c), choice == "on"); err != nil {
+		return err
+	}
+	return done(c, "/account")
+}
+
+// RevokeOthers is POST /account/sessions/end-others: all sessions of the person
+// but the present one end, and their sockets with them.
+func (a *Account) RevokeOthers(c *fiber.Ctx) error {
+	ended, err := a.people.RevokeOtherSessions(c.UserContext(), middleware.Scope(c), a.clock.Now())
+	if err != nil {
+		return err
+	}
+	for _, session := range ended {
+		a.sockets.close(c, string(session), "the session was ended")
+	}
+	return done(c, "/account")
 }
 
 // themeCookieLife is how long a browser remembers the colours for its sign-in

@@ -141,6 +141,64 @@ func TestSigningOutAndSwitchingCloseTheSessionsSockets(t *testing.T) {
 	require.Equal(t, "signed out", reason)
 }
 
+func TestEndingAllOtherSessionsLeavesThisBrowserAlone(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{})
+	mine, lost, older, other := s.SignIn("ada@acme.test"), s.SignIn("ada@acme.test"), s.SignIn("ada@acme.test"), s.SignIn("mia@acme.test")
+	near, own, hers := s.Dial(lost), s.Dial(mine), s.Dial(other)
+	require.Equal(t, 1, s.Page(mine, "/account").Find(`form[action="/account/sessions/end-others"]`).Length())
+	a := s.Post(mine, "/account/sessions/end-others", nil)
+	require.Equal(t, "/account", a.Path)
+	require.Equal(t, 1, s.PageOf(a).Find(".rows .row").Length())
+	require.Zero(t, s.PageOf(a).Find(`form[action="/account/sessions/end-others"]`).Length(), "nothing is left to end")
+	code, reason := near.Closed()
+	require.Equal(t, socket.CloseRevoked, code)
+	require.Equal(t, "the session was ended", reason)
+	for _, c := range []*http.Client{lost, older} {
+		require.Equal(t, "/auth/login", s.Get(c, "/account", "Accept", "text/html").Path)
+	}
+	own.Join("user", map[string]any{})
+	hers.Join("user", map[string]any{})
+}
+
+func TestANameIsChangedOrComesBackAsItWasTyped(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{})
+	mia, max := s.SignIn("mia@acme.test"), s.SignIn("max@acme.test")
+	a := s.Post(mia, "/account/profile", url.Values{"name": {" Mia <b>Ångström</b> "}})
+	require.Equal(t, "/account", a.Path)
+	require.Equal(t, "Mia <b>Ångström</b>", s.PageOf(a).Find("#profile-name").AttrOr("value", ""))
+	require.Equal(t, "Mia <b>Ångström</b>", s.PageOf(a).Text(".menu-who strong"))
+	require.Contains(t, s.PageOf(a).Text(".facts"), "LanguageEnglish")
+	long := strings.Repeat("é", 121)
+	for _, bad := range []string{long, "  ", "a\u0007b", "\u202eaim"} {
+		p := s.PageOf(s.Post(mia, "/account/profile", url.Values{"name": {bad}}))
+		require.Equal(t, http.StatusUnprocessableEntity, p.Status, "%q", bad)
+		require.Equal(t, "true", p.Find("#profile-name").AttrOr("aria-invalid", ""))
+		require.Equal(t, bad, p.Find("#profile-name").AttrOr("value", ""))
+	}
+	require.Equal(t, "Mia <b>Ångström</b>", s.Page(mia, "/account").Find("#profile-name").AttrOr("value", ""))
+	require.NotContains(t, s.Get(max, "/account").Body, "Ångström")
+}
+
+func TestShortcutsOfASingleKeyCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{})
+	mia := s.SignIn("mia@acme.test")
+	off := func(c *http.Client) (string, bool) { return s.Page(c, "/").Find("html").Attr("data-letter-keys") }
+	_, given := off(mia)
+	require.False(t, given)
+	require.Equal(t, "/account", s.Post(mia, "/account/keyboard", url.Values{"letter_keys": {"off"}}).Path)
+	value, _ := off(s.SignIn("mia@acme.test"))
+	require.Equal(t, "off", value, "in her other browser too")
+	_, given = off(s.SignIn("max@acme.test"))
+	require.False(t, given)
+	require.Equal(t, http.StatusUnprocessableEntity, s.Post(mia, "/account/keyboard", url.Values{"letter_keys": {"maybe"}}).Status)
+	s.Post(mia, "/account/keyboard", url.Values{"letter_keys": {"on"}})
+	_, given = off(mia)
+	require.False(t, given)
+}
+
 func TestAKeyIsShownOnceWorksAndEndsWithItsSockets(t *testing.T) {
 	t.Parallel()
 	s := testweb.Start(t, testweb.Options{})

@@ -45,6 +45,7 @@ func (f *Frame) page(c *fiber.Ctx, title string) layout.Page {
 	}
 	p.CSRF = f.who.CSRFToken(c)
 	p.Theme = layout.Theme(in.User.Theme)
+	p.LetterKeysOff = !in.User.LetterKeys
 	p.Org = layout.Org{ID: string(in.Org.ID), Name: in.Org.Name}
 	p.User = layout.User{ID: string(in.User.ID), Name: in.User.Called(), Email: in.User.Email, Role: string(in.Role)}
 	memberships, err := f.members.Memberships(c.UserContext(), in.Scope())

@@ -27,6 +27,7 @@ type Routes struct {
 	Organisation *Organisation
 	// Assistants is the administration of assistants.
 	Assistants *AssistantPages
+	Memory     *Memory
 	Limits     Limits
 	// Once carries out a request that names itself once; see
 	// middleware.Idempotency.
@@ -69,6 +70,9 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/account/org", page, r.Auth.SwitchOrg)
 	app.Get("/account", page, r.Account.Show)
 	app.Post("/account/theme", page, once, r.Account.Theme)
+	app.Post("/account/profile", page, once, r.Account.Rename)
+	app.Post("/account/keyboard", page, once, r.Account.Keyboard)
+	app.Post("/account/sessions/end-others", page, once, r.Account.RevokeOthers)
 	app.Post("/account/sessions/:id/revoke", page, once, r.Account.Revoke)
 	app.Get("/account/keys", page, r.Keys.Show)
 	app.Post("/account/keys", page, once, r.Limits.NewKey.ByUser, r.Keys.Create)
@@ -79,6 +83,13 @@ func (r Routes) Register(app *fiber.App) {
 	}
 
 	app.Post("/account/leave", page, once, r.Members.Leave)
+
+	app.Get("/account/memory", page, r.Memory.Show)
+	app.Get("/account/memory/export", page, r.Memory.Export)
+	app.Get("/account/memory/item", page, r.Memory.Item)
+	app.Post("/account/memory/item", page, once, r.Memory.Edit)
+	app.Post("/account/memory/item/delete", page, once, r.Memory.Delete)
+	app.Post("/account/memory/forget", page, once, r.Memory.Forget)
 
 	app.Get("/admin", page, AdminHome)
 	app.Get("/admin/audit", page, r.Audit.Show)
@@ -105,6 +116,13 @@ func (r Routes) Register(app *fiber.App) {
 	app.Get("/admin/assistants/:id/diff", page, r.Assistants.Diff)
 	app.Get("/admin/assistants/:id/versions/:v", page, r.Assistants.Version)
 	app.Post("/admin/assistants/:id/versions/:v/activate", page, once, r.Assistants.Activate)
+	app.Get("/admin/memory", page, r.Memory.Overview)
+	app.Get("/admin/memory/:area/:holder", page, r.Memory.Show)
+	app.Get("/admin/memory/:area/:holder/export", page, r.Memory.Export)
+	app.Get("/admin/memory/:area/:holder/item", page, r.Memory.Item)
+	app.Post("/admin/memory/:area/:holder/item", page, once, r.Memory.Edit)
+	app.Post("/admin/memory/:area/:holder/item/delete", page, once, r.Memory.Delete)
+	app.Post("/admin/memory/:area/:holder/forget", page, once, r.Memory.Forget)
 
 	key := r.Who.API
 	app.Post("/api/threads", key, once, r.API.CreateThread)

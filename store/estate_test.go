@@ -32,6 +32,7 @@ type estate struct {
 	session         auth.Session
 	claim           string
 	review          agents.Review // open, on a thread of its own
+	memory          agents.Memory // of mia
 }
 
 func furnish(t *testing.T) *estate {
@@ -53,11 +54,12 @@ func furnish(t *testing.T) *estate {
 	owner, off := e.ada, false
 	owner.Role = auth.RoleOwner
 	require.NoError(t, e.db.SetOrgSettings(ctx, owner, auth.OrgSettings{FourEyes: &off}))
-	_, err = e.db.PutItem(ctx, e.mia, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
+	_, err = e.db.PutItem(ctx, e.mia, agents.AreaUser, agents.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))
 	e.review = e.ask(t, e.mia)
 	require.NoError(t, e.db.Audit(ctx, e.ada, auth.AuditEntry{Action: "secret.told", ObjectKind: "secret", ObjectName: "handshake"}))
+	e.memory = agents.Memory{Area: agents.AreaUser, Holder: agents.HolderID(e.mia.User)}
 	e.claim, _, err = e.db.Idempotency().Begin(ctx, e.mia, "key", []byte("hash"))
 	require.NoError(t, err)
 	return e

@@ -12,18 +12,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
-)
-
-// Area says whose long-term memory an item belongs to. Code chooses it; it is
-// never part of a namespace, which clients and models choose.
-type Area string
-
-// The areas. Each holds, per organisation, one memory for each person.
-const (
-	AreaUser Area = "user" // what the product remembers about a person
-	AreaAPI  Area = "api"  // what a person's API clients store
 )
 
 // Bounds of items.
@@ -35,20 +26,6 @@ const (
 	MaxItemQueryRunes = 400
 	MaxItemPage       = 100
 )
-
-// Item is one entry of long-term memory.
-type Item struct {
-	// Namespace is an ordered path of 1 to [MaxNamespaceParts] parts.
-	Namespace []string
-	// Key is unique within the namespace.
-	Key string
-	// Value is any JSON.
-	Value     json.RawMessage
-	CreatedAt time.Time
-	UpdatedAt time.Time
-	// ExpiresAt is when the item is gone; the zero time means never.
-	ExpiresAt time.Time
-}
 
 // ItemQuery selects items, the latest changed first.
 type ItemQuery struct {
@@ -69,14 +46,21 @@ type itemRow struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	ExpiresAt *time.Time
+	WrittenBy string
+	RunID     string
+	ThreadID  string
+	Tool      string
 }
 
-func (r itemRow) item() Item {
-	return Item{Namespace: r.Namespace, Key: r.Key, Value: r.Value, CreatedAt: r.CreatedAt.UTC(),
-		UpdatedAt: r.UpdatedAt.UTC(), ExpiresAt: timeOrZero(r.ExpiresAt)}
+func (r itemRow) item() agents.Item {
+	return agents.Item{Namespace: r.Namespace, Key: r.Key, Value: r.Value, CreatedAt: r.CreatedAt.UTC(),
+		UpdatedAt: r.UpdatedAt.UTC(), ExpiresAt: timeOrZero(r.ExpiresAt), Source: agents.Source{By: auth.UserID(r.WrittenBy),
+			Run: agents.RunID(r.RunID), Thread: agents.ThreadID(r.ThreadID), Tool: r.Tool}}
 }
 
-const itemColumns = `i.namespace, i.key, i.value, i.created_at, i.updated_at, i.expires_at`
+const itemColumns = `i.namespace, i.key, i.value, i.created_at, i.updated_at, i.expires_at,
+	coalesce(i.written_by::text, '') as written_by, coalesce(i.run_id::text, '') as run_id,
+	coalesce(i.thread_id::text, '') as thread_id, coalesce(i.tool, '') as tool`
 
 // itemsOfHolder is the rule whose items a scope reaches: those of its own
 // person in its own organisation. It needs the named arguments of holderArgs.
@@ -85,30 +69,35 @@ const itemsOfHolder = `i.org_id = @org and i.area = @area and i.holder_id = @hol
 const itemLives = `(i.expires_at is null or i.expires_at > now())`
 
 // sqlItemPut starts an item anew when what it replaces has expired.
-const sqlItemPut = `insert into store_items as i (org_id, area, holder_id, namespace, key, value, expires_at)
-values (@org, @area, @holder, @namespace, @key, @value, @expires)
+const sqlItemPut = `insert into store_items as i (org_id, area, holder_id, namespace, key, value, expires_at,
+	written_by, run_id, thread_id, tool)
+values (@org, @area, @holder, @namespace, @key, @value, @expires, @holder, @run, @thread, @tool)
 on conflict (org_id, area, holder_id, namespace, key) do update set
-	value = excluded.value, expires_at = excluded.expires_at, updated_at = now(),
+	value = excluded.value, expires_at = excluded.expires_at, updated_at = now(), written_by = excluded.written_by,
+	run_id = excluded.run_id, thread_id = excluded.thread_id, tool = excluded.tool,
 	created_at = case when ` + itemLives + ` then i.created_at else now() end
 returning ` + itemColumns
 
 // PutItem writes an item into the memory of the scope's person, replacing what
-// was there. Faults: invalid names the field and rule.
-func (db *DB) PutItem(ctx context.Context, scope auth.Scope, area Area, item Item) (Item, error) {
+// was there; they are its writer, whatever the item's source says. Faults:
+// invalid names the field and rule.
+func (db *DB) PutItem(ctx context.Context, scope auth.Scope, area agents.Area, item agents.Item) (agents.Item, error) {
 	args, err := itemArgs(scope, area, item.Namespace, item.Key)
 	if err != nil {
-		return Item{}, err
+		return agents.Item{}, err
 	}
 	if err := validateItemValue(item.Value); err != nil {
-		return Item{}, err
+		return agents.Item{}, err
 	}
 	args["value"], args["expires"] = item.Value, nil
+	args["run"], args["thread"] = orNull(string(item.Source.Run)), orNull(string(item.Source.Thread))
+	args["tool"] = orNull(item.Source.Tool)
 	if !item.ExpiresAt.IsZero() {
 		args["expires"] = item.ExpiresAt
 	}
 	row, err := one[itemRow](ctx, db, scope, "Item", "writing an item", sqlItemPut, args)
 	if err != nil {
-		return Item{}, err
+		return agents.Item{}, err
 	}
 	return row.item(), nil
 }
@@ -117,14 +106,14 @@ const sqlItemByKey = `select ` + itemColumns + ` from store_items i
 	where ` + itemsOfHolder + ` and i.namespace = @namespace::text[] and i.key = @key and ` + itemLives
 
 // Item reads one item of the memory of the scope's person.
-func (db *DB) Item(ctx context.Context, scope auth.Scope, area Area, namespace []string, key string) (Item, error) {
+func (db *DB) Item(ctx context.Context, scope auth.Scope, area agents.Area, namespace []string, key string) (agents.Item, error) {
 	args, err := itemArgs(scope, area, namespace, key)
 	if err != nil {
-		return Item{}, err
+		return agents.Item{}, err
 	}
 	row, err := one[itemRow](ctx, db, scope, "Item", "reading an item", sqlItemByKey, args)
 	if err != nil {
-		return Item{}, err
+		return agents.Item{}, err
 	}
 	return row.item(), nil
 }
@@ -133,7 +122,7 @@ const sqlItemDelete = `delete from store_items i
 	where ` + itemsOfHolder + ` and i.namespace = @namespace::text[] and i.key = @key and ` + itemLives
 
 // DeleteItem removes one item of the memory of the scope's person.
-func (db *DB) DeleteItem(ctx context.Context, scope auth.Scope, area Area, namespace []string, key string) error {
+func (db *DB) DeleteItem(ctx context.Context, scope auth.Scope, area agents.Area, namespace []string, key string) error {
 	args, err := itemArgs(scope, area, namespace, key)
 	if err != nil {
 		return err
@@ -156,7 +145,7 @@ const sqlItemSearch = `select ` + itemColumns + ` from store_items i
 	order by i.updated_at desc, i.namespace, i.key limit @limit offset @offset`
 
 // SearchItems finds items of the memory of the scope's person.
-func (db *DB) SearchItems(ctx context.Context, scope auth.Scope, area Area, q ItemQuery) ([]Item, error) {
+func (db *DB) SearchItems(ctx context.Context, scope auth.Scope, area agents.Area, q ItemQuery) ([]agents.Item, error) {
 	if len(q.Prefix) > 0 {
 		if err := validateNamespace("namespace_prefix", q.Prefix); err != nil {
 			return nil, err
@@ -171,29 +160,34 @@ func (db *DB) SearchItems(ctx context.Context, scope auth.Scope, area Area, q It
 	if q.Limit < 1 || q.Limit > MaxItemPage {
 		q.Limit = 10
 	}
-	words := strings.Fields(q.Text)
-	patterns := make([]string, len(words))
-	for i, word := range words {
-		patterns[i] = "%" + escapeLike(word) + "%"
-	}
 	args := holderArgs(scope, area)
-	args["prefix"], args["patterns"], args["limit"], args["offset"] = orEmpty(q.Prefix), patterns, q.Limit, q.Offset
+	args["prefix"], args["patterns"], args["limit"], args["offset"] = orEmpty(q.Prefix), patternsOf(q.Text), q.Limit, q.Offset
 	rows, err := many[itemRow](ctx, db, scope, "searching items", sqlItemSearch, args)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Item, len(rows))
+	out := make([]agents.Item, len(rows))
 	for i, r := range rows {
 		out[i] = r.item()
 	}
 	return out, nil
 }
 
-func holderArgs(scope auth.Scope, area Area) pgx.NamedArgs {
+// patternsOf makes a pattern for ILIKE of each word.
+func patternsOf(text string) []string {
+	words := strings.Fields(text)
+	patterns := make([]string, len(words))
+	for i, word := range words {
+		patterns[i] = "%" + escapeLike(word) + "%"
+	}
+	return patterns
+}
+
+func holderArgs(scope auth.Scope, area agents.Area) pgx.NamedArgs {
 	return pgx.NamedArgs{"org": string(scope.Org), "area": string(area), "holder": string(scope.User)}
 }
 
-func itemArgs(scope auth.Scope, area Area, namespace []string, key string) (pgx.NamedArgs, error) {
+func itemArgs(scope auth.Scope, area agents.Area, namespace []string, key string) (pgx.NamedArgs, error) {
 	if err := validateNamespace("namespace", namespace); err != nil {
 		return nil, err
 	}

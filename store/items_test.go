@@ -9,25 +9,27 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/tool/builtin"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 	"github.com/heddle/heddle/store"
 )
 
-func toItem(i store.Item) builtin.Item {
+func toItem(i agents.Item) builtin.Item {
 	return builtin.Item{Key: i.Key, Value: i.Value, UpdatedAt: i.UpdatedAt}
 }
 
-func (b *bundle) put(t *testing.T, key, value string, namespace ...string) store.Item {
+func (b *bundle) put(t *testing.T, key, value string, namespace ...string) agents.Item {
 	t.Helper()
-	item, err := b.db.PutItem(t.Context(), b.mia, store.AreaUser, store.Item{Namespace: namespace, Key: key, Value: json.RawMessage(value)})
+	item, err := b.db.PutItem(t.Context(), b.mia, agents.AreaUser, agents.Item{Namespace: namespace, Key: key, Value: json.RawMessage(value)})
 	require.NoError(t, err)
 	return item
 }
 
 func (b *bundle) find(t *testing.T, q store.ItemQuery) []string {
 	t.Helper()
-	items, err := b.db.SearchItems(t.Context(), b.mia, store.AreaUser, q)
+	items, err := b.db.SearchItems(t.Context(), b.mia, agents.AreaUser, q)
 	require.NoError(t, err)
 	keys := make([]string, len(items))
 	for i, item := range items {
@@ -42,23 +44,23 @@ func TestItemIsReplacedReadAndDeleted(t *testing.T) {
 	second := b.put(t, "k", `{"fact":"coffee"}`, "facts")
 	require.Equal(t, first.CreatedAt, second.CreatedAt)
 	require.True(t, second.UpdatedAt.After(first.UpdatedAt))
-	got, err := b.db.Item(t.Context(), b.mia, store.AreaUser, []string{"facts"}, "k")
+	got, err := b.db.Item(t.Context(), b.mia, agents.AreaUser, []string{"facts"}, "k")
 	require.NoError(t, err)
 	require.Equal(t, second, got)
 	require.JSONEq(t, `{"fact":"coffee"}`, string(got.Value))
-	require.NoError(t, b.db.DeleteItem(t.Context(), b.mia, store.AreaUser, []string{"facts"}, "k"))
-	requireKind(t, fault.KindNotFound, b.db.DeleteItem(t.Context(), b.mia, store.AreaUser, []string{"facts"}, "k"))
-	_, err = b.db.Item(t.Context(), b.mia, store.AreaUser, []string{"facts"}, "k")
+	require.NoError(t, b.db.DeleteItem(t.Context(), b.mia, agents.AreaUser, []string{"facts"}, "k"))
+	requireKind(t, fault.KindNotFound, b.db.DeleteItem(t.Context(), b.mia, agents.AreaUser, []string{"facts"}, "k"))
+	_, err = b.db.Item(t.Context(), b.mia, agents.AreaUser, []string{"facts"}, "k")
 	requireKind(t, fault.KindNotFound, err)
 }
 
 func TestExpiredItemIsGoneAndItsSuccessorIsNew(t *testing.T) {
 	b := setup(t)
-	old, err := b.db.PutItem(t.Context(), b.mia, store.AreaUser, store.Item{Namespace: []string{"n"}, Key: "k", Value: json.RawMessage(`"old"`), ExpiresAt: time.Now().Add(-time.Second)})
+	old, err := b.db.PutItem(t.Context(), b.mia, agents.AreaUser, agents.Item{Namespace: []string{"n"}, Key: "k", Value: json.RawMessage(`"old"`), ExpiresAt: time.Now().Add(-time.Second)})
 	require.NoError(t, err)
-	_, err = b.db.Item(t.Context(), b.mia, store.AreaUser, []string{"n"}, "k")
+	_, err = b.db.Item(t.Context(), b.mia, agents.AreaUser, []string{"n"}, "k")
 	requireKind(t, fault.KindNotFound, err)
-	requireKind(t, fault.KindNotFound, b.db.DeleteItem(t.Context(), b.mia, store.AreaUser, []string{"n"}, "k"))
+	requireKind(t, fault.KindNotFound, b.db.DeleteItem(t.Context(), b.mia, agents.AreaUser, []string{"n"}, "k"))
 	require.Empty(t, b.find(t, store.ItemQuery{}))
 	fresh := b.put(t, "k", `"new"`, "n")
 	require.True(t, fresh.CreatedAt.After(old.CreatedAt))
@@ -116,27 +118,27 @@ func TestNamesAndValuesOfItemsKeepTheirBounds(t *testing.T) {
 	many := strings.Split(strings.Repeat("p,", store.MaxNamespaceParts)+"p", ",")
 	for _, namespace := range [][]string{nil, {}, {""}, {"a", ""}, {"a.b"}, {"*"}, {"a?"}, {"a\x00"}, {"a\nb"}, {"a\u0085"}, {"\xff"},
 		{strings.Repeat("ä", store.MaxNamespaceRunes+1)}, many} {
-		_, err := b.db.PutItem(t.Context(), b.mia, store.AreaUser, store.Item{Namespace: namespace, Key: "k", Value: json.RawMessage(`1`)})
+		_, err := b.db.PutItem(t.Context(), b.mia, agents.AreaUser, agents.Item{Namespace: namespace, Key: "k", Value: json.RawMessage(`1`)})
 		requireKind(t, fault.KindInvalid, err)
 		require.Contains(t, fault.FieldsOf(err), "namespace", "%q", namespace)
-		_, err = b.db.Item(t.Context(), b.mia, store.AreaUser, namespace, "k")
+		_, err = b.db.Item(t.Context(), b.mia, agents.AreaUser, namespace, "k")
 		requireKind(t, fault.KindInvalid, err)
 		if len(namespace) > 0 {
-			_, err = b.db.SearchItems(t.Context(), b.mia, store.AreaUser, store.ItemQuery{Prefix: namespace})
+			_, err = b.db.SearchItems(t.Context(), b.mia, agents.AreaUser, store.ItemQuery{Prefix: namespace})
 			requireKind(t, fault.KindInvalid, err)
 		}
 	}
 	for _, key := range []string{"", "a\x00", "\xff", strings.Repeat("k", store.MaxItemKeyRunes+1)} {
-		_, err := b.db.PutItem(t.Context(), b.mia, store.AreaUser, store.Item{Namespace: []string{"n"}, Key: key, Value: json.RawMessage(`1`)})
+		_, err := b.db.PutItem(t.Context(), b.mia, agents.AreaUser, agents.Item{Namespace: []string{"n"}, Key: key, Value: json.RawMessage(`1`)})
 		requireKind(t, fault.KindInvalid, err)
 		require.Contains(t, fault.FieldsOf(err), "key")
 	}
 	for value, kind := range map[string]fault.Kind{"": fault.KindInvalid, "null": fault.KindInvalid, "{": fault.KindInvalid, `"\u0000"`: fault.KindInvalid,
 		"\"\xff\"": fault.KindInvalid, `"` + strings.Repeat("x", store.MaxItemBytes) + `"`: fault.KindTooLarge} {
-		_, err := b.db.PutItem(t.Context(), b.mia, store.AreaUser, store.Item{Namespace: []string{"n"}, Key: "k", Value: json.RawMessage(value)})
+		_, err := b.db.PutItem(t.Context(), b.mia, agents.AreaUser, agents.Item{Namespace: []string{"n"}, Key: "k", Value: json.RawMessage(value)})
 		requireKind(t, kind, err)
 	}
-	_, err := b.db.PutItem(t.Context(), b.mia, "organisation", store.Item{Namespace: []string{"n"}, Key: "k", Value: json.RawMessage(`1`)})
+	_, err := b.db.PutItem(t.Context(), b.mia, "organisation", agents.Item{Namespace: []string{"n"}, Key: "k", Value: json.RawMessage(`1`)})
 	requireKind(t, fault.KindInvalid, err)
 	b.put(t, strings.Repeat("ä", store.MaxItemKeyRunes), `{"x":"`+strings.Repeat("y", store.MaxItemBytes-8)+`"}`,
 		many[:store.MaxNamespaceParts]...)
@@ -148,23 +150,23 @@ func TestMemoryIsReachedOnlyByItsPerson(t *testing.T) {
 	b := setup(t)
 	b.put(t, "k", `"mia's"`, "facts")
 	for name, other := range map[string]scopeOf{"fellow": {b.max}, "admin": {b.ada}, "foreigner": {b.gia}} {
-		_, err := b.db.Item(t.Context(), other.Scope, store.AreaUser, []string{"facts"}, "k")
+		_, err := b.db.Item(t.Context(), other.Scope, agents.AreaUser, []string{"facts"}, "k")
 		requireKind(t, fault.KindNotFound, err)
-		requireKind(t, fault.KindNotFound, b.db.DeleteItem(t.Context(), other.Scope, store.AreaUser, []string{"facts"}, "k"))
-		found, err := b.db.SearchItems(t.Context(), other.Scope, store.AreaUser, store.ItemQuery{})
+		requireKind(t, fault.KindNotFound, b.db.DeleteItem(t.Context(), other.Scope, agents.AreaUser, []string{"facts"}, "k"))
+		found, err := b.db.SearchItems(t.Context(), other.Scope, agents.AreaUser, store.ItemQuery{})
 		require.NoError(t, err)
 		require.Empty(t, found, name)
 		for _, namespace := range [][]string{{"user", string(b.mia.User), "facts"}, {string(b.mia.User), "facts"}, {"users", string(b.mia.User), "facts"}} {
-			_, err := b.db.Item(t.Context(), other.Scope, store.AreaUser, namespace, "k")
+			_, err := b.db.Item(t.Context(), other.Scope, agents.AreaUser, namespace, "k")
 			requireKind(t, fault.KindNotFound, err)
 		}
 		// The same name in one's own memory is another item.
-		_, err = b.db.PutItem(t.Context(), other.Scope, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"other"`)})
+		_, err = b.db.PutItem(t.Context(), other.Scope, agents.AreaUser, agents.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"other"`)})
 		require.NoError(t, err)
 	}
-	_, err := b.db.Item(t.Context(), b.mia, store.AreaAPI, []string{"facts"}, "k")
+	_, err := b.db.Item(t.Context(), b.mia, agents.AreaAPI, []string{"facts"}, "k")
 	requireKind(t, fault.KindNotFound, err)
-	got, err := b.db.Item(t.Context(), b.mia, store.AreaUser, []string{"facts"}, "k")
+	got, err := b.db.Item(t.Context(), b.mia, agents.AreaUser, []string{"facts"}, "k")
 	require.NoError(t, err)
 	require.JSONEq(t, `"mia's"`, string(got.Value))
 }
@@ -172,14 +174,19 @@ func TestMemoryIsReachedOnlyByItsPerson(t *testing.T) {
 func TestToolsMemoryBelongsToTheScopeWhateverTheNamespaceSays(t *testing.T) {
 	b := setup(t)
 	var memory builtin.Memory = store.NewMemory(b.db, toItem)
-	require.NoError(t, memory.Put(t.Context(), b.mia, builtin.FactsNamespace(b.mia), "k", json.RawMessage(`{"fact":"I like tea"}`)))
+	from := agents.Source{By: b.max.User, Run: agents.RunID(id.New()), Thread: agents.ThreadID(id.New()), Tool: "remember"}
+	require.NoError(t, memory.Put(t.Context(), b.mia, builtin.FactsNamespace(b.mia), "k", json.RawMessage(`{"fact":"I like tea"}`), from))
 	found, err := memory.Search(t.Context(), b.mia, builtin.FactsNamespace(b.mia), "tea", 5)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, "k", found[0].Key)
 	require.WithinDuration(t, time.Now(), found[0].UpdatedAt, time.Minute)
+	kept, err := b.db.Item(t.Context(), b.mia, agents.AreaUser, []string{"facts"}, "k")
+	require.NoError(t, err)
+	from.By = b.mia.User // whoever writes is the writer, whatever is said
+	require.Equal(t, from, kept.Source)
 	for _, namespace := range [][]string{builtin.FactsNamespace(b.mia), {"facts"}, {"users", string(b.max.User)}, nil} {
-		requireKind(t, fault.KindNotFound, memory.Put(t.Context(), b.max, namespace, "k", json.RawMessage(`1`)))
+		requireKind(t, fault.KindNotFound, memory.Put(t.Context(), b.max, namespace, "k", json.RawMessage(`1`), agents.Source{}))
 		_, err := memory.Search(t.Context(), b.max, namespace, "", 5)
 		requireKind(t, fault.KindNotFound, err)
 	}

@@ -5,28 +5,31 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
 )
 
 // Memory is what the tools that remember and recall work on: the area
-// [AreaUser], in items of the tools' own type I, which the store can't know.
+// [agents.AreaUser], in items of the tools' own type I, which the store can't know.
 type Memory[I any] struct {
 	db   *DB
-	item func(Item) I
+	item func(agents.Item) I
 }
 
 // NewMemory makes the memory of the tools; item turns an entry into theirs.
-func NewMemory[I any](db *DB, item func(Item) I) Memory[I] { return Memory[I]{db: db, item: item} }
+func NewMemory[I any](db *DB, item func(agents.Item) I) Memory[I] {
+	return Memory[I]{db: db, item: item}
+}
 
-// Put writes value under key, replacing what was there. The namespace must
-// begin with "users" and the id of the scope's person; not found otherwise.
-func (m Memory[I]) Put(ctx context.Context, scope auth.Scope, namespace []string, key string, value json.RawMessage) error {
+// Put writes value under key, replacing what was there, and notes where it is
+// from. The namespace must begin with "users" and the id of the scope's person; not found otherwise.
+func (m Memory[I]) Put(ctx context.Context, scope auth.Scope, namespace []string, key string, value json.RawMessage, from agents.Source) error {
 	own, err := ownNamespace(scope, namespace)
 	if err != nil {
 		return err
 	}
-	_, err = m.db.PutItem(ctx, scope, AreaUser, Item{Namespace: own, Key: key, Value: value})
+	_, err = m.db.PutItem(ctx, scope, agents.AreaUser, agents.Item{Namespace: own, Key: key, Value: value, Source: from})
 	return err
 }
 
@@ -37,7 +40,7 @@ func (m Memory[I]) Search(ctx context.Context, scope auth.Scope, namespace []str
 	if err != nil {
 		return nil, err
 	}
-	found, err := m.db.SearchItems(ctx, scope, AreaUser, ItemQuery{Prefix: own, Text: query, Limit: limit})
+	found, err := m.db.SearchItems(ctx, scope, agents.AreaUser, ItemQuery{Prefix: own, Text: query, Limit: limit})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -29,6 +31,48 @@ func (db *DB) Names(ctx context.Context, scope auth.Scope) (map[auth.UserID]stri
 	return out, nil
 }
 
+const sqlNameSet = `update users u set name = @name from memberships m
+where u.id = @user and m.user_id = u.id and m.org_id = @org`
+
+// SetName keeps what the scope's person wants to be called. Invalid names the
+// rule.
+func (db *DB) SetName(ctx context.Context, scope auth.Scope, name string) error {
+	if err := auth.ValidateName(name); err != nil {
+		return err
+	}
+	return db.setOwn(ctx, scope, "keeping the name", sqlNameSet, pgx.NamedArgs{"name": name})
+}
+
+const sqlLocaleSet = `update users u set locale = @locale from memberships m
+where u.id = @user and m.user_id = u.id and m.org_id = @org`
+
+// SetLocale keeps the language the scope's person chose, one of [auth.Locales].
+func (db *DB) SetLocale(ctx context.Context, scope auth.Scope, locale string) error {
+	if !slices.Contains(auth.Locales(), locale) {
+		return fault.Invalid("locale", "must be one of "+strings.Join(auth.Locales(), ", "))
+	}
+	return db.setOwn(ctx, scope, "keeping the language", sqlLocaleSet, pgx.NamedArgs{"locale": locale})
+}
+
+const sqlLetterKeysSet = `update users u set letter_keys = @on from memberships m
+where u.id = @user and m.user_id = u.id and m.org_id = @org`
+
+// SetLetterKeys keeps whether shortcuts of a single key work for the scope's
+// person.
+func (db *DB) SetLetterKeys(ctx context.Context, scope auth.Scope, on bool) error {
+	return db.setOwn(ctx, scope, "keeping the shortcuts", sqlLetterKeysSet, pgx.NamedArgs{"on": on})
+}
+
+// setOwn changes the row of the scope's person.
+func (db *DB) setOwn(ctx context.Context, scope auth.Scope, doing, sql string, args pgx.NamedArgs) error {
+	args["org"], args["user"] = string(scope.Org), string(scope.User)
+	n, err := db.exec(ctx, scope, doing, sql, args)
+	if err == nil && n == 0 {
+		return fault.NotFound("Person")
+	}
+	return err
+}
+
 // sqlThemeSet asks for the membership as well: a scope reaches people of its own
 // organisation only.
 const sqlThemeSet = `update users u set theme = @theme from memberships m
@@ -36,10 +80,5 @@ where u.id = @user and m.user_id = u.id and m.org_id = @org`
 
 // SetTheme keeps the colours the scope's person chose: system, light or dark.
 func (db *DB) SetTheme(ctx context.Context, scope auth.Scope, theme string) error {
-	n, err := db.exec(ctx, scope, "keeping the theme", sqlThemeSet,
-		pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "theme": theme})
-	if err == nil && n == 0 {
-		return fault.NotFound("Person")
-	}
-	return err
+	return db.setOwn(ctx, scope, "keeping the theme", sqlThemeSet, pgx.NamedArgs{"theme": theme})
 }

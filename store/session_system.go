@@ -58,6 +58,7 @@ type signedInRow struct {
 	Name        string
 	Theme       string
 	Locale      string
+	LetterKeys  bool
 	UserCreated time.Time
 	Slug        string
 	OrgName     string
@@ -68,7 +69,7 @@ type signedInRow struct {
 
 // sqlSessionFind joins the membership: a session in an organisation the person
 // has left finds nothing.
-const sqlSessionFind = `select ` + sessionColumns + `, u.email, u.name, u.theme, u.locale, u.created_at as user_created,
+const sqlSessionFind = `select ` + sessionColumns + `, u.email, u.name, u.theme, u.locale, u.letter_keys, u.created_at as user_created,
 	o.slug, o.name as org_name, o.personal, o.created_at as org_created, m.role
 from sessions s
 join users u on u.id = s.user_id and u.disabled_at is null
@@ -93,7 +94,7 @@ func (db *DB) FindSession(ctx context.Context, token auth.Digest, now time.Time)
 	return auth.SignedIn{
 		Session: r.session(),
 		User: auth.User{ID: auth.UserID(r.UserID), Email: r.Email, Name: r.Name, Theme: r.Theme, Locale: r.Locale,
-			CreatedAt: r.UserCreated.UTC()},
+			LetterKeys: r.LetterKeys, CreatedAt: r.UserCreated.UTC()},
 		Org: auth.Org{ID: auth.OrgID(r.OrgID), Slug: r.Slug, Name: r.OrgName, Personal: r.Personal,
 			CreatedAt: r.OrgCreated.UTC()},
 		Role: auth.Role(r.Role),
@@ -120,15 +121,52 @@ func (db *DB) RevokeSession(ctx context.Context, scope auth.Scope, session auth.
 	if err := checkScope(scope); err != nil {
 		return err
 	}
-	tag, err := db.system.Exec(ctx, sqlSessionRevoke, pgx.NamedArgs{
-		"id": string(session), "user": string(scope.User), "now": now})
+	err := pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sqlSessionRevoke, pgx.NamedArgs{
+			"id": string(session), "user": string(scope.User), "now": now})
+		if err != nil {
+			return translate(err)
+		}
+		if tag.RowsAffected() == 0 {
+			return fault.NotFound("Session")
+		}
+		return appendAudit(ctx, tx, scope, auth.AuditEntry{Action: "session.ended", ObjectKind: "session", ObjectID: string(session)})
+	})
 	if err != nil {
-		return fmt.Errorf("revoking a session: %w", translate(err))
-	}
-	if tag.RowsAffected() == 0 {
-		return fault.NotFound("Session")
+		return fmt.Errorf("revoking a session: %w", err)
 	}
 	return nil
+}
+
+const sqlSessionsRevokeOthers = `update sessions set revoked_at = @now
+where user_id = @user and id is distinct from @id::uuid and revoked_at is null returning id`
+
+// RevokeOtherSessions ends all sessions of the scope's person, in whichever
+// organisation they work, but the scope's own, and gives those that it ended.
+func (db *DB) RevokeOtherSessions(ctx context.Context, scope auth.Scope, now time.Time) ([]auth.SessionID, error) {
+	if err := checkScope(scope); err != nil {
+		return nil, err
+	}
+	var ended []auth.SessionID
+	err := pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, sqlSessionsRevokeOthers, pgx.NamedArgs{
+			"id": orNull(string(scope.Session)), "user": string(scope.User), "now": now}) // its error comes back from CollectRows
+		var err error
+		if ended, err = pgx.CollectRows(rows, pgx.RowTo[auth.SessionID]); err != nil {
+			return translate(err)
+		}
+		for _, session := range ended {
+			if err := appendAudit(ctx, tx, scope, auth.AuditEntry{
+				Action: "session.ended", ObjectKind: "session", ObjectID: string(session)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("revoking other sessions: %w", err)
+	}
+	return ended, nil
 }
 
 const sqlSessionsOf = `select ` + sessionColumns + ` from sessions s

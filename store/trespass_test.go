@@ -108,6 +108,19 @@ var trespasses = map[string]trespass{
 	"DB.SetTheme": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.SetTheme(ctx, s, "dark")
 	}},
+	"DB.SetName": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.SetName(ctx, s, "Theirs")
+	}},
+	"DB.SetLocale": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.SetLocale(ctx, s, "en")
+	}},
+	"DB.SetLetterKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.SetLetterKeys(ctx, s, false)
+	}},
+	"DB.RevokeOtherSessions": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		ended, err := e.db.RevokeOtherSessions(ctx, s, time.Now())
+		return seen(ended, err, func(x auth.SessionID) bool { return x == e.session.ID })
+	}},
 	"DB.CreateAPIKey": {fault.KindForbidden, func(ctx context.Context, e *estate, s auth.Scope) error {
 		k := e.key
 		k.ID, k.Prefix = auth.KeyID(id.New()), "hdl_theirs"
@@ -349,19 +362,51 @@ var trespasses = map[string]trespass{
 		return seen(found, err, func(m auth.Membership) bool { return m.Org.ID != s.Org || m.User != s.User })
 	}},
 	"DB.PutItem": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
-		_, err := e.db.PutItem(ctx, s, store.AreaUser, store.Item{Namespace: []string{"facts"}, Key: "theirs", Value: json.RawMessage(`1`)})
+		_, err := e.db.PutItem(ctx, s, agents.AreaUser, agents.Item{Namespace: []string{"facts"}, Key: "theirs", Value: json.RawMessage(`1`)})
 		return err
 	}},
 	"DB.Item": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		_, err := e.db.Item(ctx, s, store.AreaUser, []string{"facts"}, "k")
+		_, err := e.db.Item(ctx, s, agents.AreaUser, []string{"facts"}, "k")
 		return err
 	}},
 	"DB.DeleteItem": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		return e.db.DeleteItem(ctx, s, store.AreaUser, []string{"facts"}, "k")
+		return e.db.DeleteItem(ctx, s, agents.AreaUser, []string{"facts"}, "k")
 	}},
 	"DB.SearchItems": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
-		found, err := e.db.SearchItems(ctx, s, store.AreaUser, store.ItemQuery{Text: "ours"})
+		found, err := e.db.SearchItems(ctx, s, agents.AreaUser, store.ItemQuery{Text: "ours"})
 		return seen(found, err, anything)
+	}},
+	"DB.Holdings": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asAdmin(s)
+		found, err := e.db.Holdings(ctx, s, agents.AreaUser, agents.HoldingCursor{}, 0)
+		return seen(found, err, func(h agents.Holding) bool { return e.memory.Holder == h.Holder || h.Items > 1 })
+	}},
+	"DB.Memory": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.Memory(ctx, s, e.memory, agents.MemoryQuery{})
+		return err
+	}},
+	"DB.SearchMemories": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		s = asAdmin(s)
+		found, err := e.db.SearchMemories(ctx, s, agents.AreaUser, agents.MemoryQuery{Text: "ours"})
+		return seen(found, err, anything)
+	}},
+	"DB.MemoryItem": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.MemoryItem(ctx, s, agents.ItemRef{Memory: e.memory, Namespace: []string{"facts"}, Key: "k"})
+		return err
+	}},
+	"DB.ExportMemory": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.ExportMemory(ctx, s, e.memory)
+		return err
+	}},
+	"DB.EditItem": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.EditItem(ctx, s, agents.ItemRef{Memory: e.memory, Namespace: []string{"facts"}, Key: "k"}, json.RawMessage(`1`), time.Now())
+	}},
+	"DB.RemoveItem": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.RemoveItem(ctx, s, agents.ItemRef{Memory: e.memory, Namespace: []string{"facts"}, Key: "k"})
+	}},
+	"DB.Forget": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.Forget(ctx, s, e.memory)
+		return err
 	}},
 	"DB.PutDocument": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		s.Role = auth.RoleAdmin
@@ -384,7 +429,7 @@ var trespasses = map[string]trespass{
 		return seen(found, err, anything)
 	}},
 	"Memory.Put": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		return store.NewMemory(e.db, toItem).Put(ctx, s, builtin.FactsNamespace(e.mia), "k", json.RawMessage(`1`))
+		return store.NewMemory(e.db, toItem).Put(ctx, s, builtin.FactsNamespace(e.mia), "k", json.RawMessage(`1`), agents.Source{})
 	}},
 	"Memory.Search": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := store.NewMemory(e.db, toItem).Search(ctx, s, builtin.FactsNamespace(e.mia), "", 1)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/model/script"
 	"github.com/heddle/heddle/agents/tool"
@@ -37,7 +38,7 @@ func (d titles) Search(_ context.Context, _ auth.Scope, query string, limit int)
 // pocket is a memory of one person.
 type pocket map[string]json.RawMessage
 
-func (p pocket) Put(_ context.Context, _ auth.Scope, _ []string, key string, value json.RawMessage) error {
+func (p pocket) Put(_ context.Context, _ auth.Scope, _ []string, key string, value json.RawMessage, _ agents.Source) error {
 	p[key] = value
 	return nil
 }

@@ -3,7 +3,11 @@
 // import it.
 package account
 
-import "github.com/heddle/heddle/views/ui"
+import (
+	"slices"
+
+	"github.com/heddle/heddle/views/ui"
+)
 
 // SignIn is the page before there is a person.
 type SignIn struct {
@@ -27,10 +31,21 @@ type Person struct {
 // Profile is the account page.
 type Profile struct {
 	Name, Email string
+	// NameError says why a name was refused.
+	NameError string
+	// Language is the name of the language, in itself.
+	Language    string
 	Memberships []Membership
 	Sessions    []Session
 	Theme       string
-	CSRF        string
+	// LetterKeysOff says that shortcuts of a single key do not work.
+	LetterKeysOff bool
+	CSRF          string
+}
+
+// others reports whether there is a session but the present one.
+func (p Profile) others() bool {
+	return slices.ContainsFunc(p.Sessions, func(s Session) bool { return !s.Current })
 }
 
 // Membership is one organisation of the person.

@@ -345,6 +345,16 @@ func TestKeysDoWhatTheSheetSays(t *testing.T) {
 	require.False(t, eval[bool](d.tab, `document.getElementById("thread-menu").open`))
 }
 
+func TestSingleKeysRestWhereAPersonTurnedThemOff(t *testing.T) {
+	d := openDesk(t)
+	d.open(d.url + "/account/name")
+	require.Equal(t, 7, eval[int](d.tab, `document.querySelectorAll("[data-shortcut-list] dt").length`), "the sheet does not promise them")
+	d.do(`document.body.dispatchEvent(new KeyboardEvent("keydown", {bubbles: true, cancelable: true, key: "?"}))`)
+	require.False(t, eval[bool](d.tab, `document.getElementById("shortcuts").open`))
+	d.do(`document.getElementById("account-menu").open = true; document.querySelector('[data-dialog="shortcuts"]').click()`)
+	require.True(t, eval[bool](d.tab, `document.getElementById("shortcuts").open`), "the menu still opens the sheet")
+}
+
 func TestChosenColoursShowAtOnce(t *testing.T) {
 	d := openDesk(t)
 	d.open(d.url + "/account?theme=light")
@@ -391,6 +401,14 @@ func TestEverythingPostsWithoutScript(t *testing.T) {
 	visit("/threads/t3")
 	d.run(chromedp.Click(chromedp.CSS("#thread-menu > summary")), chromedp.Click(chromedp.CSS("#delete-confirm > summary")), chromedp.Click(chromedp.CSS("#delete-confirm .btn-danger")))
 	require.Equal(t, posted{path: "/threads/t3/delete", csrf: csrf}, d.post())
+	d.run(arrived)
+	visit("/account/memory")
+	d.run(chromedp.Click(chromedp.CSS("#forget-confirm > summary")), chromedp.Click(chromedp.CSS("#forget-confirm .btn-danger")))
+	require.Equal(t, posted{path: "/account/memory/forget", csrf: csrf}, d.post())
+	d.run(arrived)
+	visit("/account/memory/item")
+	d.run(chromedp.Click(chromedp.CSS("#delete-confirm > summary")), chromedp.Click(chromedp.CSS("#delete-confirm .btn-danger")))
+	require.Equal(t, posted{path: "/account/memory/item/delete", csrf: csrf}, d.post())
 	d.run(arrived)
 	visit("/empty")
 	d.run(chromedp.Click(chromedp.CSS(".starter")))

@@ -246,32 +246,53 @@ var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": 
 	"assistant-new":     "/admin/assistants/new",
 	"assistant-version": "/admin/assistants/version",
 	"assistant-diff":    "/admin/assistants/diff",
+	"memory":            "/account/memory",
+	"memory-none":       "/account/memory/none",
+	"memory-item":       "/account/memory/item",
+	"memory-admin":      "/admin/memory",
+	"memory-found":      "/admin/memory/found",
+	"memory-holder":     "/admin/memory/user/mia",
+	"memory-changed":    "/admin/memory/user/mia/item",
+	"account-name":      "/account/name",
+	"outbox":            "/dev/outbox",
+	"audit":             "/admin/audit",
 }
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)
 	dir := screenshots(t)
-	tb := openTab(t, startBrowser(t))
+	browser := startBrowser(t)
 	taken := maps.Clone(shots)
 	maps.Copy(taken, memberShots())
 	for _, v := range []viewport{desktop, phone} {
-		tb.run(v.action())
-		for name, path := range taken {
-			for _, theme := range []string{"light", "dark"} {
-				tb.open(server.URL + path + "?theme=" + theme)
-				require.False(t, eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`), "%s is wider than the window at %d px", path, v.width)
-				tb.photograph(dir, name+"-"+v.name+"-"+theme)
-			}
+		for _, theme := range []string{"light", "dark"} {
+			t.Run(v.name+"-"+theme, func(t *testing.T) {
+				tb := openTab(t, browser)
+				tb.run(v.action())
+				for name, path := range taken {
+					tb.open(server.URL + path + "?theme=" + theme)
+					require.False(t, eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`), "%s is wider than the window", path)
+					tb.photograph(dir, name+"-"+v.name+"-"+theme)
+				}
+			})
 		}
 	}
+	tb := openTab(t, browser)
+	tb.run(phone.action())
 	tb.open(server.URL + "/threads/t1?theme=light#threads")
 	tb.photograph(dir, "list-390-light")
 	tb.open(server.URL + "/threads/t3?theme=light")
 	tb.do(readerUp)
 	tb.until(`document.getElementById("scroll").scrollTop === 0`)
 	tb.photograph(dir, "long-top-390-light")
+	tb.open(server.URL + "/account/memory?theme=light")
+	tb.do(`document.getElementById("forget-confirm").open = true; document.getElementById("forget-confirm").scrollIntoView(false)`)
+	tb.photograph(dir, "memory-forget-390-light")
 	for _, theme := range []string{"light", "dark"} {
 		tb.run(desktop.action())
+		tb.open(server.URL + "/admin/memory/user/mia/item?theme=" + theme)
+		tb.do(`document.getElementById("delete-confirm").open = true; document.getElementById("delete-confirm").scrollIntoView(false)`)
+		tb.photograph(dir, "memory-delete-1280-"+theme)
 		tb.open(server.URL + "/threads/t3?theme=" + theme)
 		tb.do(readerUp + `document.getElementById("step-c1").open = true`)
 		tb.until(`document.getElementById("scroll").dataset.following === "false"`)

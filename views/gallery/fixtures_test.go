@@ -19,6 +19,7 @@ import (
 	"github.com/heddle/heddle/views/knowledge"
 	"github.com/heddle/heddle/views/layout"
 	"github.com/heddle/heddle/views/markdown"
+	"github.com/heddle/heddle/views/memory"
 	"github.com/heddle/heddle/views/outbox"
 	"github.com/heddle/heddle/views/problem"
 	"github.com/heddle/heddle/views/ui"
@@ -164,11 +165,96 @@ func signIn() account.SignIn {
 }
 
 func profile() account.Profile {
-	return account.Profile{Name: "Mia", Email: "mia@acme.test", Theme: "system", CSRF: csrf,
+	return account.Profile{Name: "Mia", Email: "mia@acme.test", Theme: "system", Language: "English", CSRF: csrf,
 		Memberships: []account.Membership{{Org: "Acme", Role: "Member", Current: true}, {Org: "Globex", Role: "Reviewer"}},
 		Sessions: []account.Session{
 			{ID: "s1", Device: "Firefox on Linux", Where: "192.0.2.10", Started: at("2026-11-20T08:00:00Z", "yesterday"), Seen: at("2026-11-21T09:41:00Z", "just now"), Current: true},
 			{ID: "s2", Device: "Safari on iPhone", Phone: true, Where: "198.51.100.7", Started: at("2026-11-18T08:00:00Z", "3 days ago"), Seen: at("2026-11-21T07:41:00Z", "2 h ago")}}}
+}
+
+// adminRooms is adminNav for frames that may have none.
+func adminRooms(current string) *admin.Nav {
+	n := adminNav(current)
+	return &n
+}
+
+func remembered(base, text, key string, thread *memory.Link) memory.Item {
+	return memory.Item{Href: base + "/item?ns=facts&key=" + key, Text: text, Key: key,
+		Origin: memory.Origin{Verb: "Remembered by a run", When: at("2026-05-03T09:00:00Z", "3 May 2026"), Thread: thread}}
+}
+
+func ownMemory() memory.Memory {
+	const base = "/account/memory"
+	tea := &memory.Link{Label: "Tea for the office, and a very long title of a thread that goes on", Href: "/threads/t1"}
+	expiring := remembered(base, "The trade fair is in hall 7; stand B12 until 24 November", "9c1d0a77b2e4f6510a8d33c2", nil)
+	expiring.Expires = at("2026-11-24T00:00:00Z", "24 Nov 2026")
+	mine := remembered(base, `{"name": "Loom", "a_name_without_any_place_to_break_it_which_goes_on_and_on_until_it_is_wider_than_a_phone": true}`, "loom", nil)
+	mine.Origin = memory.Origin{Verb: "Written by you", When: at("2026-11-02T09:00:00Z", "2 Nov 2026")}
+	return memory.Memory{Frame: memory.Frame{CSRF: csrf}, Title: "Memory", Lead: "What assistants remember about you in Acme. You decide what stays. Whoever manages assistants can read it too; the audit log says when they did.",
+		Areas:  []memory.Area{{Label: "About you (3)", Href: base, Current: true}, {Label: "API clients (12)", Href: base + "?area=api"}},
+		Search: memory.Search{Action: base, Label: "Search keys and values"}, All: base,
+		Namespaces: []memory.Namespace{{Label: "facts", Href: base + "?ns=facts", Count: "2"}, {Label: "projects › heddle", Href: base + "?ns=projects.heddle", Count: "1"}},
+		Groups:     []memory.Group{{Label: "facts", Items: []memory.Item{remembered(base, "I like green tea", "5f0e6b9a4d1c8e7720b3aa19", tea), expiring}}, {Label: "projects › heddle", Items: []memory.Item{mine}}},
+		Next:       base + "?after=x", Export: base + "/export", Forget: &memory.Forget{Action: base + "/forget", Title: "Forget everything", Text: "Deletes all that is remembered about you here. Your threads stay.", Button: "Forget 3 items about me"}}
+}
+
+func nothingRemembered() memory.Memory {
+	m := ownMemory()
+	m.Areas, m.Namespaces, m.Groups, m.Next, m.Export, m.Forget = m.Areas[:1], nil, nil, "", "", nil
+	m.Empty = ui.Empty{Icon: "memory", Title: "Nothing is remembered", Text: "Tell an assistant «remember that I like tea» and it will be listed here."}
+	return m
+}
+
+func adminMemory() memory.Memory {
+	m := ownMemory()
+	m.Frame.Admin, m.Title, m.Lead, m.Back = adminRooms("memory"), "Memory of Mia", "What assistants remember about Mia.", &memory.Link{Label: "Memory", Href: "/admin/memory"}
+	m.Areas[0].Label, m.Search.Text, m.Search.Clear = "Remembered (3)", "tea", "/admin/memory/user/mia"
+	m.Forget.Title, m.Forget.Button = "Forget Mia", "Forget 3 items about Mia"
+	return m
+}
+
+func memories() memory.Overview {
+	row := func(name, note, items string, changed ui.Time) memory.Holding {
+		return memory.Holding{Name: name, Note: note, Items: items, Href: "/admin/memory/user/" + name, Changed: changed}
+	}
+	return memory.Overview{Frame: memory.Frame{Admin: adminRooms("memory"), CSRF: csrf}, Search: memory.Search{Action: "/admin/memory", Label: "Search keys and values"},
+		Areas: []memory.Area{{Label: "People", Href: "/admin/memory?area=user", Current: true}, {Label: "API clients", Href: "/admin/memory?area=api"}},
+		Holdings: []memory.Holding{row("Former member", "no longer in this organisation", "4", at("2026-03-02T09:00:00Z", "2 Mar 2026")), row("Ada", "ada@acme.test", "0", ui.Time{}),
+			row("Max", "max@acme.test", "128", at("2026-11-21T09:40:00Z", "1 min ago")), row("Mia", "mia@acme.test", "3", at("2026-11-21T07:41:00Z", "2 h ago"))}, Next: "/admin/memory?after=x"}
+}
+
+func foundMemories() memory.Overview {
+	o := memories()
+	o.Holdings, o.Search.Text, o.Search.Clear = nil, "tea", "/admin/memory"
+	mia, max := remembered("/admin/memory/user/mia", "I like green tea", "5f0e6b9a4d1c8e7720b3aa19", nil), remembered("/admin/memory/user/max", "No tea after four", "77aa19", &memory.Link{Label: "Tea", Href: "/threads/t1"})
+	mia.Whose, max.Whose = "Mia", "Max"
+	o.Found = []memory.Item{mia, max}
+	return o
+}
+
+func oneItem(base string) memory.ItemPage {
+	tea := &memory.Link{Label: "Tea for the office", Href: "/threads/t1"}
+	value := "{\n  \"fact\": \"I like green tea\"\n}"
+	return memory.ItemPage{Frame: memory.Frame{CSRF: csrf}, Back: memory.Link{Label: "Memory", Href: base}, Title: "5f0e6b9a4d1c8e7720b3aa19", Namespace: "facts", Value: value,
+		Origin: memory.Origin{Verb: "Remembered by a run", When: at("2026-05-03T09:00:00Z", "3 May 2026"), Thread: tea}, Tool: "remember",
+		Created: at("2026-05-03T09:00:00Z", "3 May 2026"), Changed: at("2026-05-03T09:00:00Z", "3 May 2026"), Action: base + "/item",
+		Hidden: []memory.Hidden{{Name: "ns", Value: "facts"}, {Name: "key", Value: "5f0e6b9a4d1c8e7720b3aa19"}}, Edit: &memory.Edit{Text: value, Seen: "2026-05-03T09:00:00Z"},
+		DeleteText: "Assistants will not recall it any more.", Deleted: "Delete «facts › 5f0e6b9a4d1c8e7720b3aa19»"}
+}
+
+func changedItem() memory.ItemPage {
+	i := oneItem("/admin/memory/user/mia")
+	i.Frame.Admin, i.Whose, i.Back.Label = adminRooms("memory"), "Mia", "Memory of Mia"
+	i.Edit.Text, i.Edit.Error = "{\"fact\": \"I like </textarea> & black tea\"}", "It changed while you were editing. Look at what is stored now, and save again to replace it."
+	i.Expires = at("2026-12-24T00:00:00Z", "24 Dec 2026")
+	return i
+}
+
+func badName() account.Profile {
+	a := profile()
+	a.Name, a.NameError, a.LetterKeysOff = "Mia\u202e", "Must not contain control characters.", true
+	a.Sessions = a.Sessions[:1]
+	return a
 }
 
 func keys() account.Keys {
@@ -198,6 +284,8 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 	p := func(title string) layout.Page { return page(assets, theme, title) }
 	flash := p("Threads")
 	flash.Flash = []ui.Flash{{Tone: ui.Good, Text: "Thread «17*23» deleted."}}
+	quiet := p("Account")
+	quiet.LetterKeysOff = true
 	out := map[string]templ.Component{
 		"/sign-in": account.SignInPage(layout.Page{Title: "Sign in", Theme: theme, Assets: assets}, signIn()),
 		"/empty":   chat.HomePage(p(""), home(chat.List{CSRF: csrf})), "/home": chat.HomePage(flash, home(list(""))),
@@ -206,6 +294,11 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 		"/threads/t4": chat.ThreadPage(p("Report"), failed()), "/threads/t5": chat.ThreadPage(p("Refund"), readOnly()),
 		"/account": account.ProfilePage(p("Account"), profile()), "/account/keys": account.KeysPage(p("API keys"), keys()),
 		"/dev/outbox": outbox.Page(p("Outbox"), sentMail()), "/dev/outbox/empty": outbox.Page(p("Outbox"), outbox.Outbox{}),
+		"/account/memory": memory.Page(p("Memory"), ownMemory()), "/account/memory/item": memory.OneItem(p("Memory"), oneItem("/account/memory")),
+		"/account/memory/none": memory.Page(p("Memory"), nothingRemembered()), "/account/name": account.ProfilePage(quiet, badName()),
+		"/admin/memory": memory.OverviewPage(p("Memory"), memories()), "/admin/memory/found": memory.OverviewPage(p("Memory"), foundMemories()),
+		"/admin/memory/user/mia": memory.Page(p("Memory"), adminMemory()), "/admin/memory/user/mia/item": memory.OneItem(p("Memory"), changedItem()),
+		"/admin/memory/gone": memory.Gone(p("Memory"), memory.Frame{Admin: adminRooms("memory"), CSRF: csrf}, memory.Link{Label: "Memory", Href: "/admin/memory"}, "{\"fact\": 1}"),
 		"/knowledge/refunds": knowledge.DocumentPage(p("Refund policy"), document()),
 		"/signed-out":        problem.BarePage(layout.Page{Title: "Not available", Theme: theme, Assets: assets}, problem.Maintenance("The database is being updated. This takes a few minutes.")),
 		"/admin/audit":       admin.AuditPage(p("Audit log"), adminNav("audit"), auditLog()), "/admin/audit/empty": admin.AuditPage(p("Audit log"), adminNav("audit"), auditEmpty()),

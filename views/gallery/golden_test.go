@@ -20,6 +20,7 @@ import (
 	"github.com/heddle/heddle/views/chat"
 	"github.com/heddle/heddle/views/diff"
 	"github.com/heddle/heddle/views/layout"
+	"github.com/heddle/heddle/views/memory"
 	"github.com/heddle/heddle/views/ui"
 )
 
@@ -61,7 +62,9 @@ func states(t *testing.T) map[string]templ.Component {
 		"page-audit": admin.AuditPage(p, adminNav("audit"), auditLog()), "page-audit-broken": admin.AuditPage(p, adminNav("audit"), auditBroken()), "page-audit-empty": admin.AuditPage(p, adminNav("audit"), auditEmpty()),
 		"diff": diff.DiffOf(fieldDiffs()[0].Parts), "assistants": admin.AssistantsPage(p, adminNav("assistants"), assistants()), "assistant": admin.AssistantPage(p, adminNav("assistants"), refusedAssistant()),
 		"assistant-new": admin.AssistantPage(p, adminNav("assistants"), newAssistant()), "assistant-version": admin.VersionPage(p, adminNav("assistants"), version()), "assistant-diff": admin.ComparisonPage(p, adminNav("assistants"), comparison()),
-		"page-account": account.ProfilePage(p, profile()),
+		"page-account": account.ProfilePage(p, profile()), "page-memory": memory.Page(p, ownMemory()), "page-memory-none": memory.Page(p, nothingRemembered()),
+		"page-memory-item": memory.OneItem(p, oneItem("/account/memory")), "page-memory-changed": memory.OneItem(p, changedItem()), "page-memory-admin": memory.OverviewPage(p, memories()),
+		"page-memory-found": memory.OverviewPage(p, foundMemories()),
 	}
 	maps.Copy(out, memberStates(p))
 	return out

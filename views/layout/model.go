@@ -72,6 +72,8 @@ type Page struct {
 	Nav    []NavItem
 	Flash  []ui.Flash
 	Assets *static.Assets
+	// LetterKeysOff tells the scripts that shortcuts of a single key must not work.
+	LetterKeysOff bool
 	// Refresh makes the page reload itself, only without script, after so many
 	// seconds: a run is working. 0 means never.
 	Refresh int

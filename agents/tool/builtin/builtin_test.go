@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/clock"
@@ -36,7 +37,7 @@ func (s *shelf) Search(_ context.Context, scope auth.Scope, _ string, limit int)
 // notebook is a memory in a map.
 type notebook map[string][]Item
 
-func (n notebook) Put(_ context.Context, scope auth.Scope, namespace []string, key string, value json.RawMessage) error {
+func (n notebook) Put(_ context.Context, scope auth.Scope, namespace []string, key string, value json.RawMessage, _ agents.Source) error {
 	at := string(scope.Org) + "/" + strings.Join(namespace, "/")
 	n[at] = slices.DeleteFunc(n[at], func(i Item) bool { return i.Key == key })
 	n[at] = append(n[at], Item{Key: key, Value: value, UpdatedAt: time.Unix(1, 0)})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 )
 
@@ -14,8 +15,9 @@ import (
 // another one said even if an implementation forgets to look at the scope's
 // user.
 type Memory interface {
-	// Put writes value under key, replacing what was there.
-	Put(ctx context.Context, scope auth.Scope, namespace []string, key string, value json.RawMessage) error
+	// Put writes value under key, replacing what was there, and notes where it is
+	// from.
+	Put(ctx context.Context, scope auth.Scope, namespace []string, key string, value json.RawMessage, from agents.Source) error
 	// Search gives at most limit items, the best or, for an empty query, the
 	// latest first.
 	Search(ctx context.Context, scope auth.Scope, namespace []string, query string, limit int) ([]Item, error)

@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/tool"
 )
 
 //go:embed remember.md
 var rememberText string
+
+const rememberName = "remember"
 
 type rememberArgs struct {
 	Fact string `json:"fact" jsonschema:"one short sentence, such as: I like tea"`
@@ -26,13 +29,14 @@ func newRemember(m Memory) (tool.Tool, error) {
 		if err != nil {
 			return tool.Result{}, fmt.Errorf("writing down a fact: %w", err)
 		}
-		if err := m.Put(ctx, inv.Scope, FactsNamespace(inv.Scope), factKey(said), value); err != nil {
+		from := agents.Source{By: inv.Scope.User, Run: agents.RunID(inv.RunID), Thread: agents.ThreadID(inv.ThreadID), Tool: rememberName}
+		if err := m.Put(ctx, inv.Scope, FactsNamespace(inv.Scope), factKey(said), value, from); err != nil {
 			return tool.Result{}, fmt.Errorf("keeping a fact: %w", err)
 		}
 		return tool.Text("Kept: "+said, "Remembered something about you").WithData(fact{Fact: said})
 	}
 	return tool.New(tool.Spec{
-		Name: "remember", Title: "Remember a fact", Description: rememberText,
+		Name: rememberName, Title: "Remember a fact", Description: rememberText,
 		Effect: tool.EffectWrite, Review: tool.ReviewNever, Idempotent: true,
 		Consequence: "One sentence about the person is kept for all their threads.",
 	}, run, lengths("fact", 1, 500))

@@ -9,16 +9,23 @@ const table = [
   { keys: [mod, "Shift", "Backspace"], label: "Stop the answer", when: (e) => command(e) && e.shiftKey && e.key === "Backspace", run: stop },
   { keys: ["?"], label: "This list", when: (e) => e.key === "?" && !typing(e.target), run: sheet },
 ];
+// Keys without Ctrl, ⌘ or Shift and another key; the person may have turned them
+// off (WCAG 2.1.4).
+const single = table.filter((entry) => entry.keys.length === 1);
 const told = [
   { keys: ["Enter"], label: "Send the message" },
   { keys: ["Shift", "Enter"], label: "Start a new line" },
   { keys: ["Esc"], label: "Close what is open" },
 ];
 
+function active() {
+  return document.documentElement.dataset.letterKeys === "off" ? table.filter((entry) => !single.includes(entry)) : table;
+}
+
 export function start() {
   const list = document.querySelector("[data-shortcut-list]");
   if (list) {
-    for (const { keys, label } of [...table, ...told]) {
+    for (const { keys, label } of [...active(), ...told]) {
       const term = document.createElement("dt");
       term.textContent = label;
       const detail = document.createElement("dd");
@@ -28,7 +35,7 @@ export function start() {
   }
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.altKey) return;
-    const entry = table.find((e) => e.when(event));
+    const entry = active().find((e) => e.when(event));
     if (entry && entry.run() !== false) event.preventDefault();
   });
   document.addEventListener("click", (event) => {
