@@ -62,6 +62,7 @@ type App struct {
 	service *run.Service
 	tools   *tool.Dispatcher
 	outbox  *mail.Outbox // in development without a mail server
+	post    *postOffice  // nil where no mail leaves
 	// workshop knows what assistants can be made of.
 	workshop *prebuilt.Workshop
 	health   *handlers.Health

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/heddle/heddle/agents/tool/builtin"
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers"
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/outbound/egress"
@@ -43,7 +44,8 @@ func (a *App) mailer() (builtin.Mailer, error) {
 		return nil, fmt.Errorf("setting up mail: %w", err)
 	}
 	a.outbox, _ = sender.(*mail.Outbox)
-	return postOffice{sender}, nil
+	a.post = &postOffice{sender}
+	return *a.post, nil
 }
 
 // postOffice is the tools' view of a sender.
@@ -56,6 +58,22 @@ func (p postOffice) SendMail(ctx context.Context, m builtin.Mail) error {
 		return fmt.Errorf("%w: %w", builtin.ErrMailUnknown, err)
 	}
 	return err
+}
+
+// MailInvitation implements handlers.Mailer.
+func (p postOffice) MailInvitation(ctx context.Context, scope auth.Scope, i auth.Invitation, link string) error {
+	body := fmt.Sprintf("Hello,\n\nyou are invited to Heddle as %s. Open this link to accept; it works once, until %s:\n\n%s\n",
+		i.Role, i.ExpiresAt.UTC().Format("2 January 2006, 15:04 UTC"), link)
+	return p.sender.Send(ctx, mail.Message{To: i.Email, Subject: "Your invitation to Heddle", Body: body, Key: "invitation:" + string(scope.Org) + ":" + string(i.ID)})
+}
+
+// invitationMailer mails invitations: the embedder's way, else by the mail
+// server. Development's outbox reaches nobody, so there the link is to be copied.
+func (a *App) invitationMailer() handlers.Mailer {
+	if a.o.Mailer != nil || a.post == nil || a.outbox != nil {
+		return a.o.Mailer
+	}
+	return *a.post
 }
 
 // outboxPage shows what development sent; nil elsewhere.

@@ -80,7 +80,7 @@ func (a *App) serving() error {
 		Account: handlers.NewAccount(frame, a.db, sockets, cookie, clock.System{}), Keys: handlers.NewKeys(frame, a.db, sockets, clock.System{}),
 		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),
 		Audit:     handlers.NewAudit(frame, a.db, clock.System{}, a.logger("handlers")),
-		Members:   handlers.NewMembers(frame, a.db, sockets, cookie, clock.System{}, a.o.Mailer, cfg.Server.BaseURL),
+		Members:   handlers.NewMembers(frame, a.db, sockets, cookie, clock.System{}, a.invitationMailer(), cfg.Server.BaseURL),
 		AdminKeys: handlers.NewAdminKeys(frame, a.db, sockets, clock.System{}), Organisation: handlers.NewOrganisation(frame, a.db),
 		Assistants: handlers.NewAssistantPages(frame, a.assistants, a.workshop, a.workshop, clock.System{}),
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),

@@ -14,6 +14,7 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/model"
+	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
@@ -82,7 +83,7 @@ func bench(t *testing.T, c caller) (*Workshop, *[]string) {
 	require.NoError(t, err)
 	models, err := model.NewRegistry(model.Entry{ID: "mock", Model: c, Tools: true}, model.Entry{ID: "stuck", Model: stuck{}})
 	require.NoError(t, err)
-	chat, err := Chat(ChatOptions{Models: models, Tools: tools, Call: tool.NewDispatcher(tools, tool.DispatcherOptions{})})
+	chat, err := Chat(ChatOptions{Models: models, Tools: tools, Call: tool.NewDispatcher(tools, tool.DispatcherOptions{}), Ledger: review.Blank{}})
 	require.NoError(t, err)
 	echo, err := graph.New("echo").Node("echo", echo).Edge(graph.Start, "echo").Edge("echo", graph.End).Compile()
 	require.NoError(t, err)

@@ -84,7 +84,7 @@ func (c *cluster) start(ctx context.Context) error {
 		Log:                   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Volatile:              true,
 		OwnerCreatesDatabases: true,
-		Settings:              map[string]string{"max_connections": "300"},
+		Settings:              map[string]string{"max_connections": "500"},
 	})
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
