@@ -153,6 +153,8 @@ type ReviewQuery struct {
 	Requester auth.UserID
 	// Mine narrows to what the scope holds (open) or decided.
 	Mine bool
+	// DueBefore narrows the queue to what is due by then.
+	DueBefore time.Time
 	// AfterTime and AfterID continue after that request.
 	AfterTime time.Time
 	AfterID   ReviewID

@@ -56,7 +56,7 @@ func (a *App) serving() error {
 		return fmt.Errorf("setting up sign-in: %w", err)
 	}
 	who := middleware.NewIdentity(door, auth.NewCSRF(a.o.SecretKey), cfg.Server.BaseURL)
-	frame := handlers.NewFrame(who, a.db, assets, a.logger("handlers"))
+	frame := handlers.NewFrame(who, a.db, a.db, assets, a.logger("handlers"))
 	cookie := middleware.NewSessionCookie(cfg.Server.BaseURL)
 	runs := a.limitedRuns()
 	threads := handlers.NewThreads(frame, a.db, a.assistants, runs, markdown.New(markdown.ForMessages()))
@@ -76,6 +76,7 @@ func (a *App) serving() error {
 		middleware.ClientAddress(cfg.Network.TrustedProxies))
 	handlers.Routes{
 		Frame: frame, Who: who, Health: a.health, Threads: threads,
+		Reviews: handlers.NewReviews(frame, threads, a.db, a.service, a.workshop, clock.System{}),
 		Auth:    handlers.NewAuth(flow, door, sockets, cookie, func(p handlers.LoginPage) templ.Component { return frame.SignIn(p, demoPeople(cfg)) }, a.logger("auth")),
 		Account: handlers.NewAccount(frame, a.db, sockets, cookie, clock.System{}), Keys: handlers.NewKeys(frame, a.db, sockets, clock.System{}),
 		Knowledge: handlers.NewKnowledge(frame, documents{a.db}, markdown.New(markdown.ForDocuments()), clock.System{}), Limits: handlers.NewLimits(a.rates(), clock.System{}),

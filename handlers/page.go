@@ -9,6 +9,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/api"
 	"github.com/heddle/heddle/handlers/middleware"
@@ -23,17 +24,23 @@ type Memberships interface {
 	Memberships(ctx context.Context, scope auth.Scope) ([]auth.Membership, error)
 }
 
+// ReviewCounter counts the requests for review that a scope may see.
+type ReviewCounter interface {
+	ReviewCount(ctx context.Context, scope auth.Scope) (agents.ReviewCount, error)
+}
+
 // Frame fills what every page has around it, once for all pages.
 type Frame struct {
 	who     *middleware.Identity
 	members Memberships
+	reviews ReviewCounter
 	assets  *static.Assets
 	log     *slog.Logger
 }
 
 // NewFrame makes the frame.
-func NewFrame(who *middleware.Identity, members Memberships, assets *static.Assets, log *slog.Logger) *Frame {
-	return &Frame{who: who, members: members, assets: assets, log: log}
+func NewFrame(who *middleware.Identity, members Memberships, reviews ReviewCounter, assets *static.Assets, log *slog.Logger) *Frame {
+	return &Frame{who: who, members: members, reviews: reviews, assets: assets, log: log}
 }
 
 // page fills the frame for whoever asks; a stranger gets an empty one.
@@ -56,13 +63,31 @@ func (f *Frame) page(c *fiber.Ctx, title string) layout.Page {
 	for _, m := range memberships {
 		p.Orgs = append(p.Orgs, layout.Org{ID: string(m.Org.ID), Name: m.Org.Name})
 	}
-	p.Nav = rooms(c.Path(), in.Scope())
+	p.Nav = rooms(c.Path(), in.Scope(), f.openReviews(c, in.Scope()))
 	return p
 }
 
-// rooms are the product's rooms that the scope may enter.
-func rooms(path string, scope auth.Scope) []layout.NavItem {
+// openReviews counts what waits for the scope's reviewer; without the count the
+// page is as good.
+func (f *Frame) openReviews(c *fiber.Ctx, scope auth.Scope) int {
+	if !scope.Can(auth.PermReview) {
+		return 0
+	}
+	count, err := f.reviews.ReviewCount(c.UserContext(), scope)
+	if err != nil {
+		f.log.WarnContext(c.UserContext(), "reviews could not be counted", "request_id", middleware.RequestIDOf(c), "err", err)
+	}
+	return count.Open
+}
+
+// rooms are the product's rooms that the scope may enter; open is how many
+// requests for review wait.
+func rooms(path string, scope auth.Scope, open int) []layout.NavItem {
 	nav := []layout.NavItem{{Label: "Chat", Icon: "thread", Href: "/", Active: path == "/" || strings.HasPrefix(path, "/threads")}}
+	if scope.Can(auth.PermReview) {
+		nav = append(nav, layout.NavItem{Label: "Review", Icon: "review", Href: "/reviews", Active: strings.HasPrefix(path, "/reviews"),
+			CountID: layout.ReviewCount, Count: layout.CountText(open)})
+	}
 	if len(adminNav(scope, "").Rooms) > 0 {
 		nav = append(nav, layout.NavItem{Label: "Admin", Icon: "admin", Href: "/admin", Active: strings.HasPrefix(path, "/admin")})
 	}

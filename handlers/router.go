@@ -15,6 +15,7 @@ type Routes struct {
 	Health  *Health
 	Auth    *Auth
 	Threads *Threads
+	Reviews *Reviews
 	// Account, Keys and Knowledge are the pages around a person.
 	Account   *Account
 	Keys      *Keys
@@ -61,10 +62,18 @@ func (r Routes) Register(app *fiber.App) {
 	app.Get("/threads/:thread", page, r.Threads.Show)
 	app.Post("/threads/:thread/messages", page, once, r.Threads.Send)
 	app.Post("/threads/:thread/cancel", page, once, r.Threads.Stop)
+	app.Post("/threads/:thread/answer", page, once, r.Threads.Answer)
 	app.Post("/threads/:thread/queue/:run/withdraw", page, once, r.Threads.Withdraw)
 	app.Post("/threads/:thread/title", page, once, r.Threads.Rename)
 	app.Post("/threads/:thread/assistant", page, once, r.Threads.Move)
 	app.Post("/threads/:thread/delete", page, once, r.Threads.Delete)
+
+	app.Get("/reviews", page, r.Reviews.Queue)
+	app.Get("/reviews/history", page, r.Reviews.History)
+	app.Get("/reviews/:review", page, r.Reviews.Show)
+	app.Post("/reviews/:review/decide", page, once, r.Reviews.Decide)
+	app.Post("/reviews/:review/claim", page, once, r.Reviews.Claim)
+	app.Post("/reviews/:review/release", page, once, r.Reviews.Release)
 
 	app.Post("/auth/logout", page, r.Auth.Logout)
 	app.Post("/account/org", page, r.Auth.SwitchOrg)

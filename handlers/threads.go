@@ -51,6 +51,7 @@ type Runs interface {
 	CancelCurrent(ctx context.Context, scope auth.Scope, thread agents.ThreadID, reason string) error
 	Rename(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
 	Move(ctx context.Context, scope auth.Scope, thread agents.ThreadID, version int) error
+	Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Command) (agents.Run, error)
 	Text(scope auth.Scope, text string) agents.RunInput
 }
 
@@ -157,7 +158,9 @@ func (t *Threads) list(c *fiber.Ctx, active agents.ThreadID, csrf string) (chat.
 // Show is GET /threads/:thread.
 func (t *Threads) Show(c *fiber.Ctx) error { return t.show(c, fiber.StatusOK, "", nil) }
 
-func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) error {
+// show shows a thread; a refused message comes back with its reason, and so
+// does a refused answer, which mend puts into its place.
+func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error, mend ...func(*chat.Thread)) error {
 	scope := middleware.Scope(c)
 	view, p, err := t.load(c.UserContext(), scope, threadParam(c))
 	if err != nil {
@@ -178,8 +181,8 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 	th := chat.Thread{
 		ID: string(view.Thread.ID), Title: present.Title(folded.Title), Assistant: p.Assistant,
 		Shared: view.Thread.Visibility == agents.VisibilityOrganisation, CanWrite: view.Thread.WritableBy(scope),
-		Seq: view.Head.Seq, Epoch: view.Head.Epoch, Messages: p.Messages(folded), Status: p.Status(folded.Activity),
-		Queue: p.Queue(folded), List: list, CSRF: page.CSRF,
+		Seq: view.Head.Seq, Epoch: view.Head.Epoch, Messages: p.Messages(folded), Status: p.StatusOf(folded),
+		CanReview: scope.Can(auth.PermReview), Questions: present.Questions(folded), Queue: p.Queue(folded), List: list, CSRF: page.CSRF,
 		Composer: chat.Composer{
 			Action: "/threads/" + string(view.Thread.ID) + "/messages", DraftKey: chat.DraftKey(string(view.Thread.ID)),
 			Busy: folded.Busy(), Text: text, MaxLength: agents.MaxMessageRunes, CSRF: page.CSRF,
@@ -203,6 +206,9 @@ func (t *Threads) show(c *fiber.Ctx, status int, text string, refused error) err
 	th.Messages, th.Earlier = present.Window(th.Messages, th.ID, utils.CopyString(c.Query("before")))
 	if folded.Busy() {
 		page.Refresh = 3
+	}
+	for _, m := range mend {
+		m(&th)
 	}
 	return html(c, status, chat.ThreadPage(page, th))
 }

@@ -29,12 +29,12 @@ var publicRoutes = []string{
 }
 
 // things are what the parameters of routes can name.
-type things struct{ thread, run, session, key, slug, user, invitation, assistant, holder string }
+type things struct{ thread, run, session, key, slug, user, invitation, assistant, holder, review string }
 
 // absent names things that do not exist anywhere.
 func absent() things {
 	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document",
-		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New()}
+		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New()}
 }
 
 // fill puts things into a route's path. A parameter it doesn't know fails the
@@ -43,7 +43,7 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	t.Helper()
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
-		":area": "user", ":holder": o.holder,
+		":area": "user", ":holder": o.holder, ":review": o.review,
 		":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key,
 		"/admin/assistants/:id": "/admin/assistants/" + o.assistant, "/versions/:v": "/versions/1"} {
@@ -178,6 +178,8 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 	mia := s.SignIn("mia@acme.test")
 	hers := things{thread: s.NewThread(mia, "what is 17*23"), slug: "acme-only"}
 	s.WaitIdle(mia, hers.thread)
+	_, asked := s.AskForReview(mia, s.Scope("acme", "ray@acme.test"), ship)
+	hers.review = string(asked.ID)
 	owner := s.Scope("acme", "mia@acme.test")
 	sessions, err := s.App.Database().Sessions(t.Context(), owner, time.Now().UTC())
 	require.NoError(t, err)

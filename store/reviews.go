@@ -152,6 +152,7 @@ const reviewFilter = reviewVisible + ` and (@tool = '' or v.tool = @tool) and (@
 
 const sqlReviewQueue = `select ` + reviewColumns + ` from reviews v where ` + reviewFilter + ` and v.status = 'open'
 	and (not @mine or v.claimed_by = @user and v.claimed_until > now())
+	and (@due::timestamptz is null or v.due_at < @due)
 	and (@after_time::timestamptz is null or (v.due_at, v.id) > (@after_time, @after_id::uuid))
 	order by v.due_at, v.id limit @limit`
 
@@ -177,9 +178,12 @@ func (db *DB) Reviews(ctx context.Context, scope auth.Scope, q agents.ReviewQuer
 	if !q.AfterTime.IsZero() && id.Valid(string(q.AfterID)) {
 		args["after_time"], args["after_id"] = q.AfterTime, string(q.AfterID)
 	}
-	sql := sqlReviewQueue
-	if q.Decided {
-		sql = sqlReviewHistory
+	sql := sqlReviewHistory
+	if !q.Decided {
+		sql, args["due"] = sqlReviewQueue, nil
+		if !q.DueBefore.IsZero() {
+			args["due"] = q.DueBefore
+		}
 	}
 	rows, err := many[reviewRow](ctx, db, scope, "listing reviews", sql, args)
 	if err != nil {

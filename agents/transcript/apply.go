@@ -349,6 +349,7 @@ func (t *Transcript) requested(e event.Envelope, v event.RequestedValue) {
 		t.ask([]agents.Interrupt{{ID: v.InterruptID, Kind: agents.Question, Value: v.Value}})
 		t.QuestionsChanged = e.Seq
 	}
+	t.stillWaits(e.Seq)
 	for _, r := range v.Reviews {
 		due, _ := time.Parse(time.RFC3339, r.DueAt) // written by us
 		t.review(r.ToolCallID, Review{ID: agents.ReviewID(r.ReviewID), Status: agents.ReviewOpen, Reason: r.Reason, DueAt: due}, e.Seq)
@@ -368,5 +369,13 @@ func (t *Transcript) decided(e event.Envelope, v event.DecidedValue) {
 	t.review(v.ToolCallID, r, e.Seq)
 	if v.ResumedBy != "" {
 		t.setActivity(Activity{Kind: Starting, Run: agents.RunID(v.ResumedBy), Since: e.Time}, e.Seq)
+	}
+	t.stillWaits(e.Seq)
+}
+
+// stillWaits notes that what a paused run waits for has changed.
+func (t *Transcript) stillWaits(seq int64) {
+	if t.Activity.Kind == Waiting {
+		t.ActivityChanged = seq
 	}
 }

@@ -18,6 +18,15 @@ const (
 	maxNumberBytes = 400
 )
 
+// Storable checks JSON that came in a field of a form as it checks a body.
+func Storable(field string, raw []byte) error {
+	err := storable(raw)
+	if rules := fault.FieldsOf(err); rules != nil {
+		return fault.Invalid(field, rules["body"])
+	}
+	return err
+}
+
 // storable checks a body that is valid JSON. The fault names the rule, and the
 // body as the field: where in it the mistake stands is not known.
 func storable(body []byte) error {

@@ -24,11 +24,10 @@ func (p Thread) Messages(t *transcript.Transcript) []chat.Message {
 	return out
 }
 
-// continues reports whether an entry goes on where the assistant's last one of
-// the same run stopped, as after a tool call.
+// continues reports whether an entry goes on where the assistant's last one
+// stopped, as after a tool call. A run that goes on from a pause is another one.
 func continues(entries []*transcript.Entry, i int) bool {
-	return i > 0 && entries[i].Role == agents.RoleAssistant && entries[i-1].Role == agents.RoleAssistant &&
-		entries[i].Run != "" && entries[i].Run == entries[i-1].Run
+	return i > 0 && entries[i].Role == agents.RoleAssistant && entries[i-1].Role == agents.RoleAssistant
 }
 
 // PerPage is how many messages a page shows at first; older ones are a link
@@ -119,7 +118,7 @@ func usage(e *transcript.Entry) string {
 func (p Thread) Steps(e *transcript.Entry) []chat.Step {
 	out := make([]chat.Step, len(e.Calls))
 	for i, c := range e.Calls {
-		out[i] = step(c)
+		out[i] = p.step(c)
 	}
 	return out
 }
@@ -137,15 +136,23 @@ func runningWords(tool string) string {
 	return "Running " + tool
 }
 
-func step(c *transcript.Call) chat.Step {
-	s := chat.Step{CallID: c.ID, Args: setOut(c.Args), Duration: duration(c.DurationMS)}
+func (p Thread) step(c *transcript.Call) chat.Step {
+	s := chat.Step{CallID: c.ID, Args: setOut(c.Args), Duration: duration(c.DurationMS), Review: p.review(c.Review)}
 	switch c.State {
+	case transcript.CallWaiting:
+		s.State, s.Verb, s.Object, s.Outcome = chat.StepWaiting, c.Name, object(c.Args), "waiting for review"
+		return s
 	case transcript.CallDone:
 		s.State, s.Result, s.Links = chat.StepDone, setOut(c.Result), links(c.Data)
 	case transcript.CallFailed:
 		s.State, s.Error = chat.StepFailed, c.Result
 		if c.Summary == "Stopped" {
 			s.State = chat.StepStopped
+		}
+		if c.Review != nil && !c.Review.Status.Runs() {
+			s.State, s.Verb, s.Object, s.Outcome = chat.StepStopped, c.Name, object(c.Args), "not run"
+			s.Error, s.Result = "", c.Result
+			return s
 		}
 	default:
 		s.State, s.Verb, s.Object = chat.StepRunning, runningWords(c.Name), object(c.Args)
@@ -170,6 +177,9 @@ func object(args string) string {
 	}
 	for _, name := range []string{"query", "expression", "place", "city", "zone", "fact", "to"} {
 		if text, ok := m[name].(string); ok {
+			if name == "to" {
+				return "to " + text
+			}
 			return text
 		}
 	}

@@ -102,8 +102,19 @@ func (p Thread) Status(a transcript.Activity) chat.Status {
 		if s.Text == "" {
 			s.Text = "The assistant could not finish this answer."
 		}
+	case transcript.Waiting:
+		s.State, s.Text = chat.RunWaiting, "Waiting for review"
 	default:
 		s.State = chat.RunIdle
+	}
+	return s
+}
+
+// StatusOf presents what a thread is doing, and who has to act if it waits.
+func (p Thread) StatusOf(t *transcript.Transcript) chat.Status {
+	s := p.Status(t.Activity)
+	if s.State == chat.RunWaiting && len(t.Questions) > 0 && !underReview(t) {
+		s.Text = "Waiting for your answer"
 	}
 	return s
 }
@@ -116,7 +127,7 @@ func (p Thread) Queue(t *transcript.Transcript) []chat.Queued {
 		if t.Activity.Kind == transcript.Starting && q.Run == t.Activity.Run {
 			continue
 		}
-		item := chat.Queued{RunID: string(q.Run), At: ui.Time{}}
+		item := chat.Queued{RunID: string(q.Run), At: ui.Time{}, Waits: t.Activity.Kind == transcript.Waiting}
 		for _, m := range q.Messages {
 			item.Text = m.Text
 			item.At = Time(m.CreatedAt, p.Now())

@@ -176,15 +176,16 @@ func pageOf(t *testing.T, p present.Thread, tr *transcript.Transcript) *testweb.
 	var b bytes.Buffer
 	require.NoError(t, chat.TitleOf(present.Title(tr.Title)).Render(t.Context(), &b))
 	require.NoError(t, chat.Messages(p.Messages(tr)).Render(t.Context(), &b))
+	require.NoError(t, chat.Questions("t", present.Questions(tr)).Render(t.Context(), &b))
 	require.NoError(t, chat.Queue("t", p.Queue(tr)).Render(t.Context(), &b))
-	require.NoError(t, chat.StatusLine(p.Status(tr.Activity)).Render(t.Context(), &b))
+	require.NoError(t, chat.StatusLine(p.StatusOf(tr)).Render(t.Context(), &b))
 	require.NoError(t, chat.ComposerActions("t", tr.Busy(), false).Render(t.Context(), &b))
 	return testweb.At(t, "http://none").PageOf(testweb.Answer{Body: b.String()})
 }
 
 func regions(p *testweb.Page) string {
 	var all []string
-	for _, id := range []string{"thread-title", "messages", "queue", "status", "composer-actions"} {
+	for _, id := range []string{"thread-title", "messages", "questions", "queue", "status", "composer-actions"} {
 		all = append(all, p.Region(id))
 	}
 	return strings.Join(all, "\n")

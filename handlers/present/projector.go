@@ -168,8 +168,11 @@ func (j *Projector) around(after int64) ([]realtime.Region, error) {
 		return err
 	}
 	var errs []error
-	if j.t.ActivityChanged > after {
-		errs = append(errs, add(chat.RegionStatus, chat.StatusLine(j.p.Status(j.t.Activity))))
+	if j.t.QuestionsChanged > after {
+		errs = append(errs, add(chat.RegionQuestions, chat.Questions(j.p.ID, Questions(j.t))))
+	}
+	if j.t.ActivityChanged > after || j.t.QuestionsChanged > after {
+		errs = append(errs, add(chat.RegionStatus, chat.StatusLine(j.p.StatusOf(j.t))))
 		errs = append(errs, add(chat.RegionActions, chat.ComposerActions(j.p.ID, j.t.Busy(), false)))
 	}
 	if j.t.ActivityChanged > after || j.t.QueueChanged > after {

@@ -72,6 +72,7 @@ var rooms = []room{
 	{"views/...", list("views/...", "agents", "auth", "static", "github.com/a-h/templ/...",
 		"github.com/yuin/goldmark/...", "github.com/alecthomas/chroma/v2/...", "github.com/microcosm-cc/bluemonday/...")},
 	{"views/diff", list("views/ui", "github.com/a-h/templ/...", "github.com/sergi/go-diff/...")},
+	{"views/argform", list("views/ui", "views/diff", "github.com/a-h/templ/...")},
 
 	// Handlers declare the small interfaces they need: never store, pgx, redis.
 	{"handlers/...", list("handlers/...", "views/...", "realtime/...", "agents/...", "auth/...", "static", "github.com/a-h/templ/...", fiber)},

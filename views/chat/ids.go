@@ -10,7 +10,9 @@ const (
 	RegionStatus   = "status"
 	RegionQueue    = "queue"
 	RegionActions  = "composer-actions"
-	RegionThreads  = "thread-list"
+	// RegionQuestions holds what the assistant asks whoever may write.
+	RegionQuestions = "questions"
+	RegionThreads   = "thread-list"
 )
 
 // ThreadAction is the id of the page's form that carries the token for buttons
@@ -33,6 +35,9 @@ func StepsID(id string) string { return "steps-" + id }
 
 // StepID names one tool call.
 func StepID(callID string) string { return "step-" + callID }
+
+// QuestionID names one question of the assistant.
+func QuestionID(id string) string { return "question-" + id }
 
 // DraftKey names a thread's draft in the browser's session storage; a new
 // thread has the empty id.

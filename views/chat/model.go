@@ -3,8 +3,8 @@
 // ids.go names them.
 //
 // Inside a patched region nothing depends on who looks: buttons that need a
-// right carry the class "for-writers" and are hidden unless the page's main
-// element has "can-write", times are <time> elements, and there are no tokens.
+// right carry the class "for-writers" or "for-reviewers" and are hidden unless the
+// page's main element has "can-write" or "can-review", times are <time> elements, and there are no tokens.
 //
 // Models hold text that is ready to show: money, sizes and times are formatted
 // by whoever fills them. Handlers may import it.
@@ -84,6 +84,8 @@ type Thread struct {
 	// Newer is the version of the assistant in use, where it is newer than the
 	// one the thread keeps; 0 where it is not.
 	Newer int
+	// CanReview says that the viewer may decide on calls that wait.
+	CanReview bool
 	// Owner names whose thread it is, when it is not the viewer's.
 	Owner string
 	// Seq and Epoch are the place in the log that this page shows.
@@ -92,11 +94,13 @@ type Thread struct {
 	// Earlier is the address of the page of older messages, empty at the start.
 	Earlier  string
 	Messages []Message
-	Status   Status
-	Queue    []Queued
-	Composer Composer
-	List     List
-	CSRF     string
+	// Questions are what the assistant asks whoever may write.
+	Questions []Question
+	Status    Status
+	Queue     []Queued
+	Composer  Composer
+	List      List
+	CSRF      string
 }
 
 // Role says who speaks.
@@ -175,6 +179,33 @@ type Step struct {
 	Args, Result, Error string
 	// Links lead to what the result names, such as documents found.
 	Links []Link
+	// Review tells of a person's decision on the call, if one is or was needed.
+	Review StepReview
+}
+
+// StepReview is how the newest request for a decision on a call stands.
+type StepReview struct {
+	// ID is empty for a call that nobody had to decide on.
+	ID   string
+	Open bool
+	// Text says who decided what, or that nobody has; Due is until when.
+	Text string
+	Due  ui.Time
+}
+
+// Question is a pause that whoever may write to the thread answers.
+type Question struct {
+	ID string
+	// Actions are calls to decide on; Text or JSON is any other question.
+	Actions    []Action
+	Text, JSON string
+	// Answer and Error bring back an answer that was refused.
+	Answer, Error string
+}
+
+// Action is a call that a question is about. Args is JSON set out for reading.
+type Action struct {
+	Name, Text, Args string
 }
 
 // Link is a named address.
@@ -217,6 +248,8 @@ func (s Status) busy() bool {
 type Queued struct {
 	RunID, Text string
 	At          ui.Time
+	// Waits says that the run before it waits for a person.
+	Waits bool
 }
 
 // Composer is where a message is written.

@@ -1,6 +1,11 @@
 package chat
 
-import "fmt"
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/heddle/heddle/views/ui"
+)
 
 func placeholder(c Composer) string {
 	if c.Disabled != "" {
@@ -25,11 +30,17 @@ func queueTitle(n int) string {
 }
 
 func mainClass(t Thread) string {
-	if t.CanWrite {
-		return "work thread can-write"
-	}
-	return "work thread"
+	return ui.Class("work thread", ui.When(t.CanWrite, "can-write"), ui.When(t.CanReview, "can-review"))
 }
+
+// answerAddress is where a button answers a question; the words stand in a field
+// of the page's one form.
+func answerAddress(thread, question, kind string) string {
+	return "/threads/" + thread + "/answer?" + url.Values{"interrupt_id": {question}, "kind": {kind}}.Encode()
+}
+
+// AnswerField is the name of the field with the words of an answer.
+func AnswerField(question string) string { return "text:" + question }
 
 // about describes the assistant that is chosen.
 func about(assistants []Assistant) string {

@@ -7,6 +7,8 @@
 package layout
 
 import (
+	"strconv"
+
 	"github.com/heddle/heddle/static"
 	"github.com/heddle/heddle/views/ui"
 )
@@ -103,8 +105,25 @@ func (u User) initial() string {
 type NavItem struct {
 	Label, Icon, Href string
 	Active            bool
-	// Count is shown as a small number; empty for none.
-	Count string
+	// Count is shown as a small number; empty for none. CountID names the number
+	// for patches.
+	Count, CountID string
+}
+
+// ReviewCount names the number of requests that wait, in the rail; only
+// reviewers have it.
+const ReviewCount = "review-count"
+
+// CountText is a number as the rail shows it; none is no text.
+func CountText(n int) string {
+	switch {
+	case n <= 0:
+		return ""
+	case n > 99:
+		return "99+"
+	default:
+		return strconv.Itoa(n)
+	}
 }
 
 func (p Page) documentTitle() string {

@@ -126,6 +126,10 @@ type Time struct {
 	Title string // such as "21 November 2026, 09:41"
 	// Relative lets the script keep Text true as time passes.
 	Relative bool
+	// Until does the same for a moment to come; State is "soon" or "late" when
+	// little or nothing is left.
+	Until bool
+	State string
 }
 
 // Flash is a notice about what just happened.

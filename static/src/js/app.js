@@ -3,6 +3,7 @@ import * as composer from "./composer.js";
 import * as copy from "./copy.js";
 import * as dom from "./dom.js";
 import * as menus from "./menus.js";
+import * as reviewform from "./reviewform.js";
 import * as scroll from "./scroll.js";
 import * as shortcuts from "./shortcuts.js";
 import * as socket from "./socket.js";
@@ -10,4 +11,4 @@ import * as theme from "./theme.js";
 import * as time from "./time.js";
 
 document.documentElement.classList.add("scripted");
-for (const module of [dom, scroll, composer, copy, menus, shortcuts, theme, time, socket]) module.start();
+for (const module of [dom, scroll, composer, copy, menus, reviewform, shortcuts, theme, time, socket]) module.start();

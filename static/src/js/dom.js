@@ -25,11 +25,12 @@ export function onPatch(hooks) {
 
 // apply takes {seq, regions: [{id, html, into, remove}]}: a region that is there
 // is morphed, one that is not is appended to "into". The same frame twice
-// changes nothing.
+// changes nothing. The promise is kept when all of them stand.
 export function apply(frame) {
   for (const hook of before) hook();
-  for (const region of frame.regions ?? []) patch(region);
+  const done = (frame.regions ?? []).map(patch);
   for (const hook of after) hook();
+  return Promise.all(done);
 }
 
 function patch({ id, html, into, remove }) {
@@ -37,13 +38,13 @@ function patch({ id, html, into, remove }) {
   if (remove) {
     present?.remove();
   } else if (present) {
-    if (present.outerHTML !== html) swap(present, html, "outerMorph");
+    if (present.outerHTML !== html) return swap(present, html, "outerMorph");
   } else if (into) {
     const parent = document.getElementById(into);
-    if (parent) swap(parent, html, "beforeend");
+    if (parent) return swap(parent, html, "beforeend");
   }
 }
 
 function swap(target, text, style) {
-  htmx.swap({ target, text, swap: style, sourceElement: target }).catch((error) => console.error("a patch failed", error));
+  return htmx.swap({ target, text, swap: style, sourceElement: target }).catch((error) => console.error("a patch failed", error));
 }

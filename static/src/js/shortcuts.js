@@ -1,4 +1,7 @@
 // One table says what the keys do; the sheet that "?" opens is made from it.
+import { announce } from "./announce.js";
+import * as reviews from "./reviews.js";
+
 const mac = /Mac|iP(hone|ad)/.test(navigator.platform);
 const mod = mac ? "⌘" : "Ctrl";
 
@@ -7,13 +10,22 @@ const table = [
   { keys: [mod, "Shift", "O"], label: "New thread", when: (e) => command(e) && e.shiftKey && e.key.toLowerCase() === "o", run: () => location.assign("/") },
   { keys: ["Shift", "Esc"], label: "Go to the message box", when: (e) => e.shiftKey && e.key === "Escape", run: write },
   { keys: [mod, "Shift", "Backspace"], label: "Stop the answer", when: (e) => command(e) && e.shiftKey && e.key === "Backspace", run: stop },
+  { keys: ["J"], label: "Next in the queue", when: (e) => letter(e, "j") || arrow(e, "ArrowDown"), run: () => reviews.move(1) },
+  { keys: ["K"], label: "Previous in the queue", when: (e) => letter(e, "k") || arrow(e, "ArrowUp"), run: () => reviews.move(-1) },
+  { keys: ["A"], label: "Approve", when: (e) => letter(e, "a"), run: () => press("decide-approve") },
+  { keys: ["E"], label: "Edit the arguments", when: (e) => letter(e, "e"), run: () => reviews.edit() },
+  { keys: [mod, "Enter"], label: "Edit and approve", when: (e) => command(e) && e.key === "Enter" && Boolean(e.target.closest?.("[data-review-form]")), run: () => press("decide-edit") },
+  { keys: ["S"], label: "Answer instead", when: (e) => letter(e, "s"), run: () => reviews.panel("answer") },
+  { keys: ["R"], label: "Reject with a reason", when: (e) => letter(e, "r"), run: () => reviews.panel("reject") },
+  { keys: ["C"], label: "Take the request", when: (e) => letter(e, "c"), run: () => pressed(document.querySelector("[data-claim]")) },
+  { keys: ["N"], label: "Next request", when: (e) => letter(e, "n"), run: () => pressed(document.querySelector("[data-next]")) },
   { keys: ["?"], label: "This list", when: (e) => e.key === "?" && !typing(e.target), run: sheet },
 ];
 // Keys without Ctrl, ⌘ or Shift and another key; the person may have turned them
 // off (WCAG 2.1.4).
 const single = table.filter((entry) => entry.keys.length === 1);
 const told = [
-  { keys: ["Enter"], label: "Send the message" },
+  { keys: ["Enter"], label: "Send the message, open the request" },
   { keys: ["Shift", "Enter"], label: "Start a new line" },
   { keys: ["Esc"], label: "Close what is open" },
 ];
@@ -46,6 +58,30 @@ export function start() {
 
 function command(event) {
   return mac ? event.metaKey : event.ctrlKey;
+}
+
+// letter tells a single letter that is a command: not while somebody types, not
+// over a dialog, and not for people who switched single letters off.
+function letter(event, key) {
+  return event.key === key && plain(event) && document.documentElement.dataset.letterKeys !== "off";
+}
+
+function arrow(event, key) {
+  return event.key === key && plain(event) && !event.target.closest?.("[role=region], summary");
+}
+
+function plain(event) {
+  return !event.ctrlKey && !event.metaKey && !event.shiftKey && !typing(event.target) && !document.querySelector("dialog[open]");
+}
+
+function press(id) {
+  return pressed(document.getElementById(id));
+}
+
+function pressed(button) {
+  if (!button) return false;
+  if (button.disabled) announce(button.title);
+  else button.click();
 }
 
 function typing(target) {

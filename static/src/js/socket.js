@@ -3,6 +3,7 @@
 import { Socket } from "phoenix";
 import * as dom from "./dom.js";
 import { announceRun } from "./announce.js";
+import * as reviews from "./reviews.js";
 
 const waits = [200, 500, 1000, 2000, 4000, 8000];
 const wait = (tries) => (waits[tries - 1] ?? 10000) * (0.8 + Math.random() * 0.4);
@@ -27,6 +28,7 @@ export function start() {
   socket.connect();
 
   news(socket);
+  if (reviews.watched()) queue(socket);
   const thread = document.querySelector("[data-thread]");
   if (thread) join(socket, `thread:${thread.dataset.thread}`, place(thread));
 }
@@ -78,6 +80,18 @@ function news(socket) {
   channel.on("notice", soon);
   channel.join().receive("ok", () => {
     if (joined) soon();
+    joined = true;
+  });
+}
+
+// queue hears that requests for review changed, and has what shows them read
+// anew; after every join but the first as well, since hints may be lost.
+function queue(socket) {
+  let joined = false;
+  const channel = socket.channel("reviews", {});
+  channel.on("notice", reviews.refresh);
+  channel.join().receive("ok", () => {
+    if (joined) reviews.refresh();
     joined = true;
   });
 }

@@ -17,6 +17,21 @@ function relative() {
     const text = ago((Date.now() - Date.parse(time.dateTime)) / 1000);
     if (text) put(time, text);
   }
+  for (const time of document.querySelectorAll("time[data-until]")) {
+    const { text, state } = until((Date.parse(time.dateTime) - Date.now()) / 1000);
+    put(time, text);
+    if (time.dataset.until !== state) time.dataset.until = state;
+  }
+}
+
+// until says how long is left, as the server does.
+function until(seconds) {
+  if (seconds <= 0) return { text: "due now", state: "late" };
+  if (seconds < 60) return { text: "due in less than a minute", state: "soon" };
+  const state = seconds < 900 ? "soon" : "";
+  if (seconds < 3600) return { text: `due in ${Math.floor(seconds / 60)} min`, state };
+  if (seconds < 172800) return { text: `due in ${Math.floor(seconds / 3600)} h`, state };
+  return { text: `due in ${Math.floor(seconds / 86400)} days`, state };
 }
 
 // ago says how long ago something was; beyond a day the server's words stay.
