@@ -45,6 +45,8 @@ type patron struct {
 // watch is the one run that a patron waits for.
 type watch struct {
 	topic string
+	// mark is what the first envelope of interest holds; a token's if empty.
+	mark  string
 	began time.Time
 	first atomic.Int64 // nanoseconds from began to the first token
 	end   chan struct{}
@@ -155,8 +157,12 @@ func (c *patron) take(frame []byte) error {
 	if w == nil || w.topic != topic {
 		return nil
 	}
+	mark := w.mark
+	if mark == "" {
+		mark = `"type":"TEXT_MESSAGE_CONTENT"`
+	}
 	switch kind := payload[:min(len(payload), 300)]; {
-	case bytes.Contains(kind, []byte(`"type":"TEXT_MESSAGE_CONTENT"`)):
+	case bytes.Contains(kind, []byte(mark)):
 		w.first.CompareAndSwap(0, int64(time.Since(w.began)))
 	case bytes.Contains(kind, []byte(`"type":"RUN_FINISHED"`)):
 		w.once.Do(func() { close(w.end) })

@@ -58,7 +58,7 @@ type settings struct {
 func readFlags(arguments []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	rows := flags.String("rows", "runs,fanout", "what to measure: runs, fanout")
+	rows := flags.String("rows", "runs,fanout,reviews", "what to measure: runs, fanout, reviews")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each contender is measured; the tables show medians")
 	flags.IntVar(&s.sockets, "sockets", 1000, "sockets of the fan-out rows, 1 to 2000")
 	clients := flags.String("clients", "1,16,64", "clients of the rows of runs, a level each")
@@ -106,6 +106,11 @@ func drive(ctx context.Context, arguments []string) (err error) {
 	if slices.Contains(s.rows, "fanout") {
 		if err := measureFanout(ctx, b, s); err != nil {
 			return fmt.Errorf("measuring fan-out: %w", err)
+		}
+	}
+	if slices.Contains(s.rows, "reviews") {
+		if err := measureReviews(ctx, b, s); err != nil {
+			return fmt.Errorf("measuring reviews: %w", err)
 		}
 	}
 	fmt.Printf("\nTook %s.\n", time.Since(began).Round(time.Second))

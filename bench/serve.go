@@ -35,6 +35,10 @@ type served struct {
 	Keys  []string `json:"keys"` // one per reader
 	// Thread can be read by the whole organisation.
 	Thread string `json:"thread"`
+	// Reviewer is the key of somebody who may decide there.
+	Reviewer string `json:"reviewer"`
+	// AcmeThread is one of a demo person.
+	AcmeThread string `json:"acme_thread"`
 }
 
 // serve is the product as `heddle serve` composes it, in a process of its own,
@@ -93,7 +97,7 @@ func serve(ctx context.Context) error {
 func productOptions(addr, database, redis, dir string) (app.Options, error) {
 	cfg, err := config.Load(config.Options{
 		Environ: []string{
-			"HEDDLE_ENV=development", "HEDDLE_ADDR=" + addr, "HEDDLE_DATA_DIR=" + dir, "HEDDLE_LOG=warn",
+			"HEDDLE_ENV=development", "HEDDLE_ADDR=" + addr, "HEDDLE_BASE_URL=http://" + addr, "HEDDLE_DATA_DIR=" + dir, "HEDDLE_LOG=warn",
 			"HEDDLE_DRAIN=2s", "HEDDLE_RATE_LIMITS=off", "DATABASE_URL=" + database, "REDIS_URL=" + redis,
 		},
 		DotEnv: dir + "/none",
@@ -136,7 +140,35 @@ func invite(ctx context.Context, a *app.App, out *served) error {
 		}
 		out.Thread = string(thread.ID)
 	}
-	return nil
+	return appoint(ctx, a, out)
+}
+
+// appoint makes a reviewer, and a thread whose requests fill a demo person's
+// queue.
+func appoint(ctx context.Context, a *app.App, out *served) error {
+	db := a.Database()
+	scope, err := db.EnsurePerson(ctx, auth.Person{
+		Identity: auth.Identity{Issuer: "https://bench.test", Subject: "judge"}, Provider: "bench",
+		Email: "judge@bench.test", Name: "judge", OrgSlug: "bench", OrgName: "Bench", Role: auth.RoleReviewer,
+	})
+	if err != nil {
+		return err
+	}
+	key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), "judge", []auth.KeyScope{auth.ScopeChat, auth.ScopeReview}, time.Hour*24, time.Now().UTC())
+	if err != nil {
+		return fmt.Errorf("minting a key: %w", err)
+	}
+	if err := db.CreateAPIKey(ctx, scope, key); err != nil {
+		return err
+	}
+	out.Reviewer = secret.Reveal()
+	mia, err := db.MemberScope(ctx, "acme", "mia@acme.test")
+	if err != nil {
+		return err
+	}
+	thread, err := db.CreateThread(ctx, mia, agents.NewThread{})
+	out.AcmeThread = string(thread.ID)
+	return err
 }
 
 // product is the running product.

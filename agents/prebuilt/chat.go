@@ -71,7 +71,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 		request.Tools = append(request.Tools, model.ToolSpec{Name: spec.Name, Description: spec.Description, Schema: spec.Schema})
 	}
 	w := newWriter(t)
-	calls := &callWriter{t: t, parent: w}
+	calls := newCallWriter(t, w)
 	answer, err := model.Collect(entry.Model.Stream(ctx, request), func(chunk model.Chunk) error {
 		if chunk.Kind == model.ChunkText {
 			w.write(chunk.Text)
@@ -91,13 +91,13 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	m := w.end()
 	m.Model = entry.ID
 	m.Usage = &agents.TokenUsage{Input: answer.Usage.Input, Output: answer.Usage.Output}
-	for _, call := range answer.Message.ToolCalls {
+	for i, call := range answer.Message.ToolCalls {
 		args := call.Args
 		if !json.Valid(args) {
 			// The gate refuses it by the schema; stored state must be JSON.
 			args = event.Data(string(args))
 		}
-		m.ToolCalls = append(m.ToolCalls, agents.ToolCall{ID: call.ID, Name: call.Name, Args: args})
+		m.ToolCalls = append(m.ToolCalls, agents.ToolCall{ID: calls.ids[i], Name: call.Name, Args: args})
 	}
 	t.EmitCustom(event.Usage, event.UsageValue{
 		MessageID: string(m.ID), Model: entry.ID, Input: answer.Usage.Input, Output: answer.Usage.Output, DurationMS: m.DurationMS})
@@ -111,15 +111,39 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 type callWriter struct {
 	t      *graph.Task
 	parent *writer
-	ids    []string
+	// ids are those of the calls, in the order of their start.
+	ids  []string
+	used map[string]bool
+}
+
+func newCallWriter(t *graph.Task, parent *writer) *callWriter {
+	w := &callWriter{t: t, parent: parent, used: map[string]bool{}}
+	for _, m := range t.State.Messages() {
+		for _, c := range m.ToolCalls {
+			w.used[c.ID] = true
+		}
+	}
+	return w
+}
+
+// id names a call. Decisions and the journal are kept under it, so one that the
+// thread has seen, as models that count from zero give, is replaced: nothing
+// that was decided about another call may hold for this one.
+func (w *callWriter) id(given string) string {
+	if given == "" || w.used[given] {
+		given = w.t.NewID()
+	}
+	w.used[given] = true
+	return given
 }
 
 func (w *callWriter) write(c model.Chunk) {
 	switch c.Kind {
 	case model.ChunkToolStart:
-		w.ids = append(w.ids, c.ID)
+		name := w.id(c.ID)
+		w.ids = append(w.ids, name)
 		w.parent.heard()
-		w.t.Emit(event.ToolCallStart, event.ToolStartData{ToolCallID: c.ID, ToolCallName: c.Name, ParentMessageID: string(w.parent.id)})
+		w.t.Emit(event.ToolCallStart, event.ToolStartData{ToolCallID: name, ToolCallName: c.Name, ParentMessageID: string(w.parent.id)})
 	case model.ChunkToolArgs:
 		w.t.Emit(event.ToolCallArgs, event.ToolArgsData{ToolCallID: w.ids[c.Index], Delta: c.Text})
 	case model.ChunkToolEnd:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -107,7 +108,7 @@ func newDesk(t *testing.T) *desk {
 	require.NoError(t, err)
 	mock, err := script.New(script.Options{Script: rules})
 	require.NoError(t, err)
-	models, err := model.NewRegistry(model.Entry{ID: "mock", Model: mock, Tools: true})
+	models, err := model.NewRegistry(model.Entry{ID: "mock", Model: mock, Tools: true}, model.Entry{ID: "forgetful", Model: forgetful{}, Tools: true})
 	require.NoError(t, err)
 	d.bundle = setup(t)
 	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Ledger: d.db,
@@ -278,6 +279,47 @@ func TestNobodyApprovesTheirOwnRequest(t *testing.T) {
 	d.sql(t, "heddle_system", `update orgs set settings = '{"four_eyes": false}'`)
 	d.ended(t, r.Thread, d.decide(t, d.scope, open[0], agents.Approve).Resumed)
 	require.Len(t, d.post.letters(), 1, "an organisation may switch four eyes off")
+}
+
+// forgetful is a model that gives every call the same id, as some servers do.
+type forgetful struct{}
+
+const forgetfulID = agents.AssistantID("01a00000-0000-7000-8000-000000000001")
+
+func (forgetful) Stream(_ context.Context, r model.Request) iter.Seq2[model.Chunk, error] {
+	return func(yield func(model.Chunk, error) bool) {
+		chunks := []model.Chunk{model.ToolStart(0, "call_0", "send"), model.ToolArgs(0, `{"to":"bob@example.com","subject":"Hi"}`),
+			model.ToolEnd(0), model.FinishChunk(model.FinishTools)}
+		if r.Messages[len(r.Messages)-1].Role == model.RoleTool {
+			chunks = []model.Chunk{model.TextChunk("Done."), model.FinishChunk(model.FinishStop)}
+		}
+		for _, c := range chunks {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestADecisionHoldsForOneCallAlone(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.worker(t, nil)
+	require.NoError(t, d.db.EnsureAssistant(t.Context(), d.scope, agents.Assistant{
+		ID: forgetfulID, Graph: "chat", Name: "Forgetful", Config: agents.AssistantConfig{Model: "forgetful", Tools: []string{"send"}}}))
+	ask := func(thread agents.ThreadID) agents.Run { return d.wait(t, d.submit(t, thread, string(forgetfulID), "mail")) }
+	r := ask(agents.ThreadID(id.New()))
+	open, err := d.db.OpenReviews(t.Context(), d.ray, r.Thread)
+	require.NoError(t, err)
+	d.ended(t, r.Thread, d.decide(t, d.ray, open[0], agents.Approve).Resumed)
+	require.Len(t, d.post.letters(), 1)
+	again := ask(r.Thread)
+	require.Equal(t, agents.RunWaiting, again.Status, "the earlier approval is not for this one")
+	require.Len(t, d.post.letters(), 1)
+	open, err = d.db.OpenReviews(t.Context(), d.ray, r.Thread)
+	require.NoError(t, err)
+	d.ended(t, r.Thread, d.decide(t, d.ray, open[0], agents.Approve).Resumed)
+	require.Len(t, d.post.letters(), 2)
 }
 
 func TestOfFiftyDecisionsOneCounts(t *testing.T) {
