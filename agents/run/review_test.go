@@ -307,7 +307,9 @@ func TestADecisionHoldsForOneCallAlone(t *testing.T) {
 	d.worker(t, nil)
 	require.NoError(t, d.db.EnsureAssistant(t.Context(), d.scope, agents.Assistant{
 		ID: forgetfulID, Graph: "chat", Name: "Forgetful", Config: agents.AssistantConfig{Model: "forgetful", Tools: []string{"send"}}}))
-	ask := func(thread agents.ThreadID) agents.Run { return d.wait(t, d.submit(t, thread, string(forgetfulID), "mail")) }
+	ask := func(thread agents.ThreadID) agents.Run {
+		return d.wait(t, d.submit(t, thread, string(forgetfulID), "mail"))
+	}
 	r := ask(agents.ThreadID(id.New()))
 	open, err := d.db.OpenReviews(t.Context(), d.ray, r.Thread)
 	require.NoError(t, err)
