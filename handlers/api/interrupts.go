@@ -29,6 +29,9 @@ func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in cr
 	if noCommand && string(in.Input) != "null" {
 		return false, agents.Run{}, nil
 	}
+	if err := storable(c.Body()); err != nil {
+		return true, agents.Run{}, err
+	}
 	next := run.Command{Raw: withoutIdentity(c.Body()), Metadata: metadata}
 	if !noCommand {
 		var cmd command

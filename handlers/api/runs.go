@@ -66,15 +66,15 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	if in.OnDisconnect != "" && in.OnDisconnect != "cancel" && in.OnDisconnect != "continue" {
 		return agents.Run{}, in, fault.Invalid("on_disconnect", "must be cancel or continue")
 	}
-	if err := storable(c.Body()); err != nil {
-		return agents.Run{}, in, err
-	}
 	scope := middleware.Scope(c)
 	if goesOn, made, err := a.goOn(c, scope, thread, in, metadata); goesOn || err != nil {
 		return made, in, err
 	}
 	messages, err := parseInput(in.Input, string(scope.User), time.Now().UTC())
 	if err != nil {
+		return agents.Run{}, in, err
+	}
+	if err := storable(c.Body()); err != nil {
 		return agents.Run{}, in, err
 	}
 	request := run.Request{
