@@ -132,7 +132,7 @@ func waitingThread() chat.Thread {
 	t.Queue = []chat.Queued{{RunID: "r8", Text: "And what is 17*23?", Waits: true}}
 	t.Questions = []chat.Question{
 		{ID: "q1", Actions: []chat.Action{{Name: "approve_this", Text: "A question of the demo graph: any answer will do.", Args: "{\n  \"action\": \"ship it\"\n}"}}},
-		{ID: "q2", Text: "Which of the two addresses is right?", Answer: "{", Error: "text: must be valid JSON"},
+		{ID: "q2", Text: "Which of the two addresses is right?", Answer: "{", Error: "Must be valid JSON."},
 	}
 	return t
 }
@@ -145,11 +145,11 @@ func reviewPages(plain func(string) layout.Page) map[string]templ.Component {
 	}
 	none := reviewQueue()
 	none.Filter.Set, none.List = false, review.List{}
-	flash := p("send_email")
-	flash.Flash = []ui.Flash{{Tone: ui.Good, Text: "Approved send_email for Mia."}}
+	next := reviewOpen()
+	next.Told = "Approved send_email for Mia."
 	return map[string]templ.Component{
 		"/reviews": review.QueuePage(p("Review"), reviewQueue()), "/reviews/none": review.QueuePage(p("Review"), none), "/reviews/history": review.QueuePage(p("Review"), reviewHistory()),
-		"/reviews/open": review.RequestPage(flash, reviewOpen()), "/reviews/refused": review.RequestPage(p("send_email"), reviewRefused()), "/reviews/own": review.RequestPage(p("send_email"), reviewOwn()),
+		"/reviews/open": review.RequestPage(p("send_email"), next), "/reviews/refused": review.RequestPage(p("send_email"), reviewRefused()), "/reviews/own": review.RequestPage(p("send_email"), reviewOwn()),
 		"/reviews/decided": review.RequestPage(p("send_email"), reviewDecided()), "/reviews/rejected": review.RequestPage(p("send_email"), reviewRejected()),
 		"/threads/t6": chat.ThreadPage(p("Refund"), waitingThread()),
 	}
