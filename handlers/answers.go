@@ -34,7 +34,10 @@ func (t *Threads) Answer(c *fiber.Ctx) error {
 		return t.show(c, middleware.Status(fault.KindOf(err)), "", nil, func(th *chat.Thread) {
 			for i := range th.Questions {
 				if q := &th.Questions[i]; q.ID == question {
-					q.Answer, q.Error = text, fault.Public(err)
+					q.Answer, q.Error = text, sentences(fault.FieldsOf(err))["text"]
+					if q.Error == "" {
+						q.Error = fault.Public(err)
+					}
 				}
 			}
 		})

@@ -93,8 +93,7 @@ func (v *Reviews) list(c *fiber.Ctx, decided bool) error {
 		return html(c, fiber.StatusOK, review.ListOf(list))
 	}
 	page := v.frame.page(c, "Review")
-	page.Flash = v.flash(c, p.Names)
-	return html(c, fiber.StatusOK, review.QueuePage(page, review.Queue{Decided: decided, Filter: v.filter(f, p), List: list}))
+	return html(c, fiber.StatusOK, review.QueuePage(page, review.Queue{Decided: decided, Told: v.told(c, p.Names), Filter: v.filter(f, p), List: list}))
 }
 
 // reviewPage is how many requests one page of a list holds.
@@ -216,22 +215,22 @@ func (v *Reviews) filter(f reviewFilter, p present.Requests) review.Filter {
 	return out
 }
 
-// flash tells what the decision did that led here. The address only names a
+// told tells what the decision did that led here. The address only names a
 // request: what is said of it is what the database knows, and only to whoever
 // decided.
-func (v *Reviews) flash(c *fiber.Ctx, names map[auth.UserID]string) []ui.Flash {
+func (v *Reviews) told(c *fiber.Ctx, names map[auth.UserID]string) string {
 	scope := middleware.Scope(c)
 	of := agents.ReviewID(utils.CopyString(c.Query("decided")))
 	if of == "" {
-		return nil
+		return ""
 	}
 	r, err := v.store.Review(c.UserContext(), scope, of)
 	if err != nil || r.Status == agents.ReviewOpen || r.DecidedBy != scope.User {
-		return nil
+		return ""
 	}
 	words := map[agents.ReviewStatus]string{agents.ReviewApproved: "Approved", agents.ReviewEdited: "Approved with changes:", agents.ReviewRejected: "Rejected",
 		agents.ReviewAnswered: "Answered", agents.ReviewWithdrawn: "Withdrawn:"}
-	return []ui.Flash{{Tone: ui.Good, Text: words[r.Status] + " " + r.Tool + " for " + present.Member(names, r.Requester) + "."}}
+	return words[r.Status] + " " + r.Tool + " for " + present.Member(names, r.Requester) + "."
 }
 
 // named lists what has a name as options, in the order of the names.

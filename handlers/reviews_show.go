@@ -49,11 +49,10 @@ func (v *Reviews) show(c *fiber.Ctx, status int, r agents.Review, change func(*r
 	}
 	f := readReviewFilter(c, false, now)
 	p := v.frame.page(c, r.Tool)
-	p.Flash = v.flash(c, names)
 	out := review.Request{
 		ID: string(r.ID), Tool: r.Tool, Reason: r.Reason, Rule: r.Rule, Asker: present.Member(names, r.Requester), Asked: present.Time(r.CreatedAt, now),
 		Due: present.Until(r.DueAt, now), State: v.state(scope, r, names, false), Thread: "/threads/" + string(r.Thread),
-		Shown: hex.EncodeToString(agents.HashArgs(r.Args)), May: may(scope, r, fourEyes), Query: f.query(), CSRF: p.CSRF,
+		Shown: hex.EncodeToString(agents.HashArgs(r.Args)), May: may(scope, r, fourEyes), Query: f.query(), Told: v.told(c, names), CSRF: p.CSRF,
 	}
 	spec := v.spec(r.Tool)
 	present.Call(&out, spec, r)

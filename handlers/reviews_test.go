@@ -100,7 +100,7 @@ func TestAReviewerDecidesAndTheNextRequestOpens(t *testing.T) {
 	after := d.Post(d.ray, action(page, "#decide-approve"), pressing(page, "#decide-approve"))
 	require.Equal(t, http.StatusOK, after.Status)
 	require.Equal(t, "/reviews/"+string(second.ID), after.Path, "the next one opens")
-	require.Contains(t, d.PageOf(after).Text(".flashes"), "Approved send_email for Mia.")
+	require.Contains(t, d.PageOf(after).Text(".notice-good"), "Approved send_email for Mia.")
 	r, err := d.App.Database().Review(t.Context(), d.Scope("acme", "ray@acme.test"), first.ID)
 	require.NoError(t, err)
 	require.Equal(t, agents.ReviewApproved, r.Status)

@@ -67,7 +67,7 @@ func Entries(t *transcript.Transcript) []*transcript.Entry {
 			if m.Role == agents.RoleUser && t.Entry(m.ID) == nil {
 				out = append(out[:len(out):len(out)], &transcript.Entry{
 					ID: m.ID, Role: m.Role, Text: m.Text, State: transcript.EntryComplete, Run: q.Run, Author: m.Author,
-					CreatedAt: m.CreatedAt, Changed: t.QueueChanged,
+					CreatedAt: m.CreatedAt, Changed: max(t.QueueChanged, t.ActivityChanged),
 				})
 			}
 		}

@@ -195,40 +195,45 @@ func TestAPatchedPageIsTheFreshPageAfterEveryFlush(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		log := answers(rnd)
-		view := agents.View{Base: agents.Position{Epoch: "e"}, Head: agents.Position{Epoch: "e"}}
-		projector := present.NewProjector(func(context.Context) (agents.View, present.Thread, error) { return view, thread(), nil })
-		at, err := projector.Load(t.Context())
+		follow(t, seed, rnd, answers(rnd))
+	}
+}
+
+// follow patches a page envelope by envelope and compares it with a fresh one.
+func follow(t *testing.T, seed uint64, rnd *rand.Rand, log [][]byte) {
+	t.Helper()
+	view := agents.View{Base: agents.Position{Epoch: "e"}, Head: agents.Position{Epoch: "e"}}
+	projector := present.NewProjector(func(context.Context) (agents.View, present.Thread, error) { return view, thread(), nil })
+	at, err := projector.Load(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, realtime.Position{Epoch: "e"}, at)
+	live, fresh := pageOf(t, thread(), transcript.New(transcript.Base{})), transcript.New(transcript.Base{Position: agents.Position{Epoch: "e"}})
+	asleep, since := live.Clone(), int64(0)
+	for i, payload := range log {
+		require.NoError(t, projector.Apply(realtime.Message{Seq: int64(i + 1), Epoch: "e", Payload: payload}))
+		e, err := event.Parse(payload)
 		require.NoError(t, err)
-		require.Equal(t, realtime.Position{Epoch: "e"}, at)
-		live, fresh := pageOf(t, thread(), transcript.New(transcript.Base{})), transcript.New(transcript.Base{Position: agents.Position{Epoch: "e"}})
-		asleep, since := live.Clone(), int64(0)
-		for i, payload := range log {
-			require.NoError(t, projector.Apply(realtime.Message{Seq: int64(i + 1), Epoch: "e", Payload: payload}))
-			e, err := event.Parse(payload)
-			require.NoError(t, err)
-			_, err = fresh.Apply(e)
-			require.NoError(t, err)
-			if rnd.IntN(3) > 0 && i != len(log)-1 {
-				continue
-			}
-			patch, err := projector.Flush()
+		_, err = fresh.Apply(e)
+		require.NoError(t, err)
+		if rnd.IntN(3) > 0 && i != len(log)-1 {
+			continue
+		}
+		patch, err := projector.Flush()
+		require.NoError(t, err)
+		if patch != nil {
+			live.Patch(patch)
+			live.Patch(patch) // twice is once
+		}
+		want := regions(pageOf(t, thread(), fresh))
+		require.Empty(t, cmp.Diff(want, regions(live)), "seed %d after %d envelopes", seed, i+1)
+		if rnd.IntN(6) == 0 { // somebody comes back who was away since
+			patch, err := projector.Changed(since)
 			require.NoError(t, err)
 			if patch != nil {
-				live.Patch(patch)
-				live.Patch(patch) // twice is once
+				asleep.Patch(patch)
 			}
-			want := regions(pageOf(t, thread(), fresh))
-			require.Empty(t, cmp.Diff(want, regions(live)), "seed %d after %d envelopes", seed, i+1)
-			if rnd.IntN(6) == 0 { // somebody comes back who was away since
-				patch, err := projector.Changed(since)
-				require.NoError(t, err)
-				if patch != nil {
-					asleep.Patch(patch)
-				}
-				require.Empty(t, cmp.Diff(want, regions(asleep)), "seed %d: away from %d to %d", seed, since, i+1)
-				since = int64(i + 1)
-			}
+			require.Empty(t, cmp.Diff(want, regions(asleep)), "seed %d: away from %d to %d", seed, since, i+1)
+			since = int64(i + 1)
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package argform
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/a-h/templ"
+
+	"github.com/heddle/heddle/views/diff"
 )
 
 // id names a field's element: letters, digits and "-" only.
@@ -58,6 +61,11 @@ func area(text string) string {
 		return "\n" + text
 	}
 	return text
+}
+
+// given are the fields that belong to the call, or did before it was edited.
+func given(fields []Field) []Field {
+	return slices.DeleteFunc(leaves(fields), func(f Field) bool { return f.raw == nil && !diff.Changed(f.Diff) })
 }
 
 // leaves are the fields that hold a value, named with the groups they are in.

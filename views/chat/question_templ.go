@@ -442,7 +442,7 @@ func questionOf(threadID string, q Question) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(q.Actions) > 0 {
-			templ_7745c5c3_Err = ui.ButtonOf(ui.Button{Label: "Reject", Icon: "close", Form: ThreadAction, Action: answerAddress(threadID, q.ID, "reject")}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.ButtonOf(ui.Button{Label: "Reject", Icon: "close", Form: ThreadAction, Attrs: templ.Attributes{"data-apart": true}, Action: answerAddress(threadID, q.ID, "reject")}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -264,6 +264,7 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	browser := startBrowser(t)
 	taken := maps.Clone(shots)
 	maps.Copy(taken, memberShots())
+	maps.Copy(taken, reviewShots())
 	for _, v := range []viewport{desktop, phone} {
 		for _, theme := range []string{"light", "dark"} {
 			t.Run(v.name+"-"+theme, func(t *testing.T) {

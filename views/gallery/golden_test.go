@@ -67,6 +67,7 @@ func states(t *testing.T) map[string]templ.Component {
 		"page-memory-found": memory.OverviewPage(p, foundMemories()),
 	}
 	maps.Copy(out, memberStates(p))
+	maps.Copy(out, reviewStates())
 	return out
 }
 

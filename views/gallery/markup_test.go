@@ -74,7 +74,7 @@ func TestEveryIdIsUniqueAndEveryReferenceResolves(t *testing.T) {
 
 func TestThreadPageHasTheRegionsThatPatchesName(t *testing.T) {
 	doc := parse(t, html(chat.ThreadPage(page(plainAssets(t), "", "x"), streaming())))
-	for _, id := range []string{chat.RegionTitle, chat.RegionMessages, chat.RegionStatus, chat.RegionQueue, chat.RegionActions, chat.RegionThreads,
+	for _, id := range []string{chat.RegionTitle, chat.RegionMessages, chat.RegionStatus, chat.RegionQueue, chat.RegionQuestions, chat.RegionActions, chat.RegionThreads,
 		chat.MessageID("m4"), chat.BodyID("m4"), chat.BlockID("m4", 0), chat.BlockID("m4", 2), chat.StepsID("m4"), chat.StepID("c3")} {
 		require.Equal(t, 1, doc.Find(`[id="`+id+`"]`).Length(), id)
 	}
@@ -91,7 +91,7 @@ func TestPatchedRegionsHoldNothingOfTheViewer(t *testing.T) {
 	live := streaming()
 	for name, markup := range map[string]string{
 		"messages": html(chat.Messages(live.Messages)), "queue": html(chat.Queue("t1", live.Queue)), "actions": html(chat.ComposerActions("t1", true, false)),
-		"status": html(chat.StatusLine(live.Status)), "title": html(chat.TitleOf(live.Title)), "list": html(chat.ThreadList(live.List)),
+		"status": html(chat.StatusLine(live.Status)), "title": html(chat.TitleOf(live.Title)), "questions": html(chat.Questions("t6", waitingThread().Questions)), "step": html(chat.StepOf(waitingStep())), "list": html(chat.ThreadList(live.List)),
 	} {
 		doc := parse(t, markup)
 		require.NotContains(t, markup, csrf, name)

@@ -30,8 +30,10 @@ const (
 // any more.
 type Queue struct {
 	Decided bool
-	Filter  Filter
-	List    List
+	// Told says what the decision did that led here.
+	Told   string
+	Filter Filter
+	List   List
 }
 
 // Filter is the form above the list; what it holds stands in the address.
@@ -100,7 +102,9 @@ type Request struct {
 	Query string
 	// Next is the address of the next request, empty if there is none.
 	Next string
-	// Error says why the last attempt did nothing.
+	// Told says what the decision did that led here; Error why the last attempt
+	// did nothing.
+	Told   string
 	Error  string
 	Reject Words
 	Answer Words

@@ -2,13 +2,6 @@ package review
 
 import "fmt"
 
-func current(on bool) string {
-	if on {
-		return "page"
-	}
-	return "false"
-}
-
 func address(decided bool) string {
 	if decided {
 		return "/reviews/history"

@@ -10,8 +10,10 @@ const table = [
   { keys: [mod, "Shift", "O"], label: "New thread", when: (e) => command(e) && e.shiftKey && e.key.toLowerCase() === "o", run: () => location.assign("/") },
   { keys: ["Shift", "Esc"], label: "Go to the message box", when: (e) => e.shiftKey && e.key === "Escape", run: write },
   { keys: [mod, "Shift", "Backspace"], label: "Stop the answer", when: (e) => command(e) && e.shiftKey && e.key === "Backspace", run: stop },
-  { keys: ["J"], label: "Next in the queue", when: (e) => letter(e, "j") || arrow(e, "ArrowDown"), run: () => reviews.move(1) },
-  { keys: ["K"], label: "Previous in the queue", when: (e) => letter(e, "k") || arrow(e, "ArrowUp"), run: () => reviews.move(-1) },
+  { keys: ["J"], label: "Next in the queue", when: (e) => letter(e, "j"), run: () => reviews.move(1) },
+  { keys: ["K"], label: "Previous in the queue", when: (e) => letter(e, "k"), run: () => reviews.move(-1) },
+  { keys: ["↓"], label: "Next in the queue", when: (e) => arrow(e, "ArrowDown"), run: () => reviews.move(1) },
+  { keys: ["↑"], label: "Previous in the queue", when: (e) => arrow(e, "ArrowUp"), run: () => reviews.move(-1) },
   { keys: ["A"], label: "Approve", when: (e) => letter(e, "a"), run: () => press("decide-approve") },
   { keys: ["E"], label: "Edit the arguments", when: (e) => letter(e, "e"), run: () => reviews.edit() },
   { keys: [mod, "Enter"], label: "Edit and approve", when: (e) => command(e) && e.key === "Enter" && Boolean(e.target.closest?.("[data-review-form]")), run: () => press("decide-edit") },
@@ -23,7 +25,7 @@ const table = [
 ];
 // Keys without Ctrl, ⌘ or Shift and another key; the person may have turned them
 // off (WCAG 2.1.4).
-const single = table.filter((entry) => entry.keys.length === 1);
+const single = table.filter((entry) => entry.keys.length === 1 && !["↓", "↑"].includes(entry.keys[0]));
 const told = [
   { keys: ["Enter"], label: "Send the message, open the request" },
   { keys: ["Shift", "Enter"], label: "Start a new line" },
@@ -60,10 +62,10 @@ function command(event) {
   return mac ? event.metaKey : event.ctrlKey;
 }
 
-// letter tells a single letter that is a command: not while somebody types, not
-// over a dialog, and not for people who switched single letters off.
+// letter tells a single letter that is a command: not while somebody types, and
+// not over a dialog.
 function letter(event, key) {
-  return event.key === key && plain(event) && document.documentElement.dataset.letterKeys !== "off";
+  return event.key === key && plain(event);
 }
 
 function arrow(event, key) {
