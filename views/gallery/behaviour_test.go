@@ -332,7 +332,7 @@ func TestKeysDoWhatTheSheetSays(t *testing.T) {
 	}
 	press(`key: "?"`)
 	d.until(`document.getElementById("shortcuts").open`)
-	require.Equal(t, 8, eval[int](d.tab, `document.querySelectorAll("[data-shortcut-list] dt").length`))
+	require.Equal(t, 19, eval[int](d.tab, `document.querySelectorAll("[data-shortcut-list] dt").length`))
 	d.photograph(screenshots(t), "shortcuts-1280-light")
 	d.run(chromedp.KeyEvent(kb.Escape))
 	d.until(`!document.getElementById("shortcuts").open`)
@@ -348,7 +348,7 @@ func TestKeysDoWhatTheSheetSays(t *testing.T) {
 func TestSingleKeysRestWhereAPersonTurnedThemOff(t *testing.T) {
 	d := openDesk(t)
 	d.open(d.url + "/account/name")
-	require.Equal(t, 7, eval[int](d.tab, `document.querySelectorAll("[data-shortcut-list] dt").length`), "the sheet does not promise them")
+	require.Equal(t, 10, eval[int](d.tab, `document.querySelectorAll("[data-shortcut-list] dt").length`), "the sheet does not promise them")
 	d.do(`document.body.dispatchEvent(new KeyboardEvent("keydown", {bubbles: true, cancelable: true, key: "?"}))`)
 	require.False(t, eval[bool](d.tab, `document.getElementById("shortcuts").open`))
 	d.do(`document.getElementById("account-menu").open = true; document.querySelector('[data-dialog="shortcuts"]').click()`)

@@ -328,7 +328,8 @@ func TestPagesHaveNoAccessibilityViolations(t *testing.T) {
 					tb.open(server.URL + path + "?theme=" + theme)
 					tb.do(`for (const d of document.querySelectorAll(".step, .confirm")) d.open = true`)
 					tb.do(string(axe))
-					raw := eval[string](tb, `axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations))`)
+					raw := eval[string](tb, `Promise.all(document.getAnimations().filter((a) => a instanceof CSSTransition).map((a) => a.finished))
+						.then(() => axe.run(document, {resultTypes: ["violations"]})).then((r) => JSON.stringify(r.violations))`)
 					var found []violation
 					require.NoError(t, json.Unmarshal([]byte(raw), &found))
 					for _, f := range found {
