@@ -183,6 +183,7 @@ type RequestValue struct {
 	ToolCallID string `json:"tool_call_id"`
 	Tool       string `json:"tool"`
 	Reason     string `json:"reason" jsonschema:"why policy stopped the call"`
+	Rule       string `json:"rule" jsonschema:"the policy that stopped it"`
 	DueAt      string `json:"due_at" jsonschema:"nobody's decision by then means no"`
 }
 

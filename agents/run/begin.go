@@ -67,7 +67,7 @@ func (a *attempt) requested(i agents.Interrupt, requests []agents.Review) event.
 	for _, r := range requests {
 		if r.Interrupt == i.ID {
 			value.Reviews = append(value.Reviews, event.RequestValue{ReviewID: string(r.ID), ToolCallID: r.CallID, Tool: r.Tool,
-				Reason: r.Reason, DueAt: r.DueAt.UTC().Format(time.RFC3339)})
+				Reason: r.Reason, Rule: r.Rule, DueAt: r.DueAt.UTC().Format(time.RFC3339)})
 		}
 	}
 	e := a.envelope(event.Custom, event.NewCustom(event.ReviewRequested, value))

@@ -556,3 +556,32 @@ func TestAQuestionTakesAnyAnswer(t *testing.T) {
 		})
 	}
 }
+
+func TestAForkAsksAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.worker(t, nil)
+	r, open := d.asked(t, "mail bob@example.com")
+	paused, err := d.db.State(t.Context(), d.scope, r.Thread)
+	require.NoError(t, err)
+	d.ended(t, r.Thread, d.decide(t, d.ray, open[0], agents.Approve).Resumed)
+	require.Len(t, d.post.letters(), 1)
+	// A line that stands on the step at which the call waited: nothing is decided
+	// there, and nothing of the first line's journal holds.
+	fork := id.New()
+	d.sql(t, "heddle_app", fmt.Sprintf(`insert into lines (org_id, id, thread_id, parent_line, parent_step, step)
+		values ('%s', '%s', '%s', '%s', %d, %d)`, d.scope.Org, fork, r.Thread, paused.Line, paused.Step, paused.Step))
+	d.sql(t, "heddle_app", fmt.Sprintf("update threads set line_id = '%s' where id = '%s'", fork, r.Thread))
+	again, err := d.service.Submit(t.Context(), d.scope, run.Request{Thread: r.Thread, Assistant: "chat", Input: agents.RunInput{Resume: &agents.Resume{}}})
+	require.NoError(t, err)
+	require.Equal(t, agents.RunWaiting, d.wait(t, again).Status)
+	require.Len(t, d.post.letters(), 1)
+	asked, err := d.db.OpenReviews(t.Context(), d.ray, r.Thread)
+	require.NoError(t, err)
+	require.Len(t, asked, 1)
+	require.NotEqual(t, open[0].ID, asked[0].ID)
+	_, err = d.service.Decide(t.Context(), d.scope, []agents.Decision{{Review: asked[0].ID, Kind: agents.Approve}})
+	require.True(t, fault.Is(err, fault.KindForbidden), "not by a fork either: %v", err)
+	d.ended(t, r.Thread, d.decide(t, d.ray, asked[0], agents.Approve).Resumed)
+	require.Len(t, d.post.letters(), 2, "what a person approves on the fork runs on the fork")
+}
