@@ -1,0 +1,181 @@
+package graph_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/agents/graph"
+)
+
+// notes is a host that keeps what was committed.
+type notes struct{ commits []graph.Commit }
+
+func (n *notes) Commit(_ context.Context, c graph.Commit) error {
+	n.commits = append(n.commits, c)
+	return nil
+}
+
+func (n *notes) Emit(event.Envelope) {}
+
+var said = graph.Append[string]("said")
+
+func heard(t *testing.T, s graph.State) []string {
+	t.Helper()
+	v, _, err := said.Get(s)
+	require.NoError(t, err)
+	return v
+}
+
+// ids counts, so that a run can be compared with another.
+func ids() func() string {
+	n := 0
+	return func() string { n++; return fmt.Sprintf("id-%d", n) }
+}
+
+func TestANodeThatAsksStartsAgainWithItsAnswers(t *testing.T) {
+	t.Parallel()
+	starts := 0
+	g, err := graph.New("two").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		starts++
+		name, err := task.Interrupt("name?")
+		if err != nil {
+			return graph.Command{}, err
+		}
+		colour, err := task.Interrupt(map[string]string{"q": "colour?"})
+		if err != nil {
+			return graph.Command{}, err
+		}
+		return graph.Command{Update: []graph.Write{said.Put([]string{string(name), string(colour)})}}, nil
+	}).Edge(graph.Start, "ask").Edge("ask", graph.End).Compile()
+	require.NoError(t, err)
+	host := &notes{}
+	x := graph.Execution{Host: host, NewID: ids()}
+	state, err := g.Run(t.Context(), x)
+	var paused *graph.Interrupted
+	require.ErrorAs(t, err, &paused)
+	require.Len(t, paused.Interrupts, 1)
+	require.JSONEq(t, `"name?"`, string(paused.Interrupts[0].Value))
+	require.Equal(t, []string{"ask"}, host.commits[0].Next, "the node stays due")
+
+	// Going on without an answer asks the same again, under the same id.
+	x.State, x.Next, x.Resume = state, []string{"ask"}, paused.Interrupts
+	_, err = g.Run(t.Context(), x)
+	var again *graph.Interrupted
+	require.ErrorAs(t, err, &again)
+	require.Equal(t, paused.Interrupts[0].ID, again.Interrupts[0].ID)
+
+	answered := again.Interrupts
+	answered[0].Answer = json.RawMessage(`null`)
+	x.Resume = answered
+	_, err = g.Run(t.Context(), x)
+	require.ErrorAs(t, err, &paused)
+	require.Equal(t, []json.RawMessage{json.RawMessage(`null`)}, paused.Interrupts[0].Answered, "null is an answer")
+	require.NotEqual(t, again.Interrupts[0].ID, paused.Interrupts[0].ID)
+
+	paused.Interrupts[0].Answer = json.RawMessage(`"red"`)
+	x.Resume = paused.Interrupts
+	state, err = g.Run(t.Context(), x)
+	require.NoError(t, err)
+	require.Equal(t, []string{`null`, `"red"`}, heard(t, state))
+	require.Equal(t, 4, starts)
+}
+
+func TestASwallowedPauseIsAPauseAllTheSame(t *testing.T) {
+	t.Parallel()
+	g, err := graph.New("swallow").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		_, _ = task.Interrupt("really?")
+		_, _ = task.Interrupt("and this?")
+		return graph.Command{Update: []graph.Write{said.Put([]string{"went on"})}}, nil
+	}).Edge(graph.Start, "ask").Edge("ask", graph.End).Compile()
+	require.NoError(t, err)
+	state, err := g.Run(t.Context(), graph.Execution{Host: &notes{}})
+	var paused *graph.Interrupted
+	require.ErrorAs(t, err, &paused)
+	require.JSONEq(t, `"really?"`, string(paused.Interrupts[0].Value))
+	require.Empty(t, heard(t, state), "what it wrote afterwards is void")
+}
+
+func TestOneNodePausesAndTheOthersResultsAreKept(t *testing.T) {
+	t.Parallel()
+	runs := map[string]int{}
+	node := func(name string, asks bool) graph.Node {
+		return func(_ context.Context, task *graph.Task) (graph.Command, error) {
+			runs[name]++
+			if asks {
+				answer, err := task.Interrupt(name)
+				if err != nil {
+					return graph.Command{}, err
+				}
+				return graph.Command{Update: []graph.Write{said.Put([]string{name + string(answer)})}}, nil
+			}
+			return graph.Command{Update: []graph.Write{said.Put([]string{name})}}, nil
+		}
+	}
+	g, err := graph.New("fan").Node("a", node("a", true)).Node("b", node("b", false)).Node("c", node("c", true)).
+		Edge(graph.Start, "a").Edge(graph.Start, "b").Edge(graph.Start, "c").
+		Edge("a", graph.End).Edge("b", graph.End).Edge("c", graph.End).Compile()
+	require.NoError(t, err)
+	x := graph.Execution{Host: &notes{}, Parallel: 1}
+	state, err := g.Run(t.Context(), x)
+	var paused *graph.Interrupted
+	require.ErrorAs(t, err, &paused)
+	require.Len(t, paused.Interrupts, 2, "several at once")
+	require.Equal(t, []string{"b"}, heard(t, state))
+	answered, err := agents.Match(json.RawMessage(fmt.Sprintf(`{%q:1}`, paused.Interrupts[1].ID)), paused.Interrupts)
+	require.NoError(t, err)
+	x.State, x.Next, x.Resume = state, []string{"a", "c"}, answered
+	state, err = g.Run(t.Context(), x)
+	require.ErrorAs(t, err, &paused)
+	require.Len(t, paused.Interrupts, 1)
+	require.Equal(t, "a", paused.Interrupts[0].Node)
+	require.Equal(t, []string{"b", "c1"}, heard(t, state))
+	require.Equal(t, 1, runs["b"], "a finished sibling never runs again")
+}
+
+func TestAnAnswerIsForOneStepOnly(t *testing.T) {
+	t.Parallel()
+	rounds := 0
+	g, err := graph.New("loop").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		answer, err := task.Interrupt("again?")
+		if err != nil {
+			return graph.Command{}, err
+		}
+		rounds++
+		return graph.Command{Update: []graph.Write{said.Put([]string{string(answer)})}}, nil
+	}).Edge(graph.Start, "ask").Branch("ask", func(graph.State) []string { return []string{"ask"} }, "ask", graph.End).Compile()
+	require.NoError(t, err)
+	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}})
+	var paused *graph.Interrupted
+	require.ErrorAs(t, err, &paused)
+	paused.Interrupts[0].Answer = json.RawMessage(`true`)
+	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}, Next: []string{"ask"}, Resume: paused.Interrupts})
+	require.True(t, errors.As(err, &paused), "the next round asks anew")
+	require.Equal(t, 1, rounds)
+	require.Empty(t, paused.Interrupts[0].Answered)
+}
+
+func TestABareAnswerCannotTellSeveralApart(t *testing.T) {
+	t.Parallel()
+	open := []agents.Interrupt{{ID: "a"}, {ID: "b"}}
+	_, err := agents.Match(json.RawMessage(`"yes"`), open)
+	require.ErrorContains(t, err, "several are open")
+	_, err = agents.Match(json.RawMessage(`{"a":1,"x":2}`), open)
+	require.ErrorContains(t, err, "not open")
+	got, err := agents.Match(json.RawMessage(`{"b":{"x":1}}`), open)
+	require.NoError(t, err)
+	require.Nil(t, got[0].Answer)
+	require.JSONEq(t, `{"x":1}`, string(got[1].Answer))
+	got, err = agents.Match(nil, open)
+	require.NoError(t, err)
+	require.Nil(t, got[0].Answer)
+	got, err = agents.Match(json.RawMessage(`{"a":1}`), open[:1])
+	require.NoError(t, err)
+	require.JSONEq(t, `1`, string(got[0].Answer), "its id names it even when it is alone")
+}
