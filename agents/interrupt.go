@@ -39,7 +39,7 @@ type Interrupt struct {
 type Resume struct {
 	// Interrupts are the pauses of the checkpoint it goes on from, with answers.
 	Interrupts []Interrupt `json:"interrupts,omitempty"`
-	// Goto replaces the nodes that are due; nil keeps them.
+	// Goto replaces the nodes that are due, "__end__" by none; empty keeps them.
 	Goto []string `json:"goto,omitempty"`
 	// Of is the run that was paused; empty when none waited.
 	Of RunID `json:"of,omitempty"`
@@ -85,7 +85,7 @@ type Answering struct {
 	Run RunID
 	// Pauses are the open interrupts with answers.
 	Pauses []Interrupt
-	// Goto replaces the nodes that are due; nil keeps them.
+	// Goto replaces the nodes that are due; empty keeps them.
 	Goto     []string
 	Request  json.RawMessage
 	Metadata json.RawMessage

@@ -63,7 +63,7 @@ func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.Thread
 				return agents.ErrNotInterrupted
 			}
 		}
-		if a.Goto != nil {
+		if len(a.Goto) > 0 {
 			if out.Told, err = closeAll(ctx, tx, scope, thread, agents.ReviewWithdrawn, a.Withdrawn); err != nil {
 				return err
 			}

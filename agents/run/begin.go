@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/heddle/heddle/agents"
@@ -18,12 +19,12 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	var writes []graph.Write
 	var events []event.Envelope
 	if resume := r.Input.Resume; resume != nil {
-		next = resume.Goto
-		if next == nil && loaded.Head != nil {
+		next = slices.DeleteFunc(slices.Clone(resume.Goto), func(node string) bool { return node == graph.End })
+		if len(resume.Goto) == 0 && loaded.Head != nil {
 			next = loaded.Head.Next
 		}
 	}
-	if r.Input.Resume == nil || r.Input.Resume.Goto != nil || len(next) == 0 {
+	if r.Input.Resume == nil || len(r.Input.Resume.Goto) > 0 || len(next) == 0 {
 		// Nobody will answer these calls any more, and no model takes a thread in
 		// which one is unanswered (LG-15).
 		for _, m := range unanswered(loaded.Messages, r.ID, a.w.o.Clock.Now()) {

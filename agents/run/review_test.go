@@ -557,6 +557,25 @@ func TestAQuestionTakesAnyAnswer(t *testing.T) {
 	}
 }
 
+func TestAClientLeavesAQuestionBehind(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.worker(t, nil)
+	r, open := d.asked(t, "mail bob@example.com")
+	ends, err := d.service.Resume(t.Context(), d.scope, r.Thread, run.Command{Goto: []string{"__end__"}})
+	require.NoError(t, err)
+	require.Equal(t, agents.RunSuccess, d.wait(t, ends).Status)
+	got, err := d.db.Review(t.Context(), d.ray, open[0].ID)
+	require.NoError(t, err)
+	require.Equal(t, agents.ReviewWithdrawn, got.Status)
+	thread, err := d.db.Thread(t.Context(), d.scope, r.Thread)
+	require.NoError(t, err)
+	require.Equal(t, agents.ThreadIdle, thread.Status)
+	require.Contains(t, d.last(t, r.Thread), "Cancelled", "the call has a result")
+	require.Equal(t, agents.RunSuccess, d.wait(t, d.submit(t, r.Thread, "chat", "what now")).Status)
+	require.Empty(t, d.post.letters())
+}
+
 func TestAForkAsksAgain(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

@@ -8,7 +8,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/heddle/heddle/agents"
-	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/run"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
@@ -69,13 +68,7 @@ func targets(raw json.RawMessage) ([]string, error) {
 	if json.Unmarshal(raw, &many) != nil {
 		return nil, fault.Invalid("command.goto", "must be the name of a node, or a list of names")
 	}
-	out := []string{}
-	for _, name := range many {
-		if name != graph.End {
-			out = append(out, name)
-		}
-	}
-	return out, nil
+	return many, nil
 }
 
 // presentInterrupts lists a checkpoint's open interrupts as __interrupt__ does.
