@@ -353,7 +353,7 @@ func TestAQuestionIsAnsweredOnThePage(t *testing.T) {
 		for wrong, text := range map[string]string{"text": " ", "json": "{"} {
 			got := d.Post(d.mia, buttons[wrong], url.Values{field: {text}})
 			require.Equal(t, http.StatusUnprocessableEntity, got.Status)
-			require.Contains(t, d.PageOf(got).Text(".question .field-error"), "must")
+			require.Contains(t, strings.ToLower(d.PageOf(got).Text(".question .field-error")), "must")
 			require.Equal(t, text, d.PageOf(got).Find(".question textarea").Text())
 		}
 		require.Equal(t, path, d.Post(d.mia, buttons[kind], url.Values{field: {c.text}}).Path)
