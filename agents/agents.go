@@ -100,13 +100,6 @@ type Thread struct {
 	UpdatedAt        time.Time
 }
 
-// VisibleTo reports whether the scope may read the thread. It repeats in Go
-// what the store's queries say, for code that already holds a thread.
-func (t Thread) VisibleTo(s auth.Scope) bool {
-	return t.Org == s.Org &&
-		(t.Owner == s.User || t.Visibility == VisibilityOrganisation || s.Can(auth.PermReadAnyThread))
-}
-
 // WritableBy reports whether the scope may add runs to the thread or change it.
 func (t Thread) WritableBy(s auth.Scope) bool {
 	return t.Org == s.Org && s.Can(auth.PermChat) &&

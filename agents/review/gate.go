@@ -126,7 +126,7 @@ func (a Asker) plan(plan *Plan, spec tool.Spec, v Verdict, call agents.ToolCall,
 	case j != nil && j.Status == agents.JournalConfirmed:
 		p.Done = j.Result
 		return p
-	case j != nil && spec.Idempotent:
+	case j != nil && (spec.Idempotent || spec.Effect == tool.EffectRead):
 		p.Round = j.Round
 	case j != nil:
 		// It was handed to its tool and nobody knows what came of it.

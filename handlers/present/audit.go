@@ -19,39 +19,43 @@ import (
 // the one list of them; an action that isn't here is read as it is written.
 func actionWords() map[string]string {
 	return map[string]string{
-		"audit.exported":        "Exported the",
-		"audit.verified":        "Checked the chain of the",
-		"thread.read_by_admin":  "Opened the private thread",
-		"member.invited":        "Invited",
-		"member.joined":         "Joined as",
-		"member.role_changed":   "Changed the role of",
-		"member.removed":        "Removed the member",
-		"member.disabled":       "Disabled",
-		"member.enabled":        "Enabled",
-		"invitation.created":    "Invited",
-		"invitation.accepted":   "Accepted the invitation of",
-		"invitation.revoked":    "Withdrew the invitation of",
-		"session.revoked":       "Ended a session of",
-		"key.created":           "Made the API key",
-		"key.revoked":           "Revoked the API key",
-		"assistant.created":     "Made the assistant",
-		"assistant.updated":     "Changed the assistant",
-		"assistant.published":   "Published the assistant",
-		"assistant.rolled_back": "Rolled back the assistant",
-		"assistant.archived":    "Archived the assistant",
-		"assistant.deleted":     "Deleted the assistant",
-		"review.approved":       "Approved",
-		"review.edited":         "Edited and approved",
-		"review.rejected":       "Rejected",
-		"review.responded":      "Answered",
-		"memory.created":        "Wrote the memory",
-		"memory.updated":        "Changed the memory",
-		"memory.deleted":        "Deleted the memory",
-		"org.updated":           "Changed the organisation",
-		"domain.claimed":        "Claimed the domain",
-		"domain.proved":         "Proved the domain",
+		"audit.exported":                "Exported the",
+		"audit.verified":                "Checked the chain of the",
+		"thread.read_by_admin":          "Opened the private thread",
+		"thread.assistant_moved":        "Moved to another version the assistant of",
+		"member.joined":                 "Joined as",
+		"member.left":                   "Left",
+		"member.role_changed":           "Changed the role of",
+		"member.removed":                "Removed the member",
+		"invitation.created":            "Invited",
+		"invitation.accepted":           "Accepted the invitation of",
+		"invitation.revoked":            "Withdrew the invitation of",
+		"session.ended":                 "Ended a session of",
+		"key.created":                   "Made the API key",
+		"key.revoked":                   "Revoked the API key",
+		"assistant.created":             "Made the assistant",
+		"assistant.saved":               "Saved the assistant",
+		"assistant.activated":           "Used an earlier version of",
+		"assistant.archived":            "Archived the assistant",
+		"assistant.restored":            "Restored the assistant",
+		"review.approved":               "Approved",
+		"review.edited":                 "Edited and approved",
+		"review.rejected":               "Rejected",
+		"review.answered":               "Answered instead of",
+		"review.withdrawn":              "Withdrew the request for",
+		"review.expired":                "Nobody decided in time about",
+		"review.void":                   "Changed the call under review of",
+		"memory.read":                   "Read the memory of",
+		"memory.edited":                 "Changed the memory",
+		"memory.deleted":                "Deleted the memory",
+		"memory.forgotten":              "Forgot the memory of",
+		"organisation.renamed":          "Renamed the organisation",
+		"organisation.settings_changed": "Changed the rules of",
 	}
 }
+
+// KnowsAction reports whether an action has words of its own.
+func KnowsAction(action string) bool { return actionWords()[action] != "" }
 
 // ActionWords says an action in words: object.verb_word is "Object verb word"
 // if nothing better is known.
@@ -78,7 +82,7 @@ func Actions() []ui.Option {
 
 // objectPages are the kinds of objects that have a page, by where it is.
 func objectPages() map[string]string {
-	return map[string]string{"thread": "/threads/", "document": "/knowledge/"}
+	return map[string]string{"thread": "/threads/", "document": "/knowledge/", "review": "/reviews/", "assistant": "/admin/assistants/", "member": "/admin/members/"}
 }
 
 // Kinds lists kinds of objects, as suggestions for a filter.
