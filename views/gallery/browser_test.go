@@ -255,7 +255,8 @@ var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": 
 	"memory-changed":    "/admin/memory/user/mia/item",
 	"account-name":      "/account/name",
 	"outbox":            "/dev/outbox",
-	"audit":             "/admin/audit",
+	"studio":            "/dev", "studio-graph": "/dev/graphs/plan", "studio-thread": "/dev/threads/t1",
+	"audit": "/admin/audit",
 }
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
