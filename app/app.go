@@ -51,19 +51,18 @@ type Options struct {
 
 // App is a composed server.
 type App struct {
-	o        Options
-	db       *store.DB
-	redis    *redis.Client
-	hub      *realtime.Hub
-	wire     *wire
-	sockets  *socket.Server
-	log      *run.Log
-	worker   *run.Worker
-	service  *run.Service
-	tools    *tool.Dispatcher
-	outbox   *mail.Outbox // in development without a mail server
-	post     *postOffice  // nil where no mail leaves
-	registry *prebuilt.Registry
+	o       Options
+	db      *store.DB
+	redis   *redis.Client
+	hub     *realtime.Hub
+	wire    *wire
+	sockets *socket.Server
+	log     *run.Log
+	worker  *run.Worker
+	service *run.Service
+	tools   *tool.Dispatcher
+	outbox  *mail.Outbox // in development without a mail server
+	post    *postOffice  // nil where no mail leaves
 	// workshop knows what assistants can be made of.
 	workshop *prebuilt.Workshop
 	health   *handlers.Health

@@ -54,7 +54,6 @@ func TestDevelopmentKeepsMailAndProductionWithoutAServerHasNone(t *testing.T) {
 	require.True(t, mailer == nil, "so that the tool is left out")
 	require.Nil(t, prod.outbox)
 	require.Nil(t, prod.outboxPage(nil))
-	require.Nil(t, prod.studio(nil, nil), "and nothing there to look into")
 }
 
 func TestTheToolsAreToldWhatBecameOfMail(t *testing.T) {

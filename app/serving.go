@@ -88,7 +88,6 @@ func (a *App) serving() error {
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API:        api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
 		Socket:     a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
-		Studio: a.studio(frame, runs),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	return nil
@@ -223,12 +222,4 @@ func (a *App) Routes() []Route {
 		out = append(out, Route{Method: r.Method, Path: r.Path})
 	}
 	return out
-}
-
-// studio looks into a development server; nil elsewhere.
-func (a *App) studio(frame *handlers.Frame, runs handlers.Runs) *handlers.Studio {
-	if !a.o.Config.Server.Env.Development() {
-		return nil
-	}
-	return handlers.NewStudio(frame, a.db, a.registry, runs, clock.System{})
 }

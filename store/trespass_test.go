@@ -288,9 +288,6 @@ var trespasses = map[string]trespass{
 			return err
 		})
 	}},
-	"DB.Checkpoints": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		return both(e, func(t agents.Thread) error { _, err := e.db.Checkpoints(ctx, s, t.ID, 10); return err })
-	}},
 	"DB.CallRecords": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		found, err := e.db.CallRecords(ctx, s, e.review.Line, []string{e.review.CallID})
 		return seen(slices.Collect(maps.Keys(found)), err, anything)

@@ -262,24 +262,3 @@ func (g *Graph) known(node string, targets []string) ([]string, error) {
 	}
 	return slices.Clone(targets), nil
 }
-
-// Edge is one declared way from a node to another; a conditional one may be
-// taken or not.
-type Edge struct {
-	From, To    string
-	Conditional bool
-}
-
-// Edges lists every declared way, from the start to the end, in order of names.
-func (g *Graph) Edges() []Edge {
-	var out []Edge
-	for _, from := range append([]string{Start}, g.Nodes()...) {
-		for _, to := range g.edges[from] {
-			out = append(out, Edge{From: from, To: to})
-		}
-		for _, to := range g.branches[from].targets {
-			out = append(out, Edge{From: from, To: to, Conditional: true})
-		}
-	}
-	return out
-}

@@ -137,13 +137,13 @@ func runningWords(tool string) string {
 }
 
 func (p Thread) step(c *transcript.Call) chat.Step {
-	s := chat.Step{CallID: c.ID, Args: SetOut(c.Args), Duration: duration(c.DurationMS), Review: p.review(c.Review)}
+	s := chat.Step{CallID: c.ID, Args: setOut(c.Args), Duration: duration(c.DurationMS), Review: p.review(c.Review)}
 	switch c.State {
 	case transcript.CallWaiting:
 		s.State, s.Verb, s.Object, s.Outcome = chat.StepWaiting, c.Name, object(c.Args), "waiting for review"
 		return s
 	case transcript.CallDone:
-		s.State, s.Result, s.Links = chat.StepDone, SetOut(c.Result), links(c.Data)
+		s.State, s.Result, s.Links = chat.StepDone, setOut(c.Result), links(c.Data)
 	case transcript.CallFailed:
 		s.State, s.Error = chat.StepFailed, c.Result
 		if c.Summary == "Stopped" {
@@ -186,8 +186,8 @@ func object(args string) string {
 	return ""
 }
 
-// SetOut indents JSON for reading; other text stays.
-func SetOut(text string) string {
+// setOut indents JSON for reading; other text stays.
+func setOut(text string) string {
 	var b bytes.Buffer
 	if json.Indent(&b, []byte(text), "", "  ") != nil {
 		return text

@@ -48,7 +48,7 @@ func ActionRequests(value json.RawMessage) []chat.Action {
 	}
 	var out []chat.Action
 	for _, r := range v.Requests {
-		out = append(out, chat.Action{Name: r.Name, Text: r.Description, Args: SetOut(string(r.Args))})
+		out = append(out, chat.Action{Name: r.Name, Text: r.Description, Args: setOut(string(r.Args))})
 	}
 	return out
 }
@@ -56,7 +56,7 @@ func ActionRequests(value json.RawMessage) []chat.Action {
 func question(q transcript.Question) chat.Question {
 	out := chat.Question{ID: q.ID, Actions: ActionRequests(q.Value)}
 	if len(out.Actions) == 0 && json.Unmarshal(q.Value, &out.Text) != nil {
-		out.Text, out.JSON = "", SetOut(string(q.Value))
+		out.Text, out.JSON = "", setOut(string(q.Value))
 	}
 	return out
 }

@@ -255,8 +255,7 @@ var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": 
 	"memory-changed":    "/admin/memory/user/mia/item",
 	"account-name":      "/account/name",
 	"outbox":            "/dev/outbox",
-	"studio":            "/dev", "studio-graph": "/dev/graphs/plan", "studio-thread": "/dev/threads/t1",
-	"audit": "/admin/audit",
+	"audit":             "/admin/audit",
 }
 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
