@@ -91,57 +91,97 @@ func draw(g Graph) drawing {
 }
 
 // layer puts each node below all it follows from: its layer is the longest path
-// from the start. Edges that close a cycle lead back and don't count.
+// from the start. Edges that lead back don't count.
 func (s *sketch) layer() {
-	next := map[string][]Edge{}
+	back := leadingBack(s.graph)
+	before := map[string][]string{}
 	for _, e := range s.graph.Edges {
-		next[e.From] = append(next[e.From], e)
-	}
-	const open, done = 1, 2
-	state, depth := map[string]int{}, map[string]int{}
-	back := map[Edge]bool{}
-	var order []string // a node stands behind all that follow from it
-	var visit func(string)
-	visit = func(name string) {
-		state[name] = open
-		for _, e := range next[name] {
-			switch state[e.To] {
-			case open:
-				back[e] = true
-			case 0:
-				visit(e.To)
-			}
+		if !back[e] {
+			before[e.To] = append(before[e.To], e.From)
 		}
-		state[name] = done
-		order = append(order, name)
 	}
-	for _, name := range append([]string{s.graph.Start}, s.graph.Nodes...) {
-		if state[name] == 0 {
-			visit(name)
+	depth := map[string]int{}
+	var deep func(string) int
+	deep = func(name string) int {
+		if d, ok := depth[name]; ok {
+			return d
 		}
+		d := 0
+		for _, from := range before[name] {
+			d = max(d, deep(from)+1)
+		}
+		depth[name] = d
+		return d
 	}
 	deepest := 0
-	for _, name := range slices.Backward(order) {
-		for _, e := range next[name] {
-			if !back[e] {
-				depth[e.To] = max(depth[e.To], depth[name]+1)
-			}
-		}
-		if name != s.graph.End {
-			deepest = max(deepest, depth[name])
-		}
+	for _, name := range append([]string{s.graph.Start}, s.graph.Nodes...) {
+		deepest = max(deepest, deep(name))
 	}
 	depth[s.graph.End] = deepest + 1
 	s.layers = make([][]*place, deepest+2)
-	for _, name := range slices.Concat([]string{s.graph.Start}, s.graph.Nodes, []string{s.graph.End}) {
-		label, _ := shown(name)
-		p := &place{name: name, layer: depth[name], width: max(nodeLeast, columns(label)*letter+2*nodePad)}
+	for _, name := range s.names() {
+		p := &place{name: name, layer: depth[name], width: max(nodeLeast, columns(shown(name))*letter+2*nodePad)}
 		s.places[name] = p
 		s.layers[p.layer] = append(s.layers[p.layer], p)
 	}
 	for _, e := range s.graph.Edges {
 		s.ways = append(s.ways, &way{edge: e, back: back[e]})
 	}
+}
+
+func (s *sketch) names() []string {
+	return slices.Concat([]string{s.graph.Start}, s.graph.Nodes, []string{s.graph.End})
+}
+
+// leadingBack finds the edges that close a cycle. Of the edges of a cycle those
+// count first that lead away from the start.
+func leadingBack(g Graph) map[Edge]bool {
+	next := map[string][]string{}
+	for _, e := range g.Edges {
+		next[e.From] = append(next[e.From], e.To)
+	}
+	distance, todo := map[string]int{g.Start: 0}, []string{g.Start}
+	for len(todo) > 0 {
+		name := todo[0]
+		todo = todo[1:]
+		for _, to := range next[name] {
+			if _, known := distance[to]; !known {
+				distance[to] = distance[name] + 1
+				todo = append(todo, to)
+			}
+		}
+	}
+	edges := slices.Clone(g.Edges)
+	nearer := func(e Edge) int { return min(1, max(0, distance[e.From]-distance[e.To]+1)) }
+	slices.SortStableFunc(edges, func(a, b Edge) int { return cmp.Compare(nearer(a), nearer(b)) })
+	back, down := map[Edge]bool{}, map[string][]string{}
+	for _, e := range edges {
+		if e.From == e.To || leads(down, e.To, e.From) {
+			back[e] = true
+		} else {
+			down[e.From] = append(down[e.From], e.To)
+		}
+	}
+	return back
+}
+
+// leads reports whether a node can be reached from another.
+func leads(next map[string][]string, from, to string) bool {
+	seen, todo := map[string]bool{from: true}, []string{from}
+	for len(todo) > 0 {
+		name := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if name == to {
+			return true
+		}
+		for _, n := range next[name] {
+			if !seen[n] {
+				seen[n] = true
+				todo = append(todo, n)
+			}
+		}
+	}
+	return false
 }
 
 // thread gives edges that pass layers a place in each, so that no node is drawn
@@ -239,10 +279,9 @@ func (s *sketch) rightmost(p *place) bool { return p.at == len(s.layers[p.layer]
 func (s *sketch) drawing() drawing {
 	last := len(s.layers) - 1
 	d := drawing{width: s.right(0, last) + margin, height: s.layers[last][0].y + nodeHeight/2 + margin}
-	for _, name := range slices.Concat([]string{s.graph.Start}, s.graph.Nodes, []string{s.graph.End}) {
+	for _, name := range s.names() {
 		p := s.places[name]
-		label, _ := shown(name)
-		d.boxes = append(d.boxes, box{name: name, label: label, x: p.x - p.width/2, y: p.y - nodeHeight/2, width: p.width, middle: p.x,
+		d.boxes = append(d.boxes, box{name: name, label: shown(name), x: p.x - p.width/2, y: p.y - nodeHeight/2, width: p.width, middle: p.x,
 			virtual: name == s.graph.Start || name == s.graph.End})
 	}
 	out, in := s.ports()
@@ -352,16 +391,16 @@ func loop(p *place) string {
 	return fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x, p.y+9, x+nodeGap-8, p.y+16, x+nodeGap-8, p.y-16, x+arrow, p.y-9)
 }
 
-// shown cuts a name that is too long for a node and says whether it did.
-func shown(name string) (label string, cut bool) {
+// shown is a name as its node holds it: one that is too long is cut.
+func shown(name string) string {
 	width := 0
 	for i, r := range name {
 		width += columnsOf(r)
 		if width > maxLetters {
-			return name[:i] + "…", true
+			return name[:i] + "…"
 		}
 	}
-	return name, false
+	return name
 }
 
 // columns is how many letters' width a text takes at most: what is not ASCII may

@@ -95,7 +95,7 @@ func GraphPage(p layout.Page, g Graph) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "</div><section><h2 id=\"edges\">Edges</h2><div class=\"table-wrap\" tabindex=\"0\" role=\"region\" aria-labelledby=\"edges\"><table class=\"table\"><thead><tr><th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Taken</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "</div><section><h2 id=\"edges\">Edges</h2><div class=\"table-wrap\" tabindex=\"0\" role=\"region\" aria-labelledby=\"edges\"><table class=\"table studio-edges\"><thead><tr><th scope=\"col\">From</th><th scope=\"col\">To</th><th scope=\"col\">Taken</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -59,7 +59,8 @@ type Thread struct {
 	ID, Title, Status string
 	// Owner is empty for one's own thread.
 	Owner string
-	// Assistant is who answers, GraphName the graph behind it; both may be absent.
+	// Assistant is who answers, GraphName the graph behind it; both may be empty,
+	// and GraphHref if this server has no such graph.
 	Assistant, GraphName, GraphHref string
 	Line                            string
 	Step                            int
