@@ -63,6 +63,8 @@ type App struct {
 	tools   *tool.Dispatcher
 	outbox  *mail.Outbox // in development without a mail server
 	post    *postOffice  // nil where no mail leaves
+	// registry holds the graphs of this server.
+	registry *prebuilt.Registry
 	// workshop knows what assistants can be made of.
 	workshop *prebuilt.Workshop
 	health   *handlers.Health

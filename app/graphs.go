@@ -57,6 +57,7 @@ func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	a.registry = registry
 	a.workshop = prebuilt.NewWorkshop(registry, models, tools, a.logger("agents"))
 	return registry, tools, nil
 }

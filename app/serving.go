@@ -88,6 +88,7 @@ func (a *App) serving() error {
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API:        api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
 		Socket:     a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
+		Studio: a.studio(frame, runs),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	return nil
@@ -95,6 +96,14 @@ func (a *App) serving() error {
 
 // apiThreads is the API's view of the store.
 type apiThreads struct{ assistants }
+
+// studio looks into graphs and threads; nil outside development.
+func (a *App) studio(frame *handlers.Frame, runs handlers.Runs) *handlers.Studio {
+	if !a.o.Config.Server.Env.Development() {
+		return nil
+	}
+	return handlers.NewStudio(frame, a.db, a.assistants, a.registry, runs, clock.System{}, a.outbox != nil)
+}
 
 func (a *App) assets() (*static.Assets, error) {
 	files := static.Embedded()

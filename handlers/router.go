@@ -44,6 +44,8 @@ type Routes struct {
 	DevIDP fiber.Handler
 	// Outbox is the mail that development kept; nil elsewhere.
 	Outbox *Outbox
+	// Studio looks into graphs and threads in development; nil elsewhere.
+	Studio *Studio
 }
 
 // Register mounts every route of the product. It is the only list of them;
@@ -89,6 +91,13 @@ func (r Routes) Register(app *fiber.App) {
 	app.Get("/knowledge/:slug", page, r.Knowledge.Show)
 	if r.Outbox != nil {
 		app.Get("/dev/outbox", page, r.Outbox.Show)
+	}
+	if r.Studio != nil {
+		app.Get("/dev", page, r.Studio.Home)
+		app.Get("/dev/graphs/:graph", page, r.Studio.Graph)
+		app.Get("/dev/threads/:thread", page, r.Studio.Thread)
+		app.Post("/dev/threads/:thread/rerun", page, once, r.Studio.Rerun)
+		app.Post("/dev/threads/:thread/continue", page, once, r.Studio.Continue)
 	}
 
 	app.Post("/account/leave", page, once, r.Members.Leave)

@@ -217,6 +217,9 @@ var trespasses = map[string]trespass{
 	"DB.State": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { _, err := e.db.State(ctx, s, t.ID); return err })
 	}},
+	"DB.Checkpoints": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { _, err := e.db.Checkpoints(ctx, s, t.ID, 20); return err })
+	}},
 	"DB.View": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { _, err := e.db.View(ctx, s, t.ID); return err })
 	}},

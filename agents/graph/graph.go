@@ -133,6 +133,29 @@ func (g *Graph) Successors(node string) []string {
 	return append(slices.Clone(g.edges[node]), g.branches[node].targets...)
 }
 
+// Edge is one declared way from a node to another.
+type Edge struct {
+	From, To string
+	// Conditional says that a branch chooses it.
+	Conditional bool
+}
+
+// Edges lists the declared edges: those of the start first, then of the nodes
+// in order of name, each in order of declaration. Where a node goes by its own
+// [Command] is not declared and so not among them.
+func (g *Graph) Edges() []Edge {
+	var out []Edge
+	for _, from := range append([]string{Start}, g.Nodes()...) {
+		for _, to := range g.edges[from] {
+			out = append(out, Edge{From: from, To: to})
+		}
+		for _, to := range g.branches[from].targets {
+			out = append(out, Edge{From: from, To: to, Conditional: true})
+		}
+	}
+	return out
+}
+
 // Compile checks the declaration and returns the graph, or every broken rule,
 // joined.
 func (b *Builder) Compile() (*Graph, error) {

@@ -245,3 +245,13 @@ func TestGotoAndBranchesMayOnlyGoWhereTheGraphGoes(t *testing.T) {
 		})
 	}
 }
+
+func TestEdgesTellPlainOnesFromThoseABranchChooses(t *testing.T) {
+	t.Parallel()
+	g, err := graph.New("g").Node("b", nothing).Node("a", nothing).Edge(graph.Start, "b").Edge("b", "a").
+		Branch("a", func(graph.State) []string { return []string{graph.End} }, "b", graph.End).Compile()
+	require.NoError(t, err)
+	require.Equal(t, []graph.Edge{
+		{From: graph.Start, To: "b"}, {From: "a", To: "b", Conditional: true}, {From: "a", To: graph.End, Conditional: true}, {From: "b", To: "a"},
+	}, g.Edges())
+}

@@ -265,6 +265,7 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	taken := maps.Clone(shots)
 	maps.Copy(taken, memberShots())
 	maps.Copy(taken, reviewShots())
+	maps.Copy(taken, studioShots())
 	for _, v := range []viewport{desktop, phone} {
 		for _, theme := range []string{"light", "dark"} {
 			t.Run(v.name+"-"+theme, func(t *testing.T) {

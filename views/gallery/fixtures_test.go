@@ -306,6 +306,7 @@ func pages(assets *static.Assets, theme layout.Theme) map[string]templ.Component
 	}
 	maps.Copy(out, memberPages(p))
 	maps.Copy(out, reviewPages(p))
+	maps.Copy(out, studioPages(p))
 	for name, pr := range map[string]problem.Problem{"404": problem.NotFound(), "403": problem.Forbidden("Your role member does not include org.manage."), "409": problem.Switched("Globex"),
 		"422": problem.Invalid("message: at most 10,000 characters"), "500": problem.Internal("0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5b"), "503": problem.Maintenance("The database is away.")} {
 		out["/problem/"+name] = problem.Page(p("Problem"), pr)

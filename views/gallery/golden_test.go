@@ -68,6 +68,7 @@ func states(t *testing.T) map[string]templ.Component {
 	}
 	maps.Copy(out, memberStates(p))
 	maps.Copy(out, reviewStates())
+	maps.Copy(out, studioStates(p))
 	return out
 }
 
