@@ -18,6 +18,7 @@ import (
 func TestARevokedSessionLosesItsSocketsOnEveryNode(t *testing.T) {
 	ws := newWorlds(t, 2)
 	here, there, other := ws[0].connect("mia"), ws[1].connect("mia"), ws[1].connect("max")
+	require.Eventually(t, func() bool { return ws[0].server.Stats().Sockets == 1 && ws[1].server.Stats().Sockets == 2 }, 5*time.Second, time.Millisecond)
 	begun := time.Now()
 	require.NoError(t, ws[0].server.Disconnect(t.Context(), "mia", "you signed out"))
 	for _, c := range []*client{here, there} {

@@ -205,6 +205,9 @@ func newWorld(t *testing.T, redisAddr string, log *tokenLog, change ...func(*soc
 	w.addr = l.Addr().String()
 
 	ctx, cancel := context.WithCancel(context.Background())
+	const orders = "heddle:sys:disconnect"
+	others, err := client.PubSubNumSub(ctx, orders).Result()
+	require.NoError(t, err)
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.hub.Run(ctx) })
 	wg.Go(func() { _ = w.server.Run(ctx) })
@@ -217,8 +220,8 @@ func newWorld(t *testing.T, redisAddr string, log *tokenLog, change ...func(*soc
 	})
 	t.Cleanup(w.stop)
 	require.Eventually(t, func() bool {
-		n, _ := client.PubSubNumSub(ctx, "heddle:sys:disconnect").Result()
-		return w.hub.State().Connected && n["heddle:sys:disconnect"] >= 1
+		n, _ := client.PubSubNumSub(ctx, orders).Result()
+		return w.hub.State().Connected && n[orders] > others[orders]
 	}, 10*time.Second, 5*time.Millisecond)
 	return w
 }

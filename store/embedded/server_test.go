@@ -3,11 +3,13 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,8 +147,19 @@ func TestSocketDirectoryOfAStrangerIsRefused(t *testing.T) {
 	require.ErrorContains(t, claimSocketDir(link, account{}), "is in the way")
 }
 
+// readyCount counts how often a log says that the server is ready.
+type readyCount struct{ atomic.Int32 }
+
+func (n *readyCount) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("postgres is ready")) {
+		n.Add(1)
+	}
+	return len(line), nil
+}
+
 func TestDeadPostmasterIsStartedAgainOnceAndThenReported(t *testing.T) {
-	s, err := Start(testContext(t), Options{DataDir: madeDir(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	var ready readyCount
+	s, err := Start(testContext(t), Options{DataDir: madeDir(t), Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), &ready), nil))})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Stop(context.Background()) }) // it ends with the error this test wants
 	run(t, s.URL(), "update kept set answer = 43")
@@ -159,6 +172,8 @@ func TestDeadPostmasterIsStartedAgainOnceAndThenReported(t *testing.T) {
 		}
 		return conn.Close(t.Context()) == nil && pidOf(s) != first
 	})
+	// It answers before the restart is through; a death until then is a failed restart.
+	eventually(t, "the restart is through", func() bool { return ready.Load() == 2 })
 	require.Equal(t, 43, ask[int](t, s.URL(), "select answer from kept"))
 	require.NoError(t, s.Err())
 

@@ -227,8 +227,18 @@ func screenshots(t *testing.T) string {
 	return dir
 }
 
-// readerUp scrolls as a reader would.
-const readerUp = `document.getElementById("scroll").dispatchEvent(new WheelEvent("wheel")); document.getElementById("scroll").scrollTop = 0;`
+// readerUp scrolls to the top as a reader would: with a hand on the wheel until
+// the page has noticed. While the page places itself it hears no scrolling.
+func (tb *tab) readerUp() {
+	tb.t.Helper()
+	tb.until(`(() => {
+		const view = document.getElementById("scroll");
+		view.dispatchEvent(new WheelEvent("wheel"));
+		view.scrollTop = view.scrollTop ? 0 : 1;
+		return view.dataset.following === "false";
+	})()`)
+	tb.do(`document.getElementById("scroll").scrollTop = 0`)
+}
 
 // shots are the pages that are photographed, by the name of the file.
 var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": "/home", "streaming": "/threads/t1", "long": "/threads/t3", "error": "/threads/t4",
@@ -284,8 +294,7 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	tb.open(server.URL + "/threads/t1?theme=light#threads")
 	tb.photograph(dir, "list-390-light")
 	tb.open(server.URL + "/threads/t3?theme=light")
-	tb.do(readerUp)
-	tb.until(`document.getElementById("scroll").scrollTop === 0`)
+	tb.readerUp()
 	tb.photograph(dir, "long-top-390-light")
 	tb.open(server.URL + "/account/memory?theme=light")
 	tb.do(`document.getElementById("forget-confirm").open = true; document.getElementById("forget-confirm").scrollIntoView(false)`)
@@ -296,9 +305,8 @@ func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 		tb.do(`document.getElementById("delete-confirm").open = true; document.getElementById("delete-confirm").scrollIntoView(false)`)
 		tb.photograph(dir, "memory-delete-1280-"+theme)
 		tb.open(server.URL + "/threads/t3?theme=" + theme)
-		tb.do(readerUp + `document.getElementById("step-c1").open = true`)
-		tb.until(`document.getElementById("scroll").dataset.following === "false"`)
-		tb.do(`document.getElementById("account-menu").open = true; document.getElementById("scroll").scrollTop = 0`)
+		tb.readerUp()
+		tb.do(`document.getElementById("step-c1").open = true; document.getElementById("account-menu").open = true; document.getElementById("scroll").scrollTop = 0`)
 		tb.photograph(dir, "menus-1280-"+theme)
 		tb.do(`document.getElementById("account-menu").open = false; document.getElementById("scroll").scrollTop = 620; document.getElementById("thread-menu").open = true; document.getElementById("delete-confirm").open = true`)
 		tb.photograph(dir, "code-1280-"+theme)
