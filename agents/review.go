@@ -8,6 +8,7 @@ import (
 
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
 )
 
 // ReviewID identifies a request for review.
@@ -112,14 +113,6 @@ func HashArgs(args json.RawMessage) []byte {
 	return h[:]
 }
 
-// Binding is the hash of the arguments the call may run with.
-func (r Review) Binding() []byte {
-	if r.Status == ReviewEdited {
-		return HashArgs(r.FinalArgs)
-	}
-	return HashArgs(r.Args)
-}
-
 // Allows reports whether policy lets a reviewer take the decision.
 func (r Review) Allows(k DecisionKind) bool { return slices.Contains(r.Allowed, k) }
 
@@ -142,6 +135,9 @@ type Decision struct {
 	Args json.RawMessage
 	Text string
 }
+
+// ErrArgsChanged says that a decision is about other arguments than stand there.
+var ErrArgsChanged = fault.Conflict("The arguments changed since you saw them. Look at the request again.").WithCode("review_changed")
 
 // ReviewQuery selects a page of an organisation's requests.
 type ReviewQuery struct {
@@ -191,8 +187,6 @@ type Journal struct {
 	CallID string
 	Round  int
 	Status JournalStatus
-	// Token is of the attempt that sent the call.
-	Token int64
 	// Result is the tool's answer, as a message, once confirmed.
 	Result *Message
 }

@@ -154,13 +154,9 @@ func mayDecide(scope auth.Scope, r agents.Review, d *agents.Decision, fourEyes b
 		return fault.Invalid("decision", "must be one of those that the policy allows for this call")
 	}
 	if d.Shown != nil && !bytes.Equal(d.Shown, agents.HashArgs(r.Args)) {
-		return changedUnder()
+		return agents.ErrArgsChanged
 	}
 	return nil
-}
-
-func changedUnder() error {
-	return fault.Conflict("The arguments changed since you saw them. Look at the request again.").WithCode(CodeChanged)
 }
 
 // shownHash is what binds the decision: what the person saw or, for a client
@@ -181,7 +177,7 @@ func closeReview(ctx context.Context, tx pgx.Tx, scope auth.Scope, r *agents.Rev
 		return fmt.Errorf("closing a review: %w", translate(err))
 	}
 	if done.RowsAffected() != 1 {
-		return changedUnder()
+		return agents.ErrArgsChanged
 	}
 	r.DecidedAt = time.Now().UTC()
 	after := map[string]any{"status": r.Status}

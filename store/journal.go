@@ -15,14 +15,13 @@ const sqlReviewsOfCalls = `select distinct on (v.call_id) ` + reviewColumns + ` 
 	where v.org_id = @org and v.line_id = @line and v.call_id = any(@calls)
 	order by v.call_id, v.round desc, v.created_at desc, v.id desc`
 
-const sqlJournalOfCalls = `select call_id, round, status, token, result from tool_journal
+const sqlJournalOfCalls = `select call_id, round, status, result from tool_journal
 	where org_id = @org and line_id = @line and call_id = any(@calls)`
 
 type journalRow struct {
 	CallID string
 	Round  int
 	Status string
-	Token  int64
 	Result *agents.Message
 }
 
@@ -49,7 +48,7 @@ func (db *DB) CallRecords(ctx context.Context, scope auth.Scope, line agents.Lin
 	for _, j := range journal {
 		rec := out[j.CallID]
 		rec.Journal = &agents.Journal{
-			CallID: j.CallID, Round: j.Round, Status: agents.JournalStatus(j.Status), Token: j.Token, Result: j.Result}
+			CallID: j.CallID, Round: j.Round, Status: agents.JournalStatus(j.Status), Result: j.Result}
 		out[j.CallID] = rec
 	}
 	return out, nil

@@ -13,7 +13,9 @@ import (
 )
 
 const sqlReviewsOpenOfThread = `select ` + reviewColumns + ` from reviews v
-	where v.org_id = @org and v.thread_id = @thread and v.status = 'open' order by v.created_at, v.id for update`
+	where v.org_id = @org and v.thread_id = @thread and v.status = 'open' order by v.created_at, v.id`
+
+const sqlReviewsOpenLock = sqlReviewsOpenOfThread + ` for update`
 
 // OpenReviews lists the open requests of a thread the scope may read, in the
 // order of their calls.
@@ -21,18 +23,12 @@ func (db *DB) OpenReviews(ctx context.Context, scope auth.Scope, thread agents.T
 	if _, err := db.Thread(ctx, scope, thread); err != nil {
 		return nil, err
 	}
-	rows, err := many[reviewRow](ctx, db, scope, "listing a thread's reviews", sqlReviewsOfThread,
+	rows, err := many[reviewRow](ctx, db, scope, "listing a thread's reviews", sqlReviewsOpenOfThread,
 		pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
 	if err != nil {
 		return nil, err
 	}
-	var out []agents.Review
-	for _, r := range rows {
-		if r.Status == string(agents.ReviewOpen) {
-			out = append(out, r.review())
-		}
-	}
-	return out, nil
+	return reviewsOf(rows), nil
 }
 
 // Resume places the run that goes on from a pause with answers to questions;
@@ -98,7 +94,7 @@ func waitingRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.
 // closeAll ends every open request of a thread as withdrawn or void, and gives
 // the events that tell of it.
 func closeAll(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, status agents.ReviewStatus, told ToldFunc) ([]event.Envelope, error) {
-	rows, _ := tx.Query(ctx, sqlReviewsOpenOfThread, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
+	rows, _ := tx.Query(ctx, sqlReviewsOpenLock, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
 	open, err := pgx.CollectRows(rows, pgx.RowToStructByName[reviewRow])
 	if err != nil {
 		return nil, fmt.Errorf("locking a thread's reviews: %w", translate(err))

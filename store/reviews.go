@@ -203,8 +203,10 @@ func (db *DB) ReviewCount(ctx context.Context, scope auth.Scope) (agents.ReviewC
 	return one[agents.ReviewCount](ctx, db, scope, "Reviews", "counting reviews", sqlReviewCount, reviewArgs(scope, pgx.NamedArgs{"most": maxCounted}))
 }
 
-const sqlReviewsOfThread = `select ` + reviewColumns + ` from reviews v where v.org_id = @org and v.thread_id = @thread
-	order by v.created_at, v.id limit 500`
+// sqlReviewsOfThread reads the newest requests of a thread in their order.
+const sqlReviewsOfThread = `select ` + reviewColumns + ` from (
+		select * from reviews n where n.org_id = @org and n.thread_id = @thread order by n.created_at desc, n.id desc limit 500
+	) v order by v.created_at, v.id`
 
 const sqlReviewClaim = `update reviews v set claimed_by = @user, claimed_until = now() + @lease::interval
 	where v.org_id = @org and v.id = @id and v.status = 'open'
@@ -264,7 +266,6 @@ func (db *DB) ReleaseReview(ctx context.Context, scope auth.Scope, review agents
 const (
 	CodeDecided  = "review_decided"
 	CodeHeld     = "review_held"
-	CodeChanged  = "review_changed"
 	CodeFourEyes = "four_eyes"
 )
 

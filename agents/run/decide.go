@@ -3,7 +3,9 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/heddle/heddle/agents"
@@ -36,6 +38,16 @@ func (s *Service) decided(r agents.Review, resumed agents.RunID) (event.Envelope
 		Data: event.NewCustom(event.ReviewDecided, event.DecidedValue{
 			ReviewID: string(r.ID), ToolCallID: r.CallID, Status: string(r.Status), By: string(r.DecidedBy), Text: r.Text,
 			Args: r.FinalArgs, ResumedBy: string(resumed)}),
+	}, nil
+}
+
+// leftBehind builds the envelope that tells of the end of a run that waited and
+// that something else came in place of.
+func (s *Service) leftBehind(r agents.Run) (event.Envelope, error) {
+	return event.Envelope{
+		Type: event.RunFinished, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(r.ID), Attempt: r.Attempt,
+		Data: event.Data(event.RunFinishedData{
+			ThreadID: string(r.Thread), RunID: string(r.ID), Outcome: event.OutcomeCancelled, Reason: r.CancelReason}),
 	}, nil
 }
 
@@ -128,25 +140,27 @@ func (s *Service) ReleaseReview(ctx context.Context, scope auth.Scope, id agents
 const expireAtOnce = 50
 
 // ExpireDue ends requests of any organisation whose time is over, and says how
-// many. Several nodes may do so at once: each request ends once.
+// many. Several nodes may do so at once: each request ends once. One that can't
+// be ended holds up no other; the error names all of them.
 func (s *Service) ExpireDue(ctx context.Context) (int, error) {
 	due, err := s.queue.DueReviews(ctx, expireAtOnce)
 	if err != nil {
 		return 0, err
 	}
 	ended := 0
+	var failed []error
 	for _, d := range due {
 		scope := auth.Scope{User: d.Requester, Org: d.Org, Role: auth.RoleMember}
 		done, err := s.queue.ExpireReview(ctx, scope, d.Review, s.decided)
 		if err != nil {
-			return ended, fmt.Errorf("ending review %s: %w", d.Review, err)
+			failed = append(failed, fmt.Errorf("ending review %s: %w", d.Review, err))
 		}
 		if len(done.Reviews) > 0 {
 			ended++
 			s.afterDecision(ctx, scope, done)
 		}
 	}
-	return ended, nil
+	return ended, errors.Join(failed...)
 }
 
 // Command is how a client goes on from a pause.
@@ -189,6 +203,11 @@ func (s *Service) Resume(ctx context.Context, scope auth.Scope, thread agents.Th
 			return agents.Run{}, err
 		}
 		decisions = append(decisions, some...)
+	}
+	if len(decisions) > 0 && (len(c.Goto) > 0 || slices.ContainsFunc(matched, func(i agents.Interrupt) bool {
+		return i.Kind != agents.ReviewAsked && i.Answer != nil
+	})) {
+		return agents.Run{}, fault.Invalid("command", "must not decide on a review together with anything else: send the answer to a question, or goto, on its own")
 	}
 	if len(decisions) > 0 {
 		return s.decideAsRun(ctx, scope, thread, decisions)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
+	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/model/script"
 	"github.com/heddle/heddle/agents/prebuilt"
@@ -489,6 +490,86 @@ func TestARequestThatRunsOutIsDenied(t *testing.T) {
 	_, err := d.service.Decide(t.Context(), d.ray, []agents.Decision{{Review: open[0].ID, Kind: agents.Approve}})
 	require.Contains(t, fault.Public(err), "run out")
 	require.Empty(t, d.post.letters())
+}
+
+func TestARequestThatCannotBeEndedHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.worker(t, nil)
+	stuck, first := d.asked(t, "mail bob@example.com")
+	r, _ := d.asked(t, "mail eve@example.com")
+	d.sql(t, "heddle_app", fmt.Sprintf("update runs set status = 'cancelled', ended_at = now() where id = '%s'", stuck.ID))
+	d.sql(t, "heddle_app", "update reviews set due_at = now() - interval '1 minute'")
+	ended, err := d.service.ExpireDue(t.Context())
+	require.ErrorContains(t, err, string(first[0].ID))
+	require.Equal(t, 1, ended)
+	require.Eventually(t, func() bool { return strings.Contains(d.last(t, r.Thread), "Nobody decided") }, 10*time.Second, 20*time.Millisecond)
+}
+
+func TestALongThreadStillKnowsItsOpenRequest(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.worker(t, nil)
+	r, open := d.asked(t, "mail bob@example.com")
+	d.sql(t, "heddle_app", `insert into reviews select (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'call_id', 'old ' || n,
+		'status', 'expired', 'decided_at', now(), 'created_at', v.created_at - interval '1 day'))).* from reviews v, generate_series(1, 501) n`)
+	found, err := d.db.OpenReviews(t.Context(), d.ray, r.Thread)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	view, err := d.db.View(t.Context(), d.scope, r.Thread)
+	require.NoError(t, err)
+	require.Equal(t, open[0].ID, view.Reviews[len(view.Reviews)-1].ID)
+}
+
+// both asks a question and for a decision in one step.
+func both(t *testing.T) *graph.Graph {
+	t.Helper()
+	g, err := graph.New("both").
+		Node("ask", func(_ context.Context, t *graph.Task) (graph.Command, error) {
+			_, err := t.Interrupt("sure?")
+			return graph.Command{}, err
+		}).
+		Node("call", func(_ context.Context, t *graph.Task) (graph.Command, error) {
+			now := t.Clock.Now()
+			return graph.Command{}, t.Review("may I?", []agents.Review{{
+				ID: agents.ReviewID(t.NewID()), CallID: "1", Requester: t.Scope.User, Assistant: t.Assistant.ID, AssistantVersion: t.Assistant.Version,
+				Tool: "send", Args: json.RawMessage(`{}`), Allowed: agents.Decisions(), Effect: "outbound", CreatedAt: now, DueAt: now.Add(time.Hour)}})
+		}).
+		Edge(graph.Start, "ask").Edge(graph.Start, "call").Edge("ask", graph.End).Edge("call", graph.End).Compile()
+	require.NoError(t, err)
+	return g
+}
+
+func TestACommandThatDecidesDoesNothingElse(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.graphs["both"] = both(t)
+	require.NoError(t, d.db.EnsureAssistant(t.Context(), d.scope, agents.Assistant{ID: agents.AssistantID(id.New()), Graph: "both", Name: "Both", IsDefault: true}))
+	d.worker(t, nil)
+	r := d.wait(t, d.submit(t, agents.ThreadID(id.New()), "both", "go"))
+	require.Equal(t, agents.RunWaiting, r.Status)
+	state, err := d.db.State(t.Context(), d.scope, r.Thread)
+	require.NoError(t, err)
+	answers, decision := map[string]any{}, map[string]any{}
+	for _, i := range state.Head.Interrupts {
+		answers[i.ID] = map[string]string{"type": "approve"}
+		if i.Kind == agents.ReviewAsked {
+			decision[i.ID] = answers[i.ID]
+		}
+	}
+	require.Len(t, answers, 2)
+	require.Len(t, decision, 1)
+	for name, c := range map[string]run.Command{
+		"an answer": {Answer: event.Data(answers)},
+		"a jump":    {Answer: event.Data(decision), Goto: []string{"ask"}},
+	} {
+		_, err = d.service.Resume(t.Context(), d.ray, r.Thread, c)
+		require.Equal(t, "must not decide on a review together with anything else: send the answer to a question, or goto, on its own",
+			fault.FieldsOf(err)["command"], name)
+	}
+	open, err := d.db.OpenReviews(t.Context(), d.ray, r.Thread)
+	require.NoError(t, err)
+	require.Len(t, open, 1, "nothing was lost")
 }
 
 func TestAChangeOfTheStateAsksAgain(t *testing.T) {
