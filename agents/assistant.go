@@ -1,11 +1,8 @@
 package agents
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -105,41 +102,6 @@ type AssistantConfig struct {
 	MaxMemoryItems      int   `json:"max_memory_items,omitempty"`      // 1 to 100,000, 1,000 by default
 	ContentFilter       *bool `json:"content_filter,omitempty"`        // true by default
 	PIIDetection        *bool `json:"pii_detection,omitempty"`         // true by default
-}
-
-// ParseAssistantConfig reads a configuration that somebody wrote; a key that
-// does not exist is an error (C-36), and so is what breaks a rule.
-func ParseAssistantConfig(raw []byte) (AssistantConfig, error) {
-	var c AssistantConfig
-	in := json.NewDecoder(bytes.NewReader(raw))
-	in.DisallowUnknownFields()
-	err := in.Decode(&c)
-	if err == nil {
-		if _, more := in.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("more follows the object")
-		}
-	}
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &kind) && kind.Field != "":
-		return AssistantConfig{}, fault.Invalid(kind.Field, "must not be "+article(kind.Value)).WithCause(err)
-	case err != nil && strings.HasPrefix(err.Error(), unknownField):
-		name := strings.Trim(strings.TrimPrefix(err.Error(), unknownField), `"`)
-		return AssistantConfig{}, fault.Invalid(name, "is not a setting of an assistant").WithCause(err)
-	case err != nil:
-		return AssistantConfig{}, fault.Invalid("config", "must be a JSON object").WithCause(err)
-	}
-	return c, c.Validate()
-}
-
-// unknownField is how encoding/json begins to say that a key does not exist.
-const unknownField = "json: unknown field "
-
-func article(kind string) string {
-	if strings.ContainsRune("aeiou", rune(kind[0])) {
-		return "an " + kind
-	}
-	return "a " + kind
 }
 
 // Defaults fills what is not set.

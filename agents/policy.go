@@ -27,7 +27,7 @@ type ToolPolicy struct {
 	// says; not for tools that reach outside or can't be undone.
 	ExemptRoles []auth.Role `json:"exempt_roles,omitempty"`
 	// Decisions are what a reviewer may decide; empty means all four.
-	Decisions []string `json:"decisions,omitempty"`
+	Decisions []DecisionKind `json:"decisions,omitempty"`
 	// DueMinutes is how long a request may wait, 1 to 43,200 (30 days); 0 means
 	// [DefaultDueMinutes].
 	DueMinutes int `json:"due_minutes,omitempty"`
@@ -81,13 +81,37 @@ const (
 	OpNotIn     = "not_in"
 )
 
+// OpWords says an operation as part of a sentence.
+func OpWords(op string) string {
+	switch op {
+	case OpExists:
+		return "is there"
+	case OpEquals:
+		return "is"
+	case OpNotEquals:
+		return "is not"
+	case OpGreater:
+		return "is greater than"
+	case OpLess:
+		return "is less than"
+	case OpIn:
+		return "is one of"
+	case OpNotIn:
+		return "is none of"
+	default:
+		return op
+	}
+}
+
+// String says the condition in words, such as `amount is greater than 100`.
+func (c Condition) String() string {
+	return strings.TrimSpace(c.Path + " " + OpWords(c.Op) + " " + string(c.Value))
+}
+
 // ConditionOps lists the operations in the order they are offered.
 func ConditionOps() []string {
 	return []string{OpExists, OpEquals, OpNotEquals, OpContains, OpMatches, OpGreater, OpLess, OpIn, OpNotIn}
 }
-
-// PolicyDecisions lists what a reviewer may be allowed to decide.
-func PolicyDecisions() []string { return []string{"approve", "edit", "reject", "respond"} }
 
 // checkPolicies adds to broken what breaks a rule, as policies[2].when[0].value.
 func checkPolicies(broken map[string]string, policies []ToolPolicy) {
@@ -131,7 +155,7 @@ func (p ToolPolicy) check(broken map[string]string, at string) {
 	if !distinct(p.ExemptRoles, auth.Roles()) {
 		broken[at+".exempt_roles"] = "must be among member, reviewer, admin and owner, each once"
 	}
-	if !distinct(p.Decisions, PolicyDecisions()) {
+	if !distinct(p.Decisions, Decisions()) {
 		broken[at+".decisions"] = "must be among approve, edit, reject and respond, each once"
 	}
 	if p.DueMinutes != 0 && (p.DueMinutes < 1 || p.DueMinutes > MaxDueMinutes) {

@@ -119,13 +119,9 @@ func formOf(a agents.Assistant, specs []tool.Spec) assistantForm {
 		if p.DueMinutes > 0 {
 			f.text[policyField(spec.Name, "due")] = strconv.Itoa(p.DueMinutes)
 		}
-		for _, r := range p.Roles {
-			f.many[policyField(spec.Name, "roles")] = append(f.many[policyField(spec.Name, "roles")], string(r))
-		}
-		for _, r := range p.ExemptRoles {
-			f.many[policyField(spec.Name, "exempt")] = append(f.many[policyField(spec.Name, "exempt")], string(r))
-		}
-		f.many[policyField(spec.Name, "decisions")] = p.Decisions
+		f.many[policyField(spec.Name, "roles")] = retyped[string](p.Roles)
+		f.many[policyField(spec.Name, "exempt")] = retyped[string](p.ExemptRoles)
+		f.many[policyField(spec.Name, "decisions")] = retyped[string](p.Decisions)
 		for row, w := range p.When {
 			f.text[conditionField(spec.Name, row, "path")] = w.Path
 			f.text[conditionField(spec.Name, row, "op")] = w.Op
@@ -134,6 +130,15 @@ func formOf(a agents.Assistant, specs []tool.Spec) assistantForm {
 		f.rows[spec.Name] = len(p.When)
 	}
 	return f
+}
+
+// retyped gives the same words as another type.
+func retyped[To, From ~string](words []From) []To {
+	var out []To
+	for _, w := range words {
+		out = append(out, To(w))
+	}
+	return out
 }
 
 // onWord is the value of a ticked box; an empty one is not sent at all.
@@ -244,15 +249,14 @@ func (f assistantForm) whole(broken map[string]string, field, rule string) int {
 // none.
 func (f assistantForm) policy(broken, fields map[string]string, c *agents.AssistantConfig, spec tool.Spec) {
 	name := spec.Name
-	p := agents.ToolPolicy{Tool: name, Review: f.text[policyField(name, "review")], Decisions: f.many[policyField(name, "decisions")]}
+	p := agents.ToolPolicy{
+		Tool: name, Review: f.text[policyField(name, "review")],
+		Roles:       retyped[auth.Role](f.many[policyField(name, "roles")]),
+		ExemptRoles: retyped[auth.Role](f.many[policyField(name, "exempt")]),
+		Decisions:   retyped[agents.DecisionKind](f.many[policyField(name, "decisions")]),
+	}
 	if p.Review == "" {
 		p.Review = string(spec.Review)
-	}
-	for _, r := range f.many[policyField(name, "roles")] {
-		p.Roles = append(p.Roles, auth.Role(r))
-	}
-	for _, r := range f.many[policyField(name, "exempt")] {
-		p.ExemptRoles = append(p.ExemptRoles, auth.Role(r))
 	}
 	p.DueMinutes = f.whole(broken, policyField(name, "due"), "must be whole minutes between 1 and 43,200")
 	at := fmt.Sprintf("policies[%d]", len(c.Policies))

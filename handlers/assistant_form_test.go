@@ -39,7 +39,7 @@ func TestAFormThatIsOnlyOpenedChangesNothing(t *testing.T) {
 			Params: map[string]json.RawMessage{"pause_ms": json.RawMessage(`5`)}, WebSearch: true, MemoryRetentionDays: 3, ContentFilter: off, PIIDetection: off,
 			Policies: []agents.ToolPolicy{
 				{Tool: "search", Review: "when", When: []agents.Condition{{Path: "query", Op: "contains", Value: json.RawMessage(`"x"`)}, {Path: "n", Op: "in", Value: json.RawMessage(`[1,"2"]`)}, {Path: "z", Op: "exists"}},
-					Roles: []auth.Role{auth.RoleAdmin}, Decisions: []string{"approve"}, DueMinutes: 5},
+					Roles: []auth.Role{auth.RoleAdmin}, Decisions: []agents.DecisionKind{"approve"}, DueMinutes: 5},
 				{Tool: "mail", Review: "when", When: []agents.Condition{{Path: "to", Op: "equals", Value: json.RawMessage(`"null"`)}}},
 			}}},
 	} {

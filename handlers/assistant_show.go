@@ -12,7 +12,6 @@ import (
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
-	"github.com/heddle/heddle/handlers/present"
 	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/ui"
 )
@@ -96,7 +95,7 @@ func toolForm(form assistantForm, spec tool.Spec, errs map[string]string) admin.
 		w := admin.ConditionForm{Row: row, Path: form.text[conditionField(name, row, "path")], Value: form.text[conditionField(name, row, "value")]}
 		op := form.text[conditionField(name, row, "op")]
 		for _, o := range agents.ConditionOps() {
-			w.Ops = append(w.Ops, ui.Option{Value: o, Label: present.OpWords(o), Selected: o == op})
+			w.Ops = append(w.Ops, ui.Option{Value: o, Label: agents.OpWords(o), Selected: o == op})
 		}
 		out.Conditions = append(out.Conditions, w)
 		out.Open = out.Open || w.Path != "" || w.Value != ""
@@ -109,7 +108,7 @@ func toolForm(form assistantForm, spec tool.Spec, errs map[string]string) admin.
 			out.Exempt = append(out.Exempt, admin.Choice{Value: string(r), Label: string(r), Checked: slices.Contains(form.many[policyField(name, "exempt")], string(r))})
 		}
 	}
-	for _, d := range agents.PolicyDecisions() {
+	for _, d := range retyped[string](agents.Decisions()) {
 		out.Decisions = append(out.Decisions, admin.Choice{Value: d, Label: d, Checked: slices.Contains(form.many[policyField(name, "decisions")], d)})
 	}
 	only := maps.Clone(out.Errors)

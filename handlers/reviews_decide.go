@@ -106,11 +106,6 @@ func shownHash(c *fiber.Ctx, kind agents.DecisionKind) ([]byte, error) {
 	return shown, nil
 }
 
-// argsChanged says that the page shows other arguments than stand there now.
-func argsChanged() error {
-	return fault.Conflict("The arguments changed since you saw them. Look at the request again.")
-}
-
 // readEdit takes the arguments of a form into a decision. An edit that changes
 // nothing is an approval, and an approval of a form that was changed is none: ok
 // is then false, and the form says why.
@@ -120,7 +115,7 @@ func readEdit(c *fiber.Ctx, r agents.Review, form argform.Form, d *agents.Decisi
 		return form, true, nil
 	}
 	if !bytes.Equal(d.Shown, agents.HashArgs(r.Args)) {
-		return form, false, argsChanged()
+		return form, false, agents.ErrArgsChanged
 	}
 	form, args, ok := form.Read(func(name string) (string, bool) {
 		if !c.Request().PostArgs().Has(name) {
@@ -234,7 +229,7 @@ func (v *Reviews) after(c *fiber.Ctx, r agents.Review, decided agents.Decided) (
 			return "", err
 		}
 		if next != "" {
-			to, _, _ = strings.Cut(next, "?")
+			to = "/reviews/" + string(next)
 		}
 	}
 	query := f.values()

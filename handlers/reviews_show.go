@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -58,7 +59,7 @@ func (v *Reviews) show(c *fiber.Ctx, status int, r agents.Review, change func(*r
 	present.Call(&out, spec, r)
 	out.Form = argform.New(spec.Schema, r.Args)
 	if r.Status != agents.ReviewOpen {
-		out.Outcome = outcome(r, names, present.Requests{Now: now})
+		out.Outcome = outcome(r, names, now)
 		if r.FinalArgs != nil {
 			out.Form = argform.Between(spec.Schema, r.Args, r.FinalArgs)
 		}
@@ -67,8 +68,12 @@ func (v *Reviews) show(c *fiber.Ctx, status int, r agents.Review, change func(*r
 		return err
 	}
 	if scope.Can(auth.PermReview) {
-		if out.Next, err = v.next(ctx, scope, f, r, fourEyes); err != nil {
+		next, err := v.next(ctx, scope, f, r, fourEyes)
+		if err != nil {
 			return err
+		}
+		if next != "" {
+			out.Next = "/reviews/" + string(next) + f.query()
 		}
 	}
 	if change != nil {
@@ -123,8 +128,8 @@ func (v *Reviews) state(scope auth.Scope, r agents.Review, names map[auth.UserID
 	return s
 }
 
-func outcome(r agents.Review, names map[auth.UserID]string, p present.Requests) *review.Outcome {
-	o := &review.Outcome{Text: present.Verdict(r.Status, names[r.DecidedBy], ""), Tone: present.Tone(r.Status), At: present.Time(r.DecidedAt, p.Now)}
+func outcome(r agents.Review, names map[auth.UserID]string, now time.Time) *review.Outcome {
+	o := &review.Outcome{Text: present.Verdict(r.Status, names[r.DecidedBy], ""), Tone: present.Tone(r.Status), At: present.Time(r.DecidedAt, now)}
 	switch r.Status {
 	case agents.ReviewRejected:
 		o.Reason = r.Text
@@ -169,7 +174,7 @@ const lookAhead = 50
 
 // next finds the request that follows one in the queue and that the viewer may
 // decide on, from its start if none does; "" if there is none.
-func (v *Reviews) next(ctx context.Context, scope auth.Scope, f reviewFilter, r agents.Review, fourEyes bool) (string, error) {
+func (v *Reviews) next(ctx context.Context, scope auth.Scope, f reviewFilter, r agents.Review, fourEyes bool) (agents.ReviewID, error) {
 	q := f.ReviewQuery
 	q.Limit = lookAhead
 	for _, from := range []agents.Review{r, {}} {
@@ -180,7 +185,7 @@ func (v *Reviews) next(ctx context.Context, scope auth.Scope, f reviewFilter, r 
 		}
 		for _, n := range found {
 			if n.ID != r.ID && !n.HeldBy(scope.User, v.clock.Now()) && (n.Requester != scope.User || !fourEyes) {
-				return "/reviews/" + string(n.ID) + f.query(), nil
+				return n.ID, nil
 			}
 		}
 	}

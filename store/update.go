@@ -86,11 +86,7 @@ func leavePause(ctx context.Context, tx pgx.Tx, scope auth.Scope, waiting agents
 		// The checkpoint keeps the pauses; the run that goes on asks again.
 		return agents.ThreadBusy, nil
 	}
-	if _, err := tx.Exec(ctx, sqlRunSupersede, pgx.NamedArgs{"org": string(scope.Org), "id": string(waiting.ID),
-		"reason": "ended by a change of the state"}); err != nil {
-		return status, fmt.Errorf("ending a run that waited: %w", err)
-	}
-	ended, err := u.Ended(waiting)
+	ended, err := leaveBehind(ctx, tx, scope, waiting, "ended by a change of the state", u.Ended)
 	u.Step.Events = append(u.Step.Events, ended)
 	return status, err
 }

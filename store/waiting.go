@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
 )
 
@@ -37,6 +38,16 @@ func cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, args pgx.Na
 	return err
 }
 
+// leaveBehind ends a run that waits, because something else came in its place,
+// and gives the event that tells of it.
+func leaveBehind(ctx context.Context, tx pgx.Tx, scope auth.Scope, waiting agents.Run, reason string, told func(agents.Run) (event.Envelope, error)) (event.Envelope, error) {
+	waiting.CancelReason = reason
+	if _, err := tx.Exec(ctx, sqlRunSupersede, pgx.NamedArgs{"org": string(scope.Org), "id": string(waiting.ID), "reason": reason}); err != nil {
+		return event.Envelope{}, fmt.Errorf("ending a run that waited: %w", err)
+	}
+	return told(waiting)
+}
+
 const sqlRunSupersede = `update runs set status = 'cancelled', cancel_reason = @reason, ended_at = now(), updated_at = now()
 	where org_id = @org and id = @id and status = 'waiting'`
 
@@ -53,12 +64,7 @@ func supersede(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submis
 	if out.Told, err = closeAll(ctx, tx, scope, s.Thread, agents.ReviewWithdrawn, s.Withdrawn); err != nil {
 		return false, err
 	}
-	waiting.CancelReason = "superseded by new input"
-	if _, err := tx.Exec(ctx, sqlRunSupersede, pgx.NamedArgs{
-		"org": string(scope.Org), "id": string(waiting.ID), "reason": waiting.CancelReason}); err != nil {
-		return false, fmt.Errorf("superseding a run: %w", err)
-	}
-	ended, err := s.Superseded(waiting)
+	ended, err := leaveBehind(ctx, tx, scope, waiting, "superseded by new input", s.Superseded)
 	if err != nil {
 		return false, err
 	}

@@ -131,7 +131,7 @@ func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome
 	limits := tool.Limits{Allowed: allowed(t), Timeout: time.Duration(cfg.ToolTimeoutSeconds) * time.Second}
 	got, err := c.o.Call.Call(ctx, limits, tool.Invocation{
 		Scope: t.Scope, AssistantID: string(t.Assistant.ID), ThreadID: string(t.Thread), RunID: string(t.Run), Node: t.Node,
-		Step: t.Step, Attempt: t.Attempt, CallID: p.Call.ID, IdempotencyKey: idempotencyKey(t, p), Clock: t.Clock,
+		Step: t.Step, Attempt: t.Attempt, CallID: p.Call.ID, IdempotencyKey: idempotencyKey(t, p.Call), Clock: t.Clock,
 	}, p.Call.Name, p.Call.Args)
 	if err != nil {
 		return outcome{}, err
@@ -154,11 +154,8 @@ func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome
 }
 
 // idempotencyKey is the same for every attempt at a call on its line.
-func idempotencyKey(t *graph.Task, p review.Planned) string {
-	if p.Key != "" {
-		return p.Key
-	}
-	return string(t.Line) + ":" + p.Call.ID
+func idempotencyKey(t *graph.Task, call agents.ToolCall) string {
+	return string(t.Line) + ":" + call.ID
 }
 
 // confirm writes down what was done even when the run has just been stopped.
@@ -183,7 +180,7 @@ func result(t *graph.Task, p review.Planned, began time.Time, r tool.Result) age
 func message(t *graph.Task, p review.Planned, began time.Time, r tool.Result) agents.Message {
 	now := t.Clock.Now()
 	m := agents.Message{
-		ID: agents.MessageID(id.Named(id.GraphNamespace, string(t.Line)+":"+p.Call.ID)), Role: agents.RoleTool, Name: p.Call.Name,
+		ID: agents.MessageID(id.Named(id.GraphNamespace, idempotencyKey(t, p.Call))), Role: agents.RoleTool, Name: p.Call.Name,
 		ToolCallID: p.Call.ID, Text: r.Content, Summary: r.Title, Data: r.Data, Run: t.Run,
 		DurationMS: now.Sub(began).Milliseconds(), CreatedAt: now,
 	}

@@ -32,7 +32,7 @@ func all(conditions []agents.Condition, args json.RawMessage) (holds bool, why s
 		if !ok {
 			return false, "", nil
 		}
-		words[i] = sentence(c)
+		words[i] = c.String()
 	}
 	return true, strings.Join(words, " and "), nil
 }
@@ -49,31 +49,31 @@ func decode(raw json.RawMessage) (any, error) {
 // denies something.
 func hold(c agents.Condition, root any) (bool, error) {
 	got, present := at(root, c.Path)
-	if c.Op == "exists" {
+	if c.Op == agents.OpExists {
 		return present, nil
 	}
 	if !present {
-		return c.Op == "not_equals" || c.Op == "not_in", nil
+		return c.Op == agents.OpNotEquals || c.Op == agents.OpNotIn, nil
 	}
 	want, err := decode(c.Value)
 	if err != nil {
 		return false, fmt.Errorf("reading the condition's value: %w", err)
 	}
 	switch c.Op {
-	case "equals":
+	case agents.OpEquals:
 		return same(got, want), nil
-	case "not_equals":
+	case agents.OpNotEquals:
 		return !same(got, want), nil
-	case "in", "not_in":
+	case agents.OpIn, agents.OpNotIn:
 		list, ok := want.([]any)
 		if !ok {
 			return false, fmt.Errorf("the value must be a list")
 		}
 		in := slices.ContainsFunc(list, func(v any) bool { return same(got, v) })
-		return in == (c.Op == "in"), nil
-	case "contains":
+		return in == (c.Op == agents.OpIn), nil
+	case agents.OpContains:
 		return contains(got, want)
-	case "matches":
+	case agents.OpMatches:
 		pattern, isText := want.(string)
 		text, ok := got.(string)
 		if !isText || !ok {
@@ -84,13 +84,13 @@ func hold(c agents.Condition, root any) (bool, error) {
 			return false, err
 		}
 		return re.MatchString(text), nil
-	case "greater", "less":
+	case agents.OpGreater, agents.OpLess:
 		a, okA := number(got)
 		b, okB := number(want)
 		if !okA || !okB {
 			return false, fmt.Errorf("both sides must be numbers")
 		}
-		return c.Op == "greater" && a > b || c.Op == "less" && a < b, nil
+		return c.Op == agents.OpGreater && a > b || c.Op == agents.OpLess && a < b, nil
 	default:
 		return false, fmt.Errorf("the comparison is unknown")
 	}
@@ -151,15 +151,4 @@ func contains(got, want any) (bool, error) {
 	default:
 		return false, fmt.Errorf("the argument must be text or a list")
 	}
-}
-
-func sentence(c agents.Condition) string {
-	words := map[string]string{
-		"equals": "is", "not_equals": "is not", "contains": "contains", "matches": "matches", "greater": "is greater than",
-		"less": "is less than", "in": "is one of", "not_in": "is none of",
-	}
-	if c.Op == "exists" {
-		return c.Path + " is given"
-	}
-	return c.Path + " " + words[c.Op] + " " + string(c.Value)
 }

@@ -59,7 +59,6 @@ type Planned struct {
 	// Journal says that the call has an effect and goes through the journal.
 	Journal bool
 	Round   int
-	Key     string
 }
 
 // Plan is a step's calls in their order, or what has to be asked first.
@@ -120,7 +119,7 @@ func Make(ctx context.Context, ledger Ledger, tools *tool.Registry, allowed []st
 
 // plan decides about one call with an effect or a policy.
 func (a Asker) plan(plan *Plan, spec tool.Spec, v Verdict, call agents.ToolCall, rec agents.CallRecord) Planned {
-	p := Planned{Call: call, Journal: spec.Effect != tool.EffectRead || v.Needed, Key: string(a.Line) + ":" + call.ID}
+	p := Planned{Call: call, Journal: spec.Effect != tool.EffectRead || v.Needed}
 	j, r := rec.Journal, rec.Review
 	switch {
 	case j != nil && j.Status == agents.JournalConfirmed:

@@ -23,7 +23,7 @@ import (
 )
 
 // DefaultDue is how long a request stays open; nobody's decision by then means no.
-const DefaultDue = time.Hour
+const DefaultDue = agents.DefaultDueMinutes * time.Minute
 
 // Verdict is what policy says about one call.
 type Verdict struct {
@@ -79,10 +79,10 @@ func apply(spec tool.Spec, p agents.ToolPolicy, role auth.Role, args json.RawMes
 		return Verdict{Rule: v.Rule + ", not for " + string(role)}
 	}
 	switch p.Review {
-	case string(tool.ReviewNever):
-	case string(tool.ReviewAlways):
+	case agents.ReviewNever:
+	case agents.ReviewAlways:
 		v.Needed, v.Reason = true, "This assistant's policy wants a reviewer for every call of "+spec.Title+"."
-	case string(tool.ReviewWhen):
+	case agents.ReviewWhen:
 		holds, why, err := all(p.When, args)
 		if err != nil {
 			v.Needed, v.Reason = true, "The policy's condition could not be judged, so a person decides."
@@ -95,15 +95,9 @@ func apply(spec tool.Spec, p agents.ToolPolicy, role auth.Role, args json.RawMes
 	return v
 }
 
-func allowed(words []string) []agents.DecisionKind {
-	if len(words) == 0 {
+func allowed(some []agents.DecisionKind) []agents.DecisionKind {
+	if len(some) == 0 {
 		return agents.Decisions()
 	}
-	var out []agents.DecisionKind
-	for _, k := range agents.Decisions() {
-		if slices.Contains(words, string(k)) {
-			out = append(out, k)
-		}
-	}
-	return out
+	return slices.DeleteFunc(agents.Decisions(), func(k agents.DecisionKind) bool { return !slices.Contains(some, k) })
 }

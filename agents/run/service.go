@@ -113,12 +113,8 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
 		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
 		Metadata: r.Metadata, Create: r.Create, Title: title, Supersede: r.Supersede,
-		Superseded: func(of agents.Run) (event.Envelope, error) {
-			return event.Envelope{Type: event.RunFinished, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(of.ID), Attempt: of.Attempt,
-				Data: event.Data(event.RunFinishedData{ThreadID: string(r.Thread), RunID: string(of.ID),
-					Outcome: event.OutcomeCancelled, Reason: of.CancelReason})}, nil
-		},
-		Withdrawn: s.decided, Pinned: func(kept agents.Assistant) { assistant = kept },
+		Superseded: s.leftBehind,
+		Withdrawn:  s.decided, Pinned: func(kept agents.Assistant) { assistant = kept },
 		Queued: func(ahead int) (event.Envelope, error) {
 			return event.Envelope{
 				Type: event.Custom, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(run),

@@ -58,11 +58,7 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 		Line: loaded.Line, At: loaded.Step, Leaves: loaded.Head != nil && len(loaded.Head.Interrupts) > 0 && len(pauses) == 0,
 		Touched: slices.ContainsFunc(open, func(r agents.Review) bool { return !stands(r, state.Messages()) }),
 		Told:    s.decided,
-		Ended: func(r agents.Run) (event.Envelope, error) {
-			return event.Envelope{Type: event.RunFinished, Time: s.clock.Now(), ThreadID: string(thread), RunID: string(r.ID), Attempt: r.Attempt,
-				Data: event.Data(event.RunFinishedData{ThreadID: string(thread), RunID: string(r.ID),
-					Outcome: event.OutcomeCancelled, Reason: "ended by a change of the state"})}, nil
-		},
+		Ended:   s.leftBehind,
 		Step: agents.Step{
 			Line: loaded.Line, Step: loaded.Step + 1, Source: agents.SourceUpdate, Messages: changes.Messages, Ops: changes.Ops,
 			Deltas: changes.Deltas, Next: next, Interrupts: pauses, Metadata: event.Data(map[string]string{"as_node": c.AsNode}),

@@ -11,8 +11,8 @@
 //     for logs only;
 //   - a panic ends one call, never the process.
 //
-// Graphs, runs and the composition root may import it. It imports the standard
-// library, auth, internal leaves and the JSON Schema library.
+// Graphs, runs, handlers and the composition root may import it. It imports the
+// standard library, the domain, auth, internal leaves and the JSON Schema library.
 package tool
 
 import (
@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/clock"
 )
@@ -92,9 +93,9 @@ type Review string
 
 // The policies.
 const (
-	ReviewNever  Review = "never"
-	ReviewAlways Review = "always"
-	ReviewWhen   Review = "when" // when a condition of the assistant's policy holds
+	ReviewNever  Review = agents.ReviewNever
+	ReviewAlways Review = agents.ReviewAlways
+	ReviewWhen   Review = agents.ReviewWhen // when a condition of the assistant's policy holds
 )
 
 // Valid reports whether r is one of the three.

@@ -62,7 +62,7 @@ func targets(raw json.RawMessage) ([]string, error) {
 	}
 	var one string
 	if json.Unmarshal(raw, &one) == nil {
-		raw = json.RawMessage(fmt.Sprintf("[%q]", one))
+		return []string{one}, nil
 	}
 	var many []string
 	if json.Unmarshal(raw, &many) != nil {

@@ -72,21 +72,17 @@ func PolicyWords(p agents.ToolPolicy) string {
 	case agents.ReviewWhen:
 		conditions := make([]string, len(p.When))
 		for i, w := range p.When {
-			conditions[i] = strings.TrimSpace(w.Path + " " + OpWords(w.Op) + " " + string(w.Value))
+			conditions[i] = w.String()
 		}
 		parts = append(parts, "reviewed when "+strings.Join(conditions, " and "))
 	default:
 		parts = append(parts, "never reviewed")
 	}
 	if len(p.Roles) > 0 {
-		roles := make([]string, len(p.Roles))
-		for i, r := range p.Roles {
-			roles[i] = string(r)
-		}
-		parts = append(parts, "for "+strings.Join(roles, ", "))
+		parts = append(parts, "for "+listed(p.Roles))
 	}
 	if len(p.Decisions) > 0 {
-		parts = append(parts, "decisions "+strings.Join(p.Decisions, ", "))
+		parts = append(parts, "decisions "+listed(p.Decisions))
 	}
 	if p.DueMinutes > 0 {
 		parts = append(parts, fmt.Sprintf("due in %d min", p.DueMinutes))
@@ -94,24 +90,10 @@ func PolicyWords(p agents.ToolPolicy) string {
 	return strings.Join(parts, "; ")
 }
 
-// OpWords says a condition's operation as part of a sentence.
-func OpWords(op string) string {
-	switch op {
-	case agents.OpExists:
-		return "is there"
-	case agents.OpEquals:
-		return "is"
-	case agents.OpNotEquals:
-		return "is not"
-	case agents.OpGreater:
-		return "is greater than"
-	case agents.OpLess:
-		return "is less than"
-	case agents.OpIn:
-		return "is one of"
-	case agents.OpNotIn:
-		return "is none of"
-	default:
-		return op
+func listed[T ~string](words []T) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = string(w)
 	}
+	return strings.Join(out, ", ")
 }

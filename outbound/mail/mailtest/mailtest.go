@@ -245,7 +245,7 @@ func (c *session) command(line string) error {
 		_ = c.step(verb, "221 bye")
 		return errCut
 	default:
-		return c.text.PrintfLine("502 not implemented")
+		return c.text.PrintfLine("500 %s is no command of this server", verb)
 	}
 }
 
