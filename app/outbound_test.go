@@ -1,19 +1,24 @@
 package app
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/agents/tool/builtin"
 	"github.com/heddle/heddle/config"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/outbound/egress"
+	"github.com/heddle/heddle/outbound/mail"
 	"github.com/heddle/heddle/outbound/mail/mailtest"
 )
 
@@ -104,5 +109,33 @@ func TestToolsReachLoopbackOnlyWhereTheRulesSaySo(t *testing.T) {
 		}
 		require.NoError(t, err, name)
 		require.NoError(t, resp.Body.Close())
+	}
+}
+
+// What a reviewer approves must not be refused afterwards by the room that sends
+// it, whose bounds the tools can't import.
+func TestWhatTheToolsAcceptTheWayOutAcceptsToo(t *testing.T) {
+	t.Parallel()
+	tools, err := builtin.All(builtin.Deps{Mailer: &postOffice{}, HTTP: egress.New(egress.Options{})})
+	require.NoError(t, err)
+	registry, err := tool.NewRegistry(tools...)
+	require.NoError(t, err)
+	accepted := func(name string, args map[string]any) {
+		t.Helper()
+		of, ok := registry.Get(name)
+		require.True(t, ok)
+		raw, err := json.Marshal(args)
+		require.NoError(t, err)
+		require.NoError(t, of.Check(raw))
+	}
+	local := strings.Repeat("a", 64) + "@"
+	m := mail.Message{Key: "k", To: local + strings.Repeat("b.", 93) + "de", Subject: strings.Repeat("ä", 200), Body: "\t" + strings.Repeat("漢", 19_998) + "\n"}
+	accepted("send_email", map[string]any{"to": m.To, "subject": m.Subject, "body": m.Body})
+	require.NoError(t, m.Check())
+	for _, address := range []string{"https://example.com/" + strings.Repeat("x", 1980), "http://example.com/" + strings.Repeat("ä", 330)} {
+		accepted("http_request", map[string]any{"method": "GET", "url": address})
+		u, err := url.Parse(address)
+		require.NoError(t, err)
+		require.NoError(t, egress.CheckURL(u))
 	}
 }

@@ -210,8 +210,11 @@ func measureQueue(ctx context.Context, p *product, floor *bare, s settings) erro
 			for found.Next() {
 				count++
 			}
-			if found.Err() != nil || count != queuePage {
-				return fmt.Errorf("reading rows: %d of %d: %w", count, queuePage, found.Err())
+			if err := found.Err(); err != nil {
+				return fmt.Errorf("reading rows: %w", err)
+			}
+			if count != queuePage {
+				return fmt.Errorf("reading rows: %d of %d", count, queuePage)
 			}
 			least = append(least, time.Since(began))
 		}
@@ -248,8 +251,11 @@ func (b *browser) read(url string) (int, error) {
 	}
 	defer response.Body.Close()
 	n, err := io.Copy(io.Discard, response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("reading %s: status %d: %w", url, response.StatusCode, err)
+	if err != nil {
+		return 0, fmt.Errorf("reading %s: %w", url, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("reading %s: status %d", url, response.StatusCode)
 	}
 	return int(n), nil
 }

@@ -48,7 +48,7 @@ type SignIn struct {
 // Models is the model providers. Without any only the mock model answers.
 type Models struct {
 	OpenAIKey        Secret `env:"OPENAI_API_KEY" secret:"true" doc:"Key for OpenAI, or for the server of OPENAI_BASE_URL. With either of the two set, assistants may use the models openai:NAME, such as openai:gpt-4o-mini."`
-	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" envDefault:"https://api.openai.com/v1" doc:"Where OpenAI's Chat Completions are: /chat/completions is appended. Set it for a compatible server, which may need no key. It is reached directly or by HTTPS_PROXY, private addresses too."`
+	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" envDefault:"https://api.openai.com/v1" doc:"Where OpenAI's Chat Completions are: /chat/completions is appended. Set it for a compatible server, which may need no key. It is reached directly or by the proxy of HTTP_PROXY, HTTPS_PROXY and NO_PROXY, private addresses too."`
 	AnthropicKey     Secret `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Reserved; this version does not use it yet. Key for Anthropic."`
 	AnthropicBaseURL string `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Reserved; this version does not use it yet. Base URL of the Anthropic protocol."`
 }

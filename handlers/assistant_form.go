@@ -27,7 +27,7 @@ type assistantForm struct {
 }
 
 // textFields are the fields with one value, with the setting each stands for.
-var textFields = [...]string{"name", "description", "graph", "model", "temperature", "max_tokens", "recursion_limit",
+var textFields = [...]string{"name", "description", "graph", "model", "model_name", "temperature", "max_tokens", "recursion_limit",
 	"tool_timeout", "prompt", "assistant_role", "personality", "response_style", "enable_tools", "enable_memory", "params",
 	"comment", "base", "try_message"}
 
@@ -100,10 +100,16 @@ func (f assistantForm) usedRows(tool string) int {
 }
 
 // formOf fills the form from an assistant.
-func formOf(a agents.Assistant, specs []tool.Spec) assistantForm {
+func formOf(a agents.Assistant, models []model.Entry, specs []tool.Spec) assistantForm {
 	c := a.Config.Defaults()
+	chosen, name := c.Model, ""
+	for _, m := range models {
+		if prefix, family := m.Prefix(); family && strings.HasPrefix(chosen, prefix) {
+			chosen, name = m.ID, strings.TrimPrefix(chosen, prefix)
+		}
+	}
 	f := assistantForm{text: map[string]string{
-		"name": a.Name, "description": a.Description, "graph": a.Graph, "model": c.Model,
+		"name": a.Name, "description": a.Description, "graph": a.Graph, "model": chosen, "model_name": name,
 		"temperature": strconv.FormatFloat(*c.Temperature, 'g', -1, 64), "max_tokens": strconv.Itoa(c.MaxTokens),
 		"recursion_limit": strconv.Itoa(c.RecursionLimit), "tool_timeout": strconv.Itoa(c.ToolTimeoutSeconds), "prompt": c.Prompt,
 		"assistant_role": c.Role, "personality": c.Personality, "response_style": c.ResponseStyle,
@@ -181,6 +187,10 @@ func (f assistantForm) assistant(from agents.Assistant, specs []tool.Spec, check
 	}
 	c := &a.Config
 	c.Model, c.Prompt = f.text["model"], f.text["prompt"]
+	fields := map[string]string{} // of the form, by those of the domain
+	if prefix, family := (model.Entry{ID: c.Model}).Prefix(); family {
+		c.Model, fields["model"] = prefix+strings.TrimSpace(f.text["model_name"]), "model_name"
+	}
 	c.Role, c.Personality, c.ResponseStyle = oneLine(f.text["assistant_role"]), strings.TrimSpace(f.text["personality"]), strings.TrimSpace(f.text["response_style"])
 	c.Temperature = f.decimal(broken, "temperature", "must be a number between 0 and 2")
 	c.MaxTokens = f.whole(broken, "max_tokens", "must be a whole number between 100 and 10,000")
@@ -200,7 +210,6 @@ func (f assistantForm) assistant(from agents.Assistant, specs []tool.Spec, check
 		broken["params"] = "must be a JSON object"
 	}
 	c.Policies = nil
-	fields := map[string]string{} // of the form, by those of the domain
 	for _, spec := range specs {
 		f.policy(broken, fields, c, spec)
 	}

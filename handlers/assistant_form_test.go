@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 )
@@ -33,6 +34,8 @@ func TestAFormThatIsOnlyOpenedChangesNothing(t *testing.T) {
 	zero := 0.0
 	for name, a := range map[string]agents.Assistant{
 		"defaults": {Name: "A", Graph: "chat"},
+		"of a provider": {Name: "A", Graph: "chat", Config: agents.AssistantConfig{Model: "openai:org/gpt:4"}},
+		"of another":    {Name: "A", Graph: "chat", Config: agents.AssistantConfig{Model: "gone:gpt"}},
 		"everything": {Name: "A", Description: "B", Graph: "chat", Version: 7, Config: agents.AssistantConfig{
 			Model: "mock", Prompt: " two\nlines \n", Role: "clerk", Personality: "calm", ResponseStyle: "lists", Temperature: &zero, MaxTokens: 100, RecursionLimit: 3,
 			EnableTools: off, EnableMemory: off, Tools: []string{"search", "mail"}, ToolTimeoutSeconds: 9, Starters: []string{"x", "y"},
@@ -43,7 +46,7 @@ func TestAFormThatIsOnlyOpenedChangesNothing(t *testing.T) {
 				{Tool: "mail", Review: "when", When: []agents.Condition{{Path: "to", Op: "equals", Value: json.RawMessage(`"null"`)}}},
 			}}},
 	} {
-		got, broken := formOf(a, specs).assistant(a, specs, agents.Assistant.Validate)
+		got, broken := formOf(a, []model.Entry{{ID: "mock"}, {ID: "openai:*"}}, specs).assistant(a, specs, agents.Assistant.Validate)
 		require.Empty(t, broken, name)
 		require.True(t, same(a, got), "%s: %+v", name, got.Config)
 		require.Equal(t, a.Config.WebSearch, got.Config.WebSearch, "what is on no form stays")

@@ -8,6 +8,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/prebuilt"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
@@ -43,6 +44,10 @@ func (a *AssistantPages) show(c *fiber.Ctx, status int, current agents.Assistant
 		view.Graphs = append(view.Graphs, ui.Option{Value: g, Label: g, Selected: g == form.text["graph"]})
 	}
 	view.Models = a.models(form.text["model"])
+	view.NamesModel = slices.ContainsFunc(a.workshop.Models(), func(m model.Entry) bool {
+		_, family := m.Prefix()
+		return family
+	})
 	view.Starters = make([]string, 6)
 	copy(view.Starters, form.many["starters"])
 	view.Triable = form.text["graph"] == prebuilt.ChatName || current.ID == ""
@@ -63,7 +68,11 @@ func (a *AssistantPages) models(chosen string) []ui.Option {
 	var out []ui.Option
 	known := false
 	for _, m := range a.workshop.Models() {
-		out = append(out, ui.Option{Value: m.ID, Label: m.Title, Selected: m.ID == chosen})
+		label := m.Title
+		if _, family := m.Prefix(); family {
+			label += ", by name"
+		}
+		out = append(out, ui.Option{Value: m.ID, Label: label, Selected: m.ID == chosen})
 		known = known || m.ID == chosen
 	}
 	if !known && chosen != "" {

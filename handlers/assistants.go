@@ -98,7 +98,7 @@ func (a *AssistantPages) New(c *fiber.Ctx) error {
 	if err := middleware.Scope(c).Require(auth.PermManageAssistant); err != nil {
 		return err
 	}
-	return a.show(c, fiber.StatusOK, agents.Assistant{}, formOf(a.blank(), a.workshop.Tools()), admin.Assistant{})
+	return a.show(c, fiber.StatusOK, agents.Assistant{}, formOf(a.blank(), a.workshop.Models(), a.workshop.Tools()), admin.Assistant{})
 }
 
 // blank is what a new assistant starts with.
@@ -120,7 +120,7 @@ func (a *AssistantPages) Show(c *fiber.Ctx) error {
 	if c.Query("created") == "1" {
 		view.Notice = "Assistant «" + found.Name + "» created. New threads can begin with it."
 	}
-	return a.show(c, fiber.StatusOK, found, formOf(found, a.workshop.Tools()), view)
+	return a.show(c, fiber.StatusOK, found, formOf(found, a.workshop.Models(), a.workshop.Tools()), view)
 }
 
 // load reads the route's assistant for those who may manage assistants.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/model/openai/openaitest"
 	"github.com/heddle/heddle/internal/id"
 	"github.com/heddle/heddle/internal/testweb"
 )
@@ -121,6 +123,32 @@ func TestAnAssistantIsMadeEditedAndTakenBack(t *testing.T) {
 	for _, path := range []string{"/diff", "/diff?from=1&to=9", "/diff?from=x&to=1", "/versions/0", "/versions/9", "/versions/x", "/versions/99999999999"} {
 		require.Equal(t, http.StatusNotFound, s.Page(ada, at+path).Status, path)
 	}
+}
+
+func TestAnAssistantTakesAModelOfAProviderByName(t *testing.T) {
+	t.Parallel()
+	provider := httptest.NewServer(openaitest.New(openaitest.Options{}))
+	t.Cleanup(provider.Close)
+	s := testweb.Start(t, testweb.Options{Env: []string{"OPENAI_BASE_URL=" + provider.URL + "/v1"}})
+	ada := s.SignIn("ada@acme.test")
+	at := desk(t, s, ada, "Desk")
+	form := filled(s.Page(ada, at))
+	form.Set("comment", "another model")
+	form.Set("model", "openai:*")
+	refused := s.Post(ada, at, form)
+	require.Equal(t, http.StatusUnprocessableEntity, refused.Status)
+	require.Equal(t, 1, s.PageOf(refused).Find(`.field-bad [name="model_name"]`).Length())
+	form.Set("model_name", " any ")
+	require.Equal(t, http.StatusOK, s.Post(ada, at, form).Status)
+	page := s.Page(ada, at)
+	require.Equal(t, "openai:*", filled(page).Get("model"))
+	require.Equal(t, "any", filled(page).Get("model_name"))
+	require.NotContains(t, page.Text("#f-model"), "not on this server")
+	form = filled(page)
+	form.Set("try_message", "hello there")
+	form.Set("comment", "")
+	tried := s.PageOf(s.Post(ada, at+"/try", form))
+	require.Contains(t, tried.Text("main"), "You said: hello there", "the draft asks the provider")
 }
 
 func TestARefusedAssistantComesBackAsItWasTyped(t *testing.T) {

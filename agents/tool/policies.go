@@ -10,9 +10,9 @@ import (
 
 // CheckPolicies checks what an assistant's configuration says of tools against
 // the specs of the tools there are. Whoever may save an assistant may loosen
-// the review of a tool that reads or writes what is ours; a call that reaches
-// outside or can't be taken back is never without one. The fault names every
-// field that breaks a rule, as agents.AssistantConfig.Validate does.
+// the review of a tool that reads or writes what is ours. That of a tool that
+// reaches outside or can't be taken back may be narrowed by conditions, never
+// switched off. The fault names every field that breaks a rule, as agents.AssistantConfig.Validate does.
 func CheckPolicies(specs []Spec, c agents.AssistantConfig) error {
 	broken := map[string]string{}
 	find := func(name string) (Spec, bool) {

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,16 +42,17 @@ func serve(ctx context.Context, addr, key string) error {
 		return fmt.Errorf("listening on %s: %w", addr, err)
 	}
 	server := &http.Server{Handler: openaitest.New(openaitest.Options{Key: key}), ReadHeaderTimeout: 10 * time.Second}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
+	ctx, end := context.WithCancel(ctx)
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	defer end()
+	closing.Go(func() {
 		<-ctx.Done()
 		_ = server.Close() // streams that still run have nothing to lose
-	}()
+	})
 	fmt.Printf("base URL: http://%s/v1\n", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
-	<-closed
 	return nil
 }

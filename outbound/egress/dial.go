@@ -20,8 +20,11 @@ const maxAddresses = 4
 
 // Dial connects to host:port. It resolves the name once, refuses it if any of
 // its addresses is refused, and connects to an address it has checked, never to
-// the name: an answer that changes between two look-ups changes nothing.
+// the name: an answer that changes between two look-ups changes nothing. It ends
+// with the client's timeout: net/http does not end it with the request.
 func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	host, portText, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("reading the target: %w", err)

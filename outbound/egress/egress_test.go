@@ -311,6 +311,23 @@ func TestASlowAnswerEndsInTime(t *testing.T) {
 	}
 }
 
+func TestALookUpEndsWithTheClient(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	c := egress.New(egress.Options{Timeout: 100 * time.Millisecond, Lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		<-ctx.Done()
+		close(ended)
+		return nil, ctx.Err()
+	}})
+	_, err := fetch(c, request(t, "GET", "http://slow.test/", ""))
+	require.True(t, fault.Is(err, fault.KindUnavailable), "%v", err)
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the look-up goes on for nobody")
+	}
+}
+
 func TestAHugeAnswerIsCutOff(t *testing.T) {
 	t.Parallel()
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -144,22 +144,15 @@ func (o *Outbox) List(limit int) ([]Stored, error) {
 		if len(out) == limit {
 			break
 		}
-		if s, err := o.Read(name); err == nil {
+		if s, err := o.read(name); err == nil {
 			out = append(out, s)
 		}
 	}
 	return out, nil
 }
 
-// Read gives one message; a not-found fault if there is none.
-func (o *Outbox) Read(message string) (Stored, error) {
-	if canonical, ok := id.Canonical(message); !ok || canonical != message {
-		return Stored{}, fault.NotFound("Message")
-	}
+func (o *Outbox) read(message string) (Stored, error) {
 	data, err := os.ReadFile(o.path(message))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Stored{}, fault.NotFound("Message")
-	}
 	if err != nil {
 		return Stored{}, fmt.Errorf("reading a message of the outbox: %w", err)
 	}

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"github.com/a-h/templ"
+
 	"strconv"
 
 	"github.com/heddle/heddle/views/diff"
@@ -50,6 +52,9 @@ type Assistant struct {
 	Notice  string
 
 	Graphs, Models []ui.Option
+	// NamesModel says that some of the models are whole providers, of whose
+	// models one is named.
+	NamesModel bool
 	// Starters are the six fields.
 	Starters []string
 	Tools    []ToolForm
@@ -100,6 +105,12 @@ func (a Assistant) next() int {
 // field is a labelled field of the form with what was typed into it.
 func (a Assistant) field(name, label, hint string) ui.Field {
 	return ui.Field{ID: "f-" + name, Name: name, Label: label, Hint: hint, Value: a.Values[name], Error: a.Errors[name]}
+}
+
+func modelName(a Assistant) ui.Field {
+	f := a.field("model_name", "Name of the model", "As its provider writes it, such as gpt-4.1-mini; for models taken by name")
+	f.Autocomplete, f.Attrs = "off", templ.Attributes{"maxlength": "200", "spellcheck": "false"}
+	return f
 }
 
 // ToolForm is one tool with its policy, as typed.

@@ -73,6 +73,11 @@ func (c *call) refused(res *http.Response, text []byte) error {
 		c.m.learned.learn(c.model, said.param)
 		return &adapted{param: said.param}
 	}
+	if res.StatusCode == http.StatusNotFound && said == (trouble{}) {
+		e := c.failed(model.InvalidRequest, "there is nothing at this address: look at the base URL", nil)
+		e.Status = res.StatusCode
+		return e
+	}
 	e := c.trouble(res.StatusCode, said)
 	e.RetryAfter = retryAfter(res.Header, time.Now())
 	return e

@@ -11,17 +11,17 @@ type refusals map[string]bool
 
 func (r refusals) has(name string) bool { return r[name] }
 
-// optional are the parameters that can be left out, or named otherwise, without
-// changing what is asked. Reasoning models refuse a temperature, some servers
-// know no stream_options.
+// optional are the parameters that a request does without, or has another name
+// for, when a model takes none. Reasoning models refuse a temperature, some
+// servers know no stream_options.
 func optional(name string) bool {
 	return slices.Contains([]string{
 		"temperature", "stop", "reasoning_effort", "stream_options", paramMaxTokens, paramMaxCompletion,
 	}, name)
 }
 
-// lessons remember the refusals of each model, so that only the first request
-// is sent twice. They hold what servers said, not who asked, and are bounded.
+// lessons remember the refusals of each model, so that a request is sent again
+// only once for each. They hold what servers said, not who asked, and are bounded.
 type lessons struct {
 	mu      sync.Mutex
 	byModel map[string]refusals

@@ -298,7 +298,7 @@ func TestFailuresAreSortedByWhatHelps(t *testing.T) {
 	}{
 		"403":                {plain(403, "application/json", `{"error":{"message":"no"}}`), model.AuthFailed},
 		"402":                {plain(402, "application/json", `{"error":{"message":"pay","code":402}}`), model.QuotaExhausted},
-		"404WithoutAWord":    {plain(404, "text/html", `<h1>Not found</h1>`), model.UnknownModel},
+		"404WithoutAWord":    {plain(404, "text/html", `<h1>Not found</h1>`), model.InvalidRequest},
 		"408":                {plain(408, "text/plain", ``), model.Overloaded},
 		"413":                {plain(413, "text/plain", ``), model.ContextLength},
 		"529":                {plain(529, "text/html", `<h1>Busy</h1>`), model.Overloaded},
@@ -416,6 +416,31 @@ func TestParametersThatAModelRefusesAreLearned(t *testing.T) {
 	_, err = model.Collect(m.Stream(t.Context(), req))
 	require.Equal(t, model.InvalidRequest, kind(t, err))
 	require.Len(t, s.Requests(), 8, "a server that repeats itself is not asked for ever")
+}
+
+func TestARefusedValueIsNoLesson(t *testing.T) {
+	s, base := serve(t)
+	m := provider(t, base)
+	req := hello()
+	req.Params.MaxTokens = 10_000
+	param, code := "max_tokens", "invalid_value"
+	s.Script(openaitest.Refuse(http.StatusBadRequest, openaitest.Error{
+		Message: "max_tokens is too large: 10000. This model supports at most 4096 completion tokens.", Param: &param, Code: &code}))
+	_, err := model.Collect(m.Stream(t.Context(), req))
+	require.Equal(t, model.InvalidRequest, kind(t, err))
+	require.Len(t, s.Requests(), 1)
+	req.Params.MaxTokens = 500
+	_, err = model.Collect(m.Stream(t.Context(), req))
+	require.NoError(t, err)
+	require.Contains(t, string(s.Last().Body), `"max_tokens":500`)
+}
+
+func TestAWrongBaseURLIsNoUnknownModel(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	_, err := model.Collect(provider(t, web.URL).Stream(t.Context(), hello()))
+	require.Equal(t, model.InvalidRequest, kind(t, err))
+	require.ErrorContains(t, err, "look at the base URL")
 }
 
 func TestOpenAIItselfGetsTheNewNameOfTheBound(t *testing.T) {

@@ -59,10 +59,24 @@ func readTrouble(body []byte) trouble {
 	return t
 }
 
-// refusesParameter reports whether the request would do without t.param.
+// refusesParameter reports whether the model takes no t.param at all: not that
+// it takes no such value, which another request may not have. The message counts
+// for servers that have no code for it.
 func (t trouble) refusesParameter() bool {
-	return t.param != "" && (strings.HasPrefix(t.code, "unsupported_") || strings.HasPrefix(t.code, "unknown_") ||
-		strings.Contains(strings.ToLower(t.message), "support"))
+	if t.param == "" {
+		return false
+	}
+	switch t.code {
+	case "unsupported_parameter", "unknown_parameter":
+		return true
+	case "unsupported_value":
+		return t.param == "temperature" // reasoning models say this of any but 1
+	case "":
+		message := strings.ToLower(t.message)
+		return strings.Contains(message, "not support") || strings.Contains(message, "unsupported param") || strings.Contains(message, "n't support")
+	default:
+		return false
+	}
 }
 
 // trouble sorts a failure that the provider speaks of. In mid-stream there is

@@ -17,10 +17,11 @@ import (
 	"github.com/heddle/heddle/internal/clock"
 )
 
+// maxAttempts counts the first one too.
+const maxAttempts = 3
+
 // Options bound the attempts. The zero value has the defaults.
 type Options struct {
-	// MaxAttempts counts the first one too; 0 means 3.
-	MaxAttempts int
 	// Pause is the longest wait before the second attempt, doubled before each
 	// later one; 0 means one second. A provider's RetryAfter counts as the least.
 	Pause time.Duration
@@ -39,9 +40,6 @@ type Model struct {
 
 // New puts the attempts around m.
 func New(m model.Model, o Options) *Model {
-	if o.MaxAttempts == 0 {
-		o.MaxAttempts = 3
-	}
 	if o.Pause == 0 {
 		o.Pause = time.Second
 	}
@@ -98,7 +96,7 @@ func (m *Model) attempt(ctx context.Context, req model.Request, yield func(model
 // no use.
 func (m *Model) pause(failure error, attempt int) (time.Duration, bool) {
 	var e *model.Error
-	if attempt >= m.o.MaxAttempts || !errors.As(failure, &e) || !e.Retryable() {
+	if attempt >= maxAttempts || !errors.As(failure, &e) || !e.Retryable() {
 		return 0, false
 	}
 	// Between half of it and all of it, so that those who failed together do

@@ -2,7 +2,7 @@
 // arguments and rules and x.md with the text the model reads.
 //
 // Invariants: the network is reached only through the [Mailer] and the [Doer]
-// that they are given, and always after a review; whose documents and memory
+// that they are given, by tools whose review no policy can switch off; whose documents and memory
 // they see comes from the invocation's scope alone; text that somebody else
 // wrote is handed to the model inside JSON that names its origin, so it cannot
 // pose as anything else.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -63,6 +64,8 @@ func (a httpRequestArgs) Check() error {
 		broken["url"] = "must be an http or https address"
 	case u.User != nil:
 		broken["url"] = "must not hold a user name or password"
+	case len(u.String()) > maxURL:
+		broken["url"] = fmt.Sprintf("must be at most %d bytes as it is sent", maxURL)
 	}
 	if a.Body != "" && (a.Method == http.MethodGet || a.Method == http.MethodHead) {
 		broken["body"] = "must be empty for " + a.Method
@@ -70,10 +73,16 @@ func (a httpRequestArgs) Check() error {
 	if len(a.Headers) > maxHeaders {
 		broken["headers"] = fmt.Sprintf("must hold at most %d", maxHeaders)
 	}
-	for name, value := range a.Headers {
-		if rule := headerRule(name, value); rule != "" {
+	canonical := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(a.Headers)) {
+		rule, same := headerRule(name, a.Headers[name]), textproto.CanonicalMIMEHeaderKey(name)
+		if rule == "" && canonical[same] {
+			rule = "must not be set twice: letter case makes no other header"
+		}
+		if rule != "" {
 			broken["headers."+name] = rule
 		}
+		canonical[same] = true
 	}
 	if len(broken) > 0 {
 		return fault.InvalidFields(broken)

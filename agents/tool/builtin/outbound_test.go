@@ -161,6 +161,8 @@ func TestARequestThatBreaksARuleIsNotSent(t *testing.T) {
 		"body of a GET": {"body", map[string]any{"method": "GET", "url": s.URL, "body": "x"}},
 		"long body":     {"body", map[string]any{"method": "POST", "url": s.URL, "body": strings.Repeat("x", 20_001)}},
 		"many headers":  {"headers", map[string]any{"method": "GET", "url": s.URL, "headers": many}},
+		"twice":         {"headers.x-mode", map[string]any{"method": "GET", "url": s.URL, "headers": map[string]string{"X-Mode": "real", "x-mode": "dry-run"}}},
+		"long as sent":  {"url", map[string]any{"method": "GET", "url": s.URL + "/" + strings.Repeat("ä", 700)}},
 		"split header":  {"headers.X-A", header("X-A", "a\r\nX-B: b")},
 		"bad name":      {"headers.X A", header("X A", "a")},
 		"long value":    {"headers.X-A", header("X-A", strings.Repeat("x", 1001))},
