@@ -65,7 +65,7 @@ func assistant() admin.Assistant {
 		Values: map[string]string{"name": "Operations desk", "description": "Answers about orders and ships mail", "graph": "chat", "model": "mock", "temperature": "0.7",
 			"max_tokens": "2000", "recursion_limit": "25", "tool_timeout": "30", "assistant_role": "helpful", "enable_tools": "on", "enable_memory": "on", "base": "5",
 			"prompt": "You are the operations desk of a small shop.\n\nAnswer briefly and name your sources."},
-		Graphs: []ui.Option{{Value: "chat", Label: "chat", Selected: true}, {Value: "echo", Label: "echo"}},
+		Graphs:     []ui.Option{{Value: "chat", Label: "chat", Selected: true}, {Value: "echo", Label: "echo"}},
 		Models:     []ui.Option{{Value: "mock", Label: "Mock model"}, {Value: "openai:*", Label: "OpenAI, by name", Selected: true}},
 		NamesModel: true,
 		Tools: []admin.ToolForm{toolOf("search", "Search the handbook", "read", "never"), mail, toolOf("remember", "Remember a fact", "write", "never"),
