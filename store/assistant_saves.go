@@ -409,8 +409,8 @@ func (db *DB) MoveThread(ctx context.Context, scope auth.Scope, thread agents.Th
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
 		return appendAudit(ctx, tx, scope, auth.AuditEntry{
 			Action: "thread.assistant_moved", ObjectKind: "thread", ObjectID: string(thread), ObjectName: t.Title,
-			Before: event.Data(map[string]any{"assistant_id": t.Assistant, "version": before}),
-			After:  event.Data(map[string]any{"assistant_id": t.Assistant, "version": version}),
+			Before: auditDetail(map[string]any{"assistant_id": t.Assistant, "version": before}),
+			After:  auditDetail(map[string]any{"assistant_id": t.Assistant, "version": version}),
 		})
 	})
 	if err != nil {

@@ -32,8 +32,6 @@ const sqlReviewDecide = `update reviews set status = @status, decided_by = @by, 
 
 const sqlReviewsOpenOfRun = `select count(*) from reviews where org_id = @org and run_id = @run and status = 'open'`
 
-const sqlFourEyes = `select coalesce((settings->>'four_eyes')::boolean, true) from orgs where id = @org`
-
 // ToldFunc builds the event that tells of a decided request; resumed is the run
 // that goes on, on the last of them.
 type ToldFunc = func(r agents.Review, resumed agents.RunID) (event.Envelope, error)
@@ -61,13 +59,17 @@ func (db *DB) Decide(ctx context.Context, scope auth.Scope, decisions []agents.D
 		if err != nil {
 			return err
 		}
-		fourEyes, err := pgxScalar[bool](ctx, tx, sqlFourEyes, pgx.NamedArgs{"org": string(scope.Org)})
+		org, err := pgxOne[orgRulesRow](ctx, tx, sqlOrgRules, pgx.NamedArgs{"org": string(scope.Org)})
 		if err != nil {
-			return fmt.Errorf("reading an organisation's rules: %w", err)
+			return fmt.Errorf("reading an organisation's rules: %w", translate(err))
+		}
+		rules, err := org.settings()
+		if err != nil {
+			return err
 		}
 		for _, d := range decisions {
 			r := reviews[d.Review]
-			if err := mayDecide(scope, *r, &d, fourEyes, names); err != nil {
+			if err := mayDecide(scope, *r, &d, rules.RequiresFourEyes(), names); err != nil {
 				return err
 			}
 			r.Status, r.DecidedBy, r.Text, r.FinalArgs = d.Kind.Status(), scope.User, d.Text, d.Args
@@ -188,7 +190,7 @@ func closeReview(ctx context.Context, tx pgx.Tx, scope auth.Scope, r *agents.Rev
 		after["arguments"] = r.FinalArgs
 	}
 	entry := auth.AuditEntry{Action: "review." + string(r.Status), ObjectKind: "review", ObjectID: string(r.ID), ObjectName: r.Tool,
-		Rule: r.Rule, Before: event.Data(map[string]any{"arguments": r.Args}), After: event.Data(after)}
+		Rule: r.Rule, Before: auditDetail(map[string]any{"arguments": r.Args}), After: auditDetail(after)}
 	if r.DecidedBy == "" {
 		entry.Via = auth.ViaSystem
 	}

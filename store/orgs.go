@@ -16,6 +16,14 @@ type orgRulesRow struct {
 	Settings []byte
 }
 
+func (r orgRulesRow) settings() (auth.OrgSettings, error) {
+	var s auth.OrgSettings
+	if err := json.Unmarshal(r.Settings, &s); err != nil {
+		return s, fmt.Errorf("reading the organisation's settings: %w", err)
+	}
+	return s, nil
+}
+
 const sqlOrgRules = `select name, settings from orgs where id = @org`
 
 // OrgSettings gives the rules of the scope's organisation.
@@ -25,11 +33,7 @@ func (db *DB) OrgSettings(ctx context.Context, scope auth.Scope) (auth.OrgSettin
 	if err != nil {
 		return auth.OrgSettings{}, err
 	}
-	var s auth.OrgSettings
-	if err := json.Unmarshal(row.Settings, &s); err != nil {
-		return auth.OrgSettings{}, fmt.Errorf("reading the organisation's settings: %w", err)
-	}
-	return s, nil
+	return row.settings()
 }
 
 const sqlOrgRulesLock = `select name, settings from orgs where id = @org for no key update`
@@ -41,9 +45,9 @@ const sqlOrgSettingsSet = `update orgs set settings = settings || @settings::jso
 // fields that are nil stay.
 func (db *DB) SetOrgSettings(ctx context.Context, scope auth.Scope, s auth.OrgSettings) error {
 	return db.changeOrg(ctx, scope, func(tx pgx.Tx, was orgRulesRow) error {
-		var before auth.OrgSettings
-		if err := json.Unmarshal(was.Settings, &before); err != nil {
-			return fmt.Errorf("reading what it was: %w", err)
+		before, err := was.settings()
+		if err != nil {
+			return err
 		}
 		if s.FourEyes == nil || before.RequiresFourEyes() == s.RequiresFourEyes() {
 			return nil
