@@ -33,7 +33,7 @@ func TestAFormThatIsOnlyOpenedChangesNothing(t *testing.T) {
 	off := new(bool)
 	zero := 0.0
 	for name, a := range map[string]agents.Assistant{
-		"defaults": {Name: "A", Graph: "chat"},
+		"defaults":      {Name: "A", Graph: "chat"},
 		"of a provider": {Name: "A", Graph: "chat", Config: agents.AssistantConfig{Model: "openai:org/gpt:4"}},
 		"of another":    {Name: "A", Graph: "chat", Config: agents.AssistantConfig{Model: "gone:gpt"}},
 		"everything": {Name: "A", Description: "B", Graph: "chat", Version: 7, Config: agents.AssistantConfig{
