@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents/model/openai"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/agents/tool/builtin"
 	"github.com/heddle/heddle/config"
@@ -138,4 +139,9 @@ func TestWhatTheToolsAcceptTheWayOutAcceptsToo(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, egress.CheckURL(u))
 	}
+}
+
+func TestTheDefaultOfTheConfigurationIsOpenAIItself(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, openai.DefaultURL, configured(t).o.Config.Models.OpenAIBaseURL)
 }

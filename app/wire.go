@@ -59,7 +59,7 @@ func (w *wire) publish(ctx context.Context, topic string, events []run.Logged) {
 		w.log.DebugContext(ctx, "envelopes reached only this node", "topic", topic, "err", err)
 	}
 	for _, e := range events {
-		if e.Type == event.Custom && aboutReviews(e.Payload) {
+		if e.Name == event.ReviewRequested || e.Name == event.ReviewDecided {
 			w.ReviewsChanged(ctx, auth.OrgID(e.Org))
 			break
 		}
@@ -83,12 +83,6 @@ func (w *wire) ReviewsChanged(ctx context.Context, org auth.OrgID) {
 	if err := w.hub.Publish(ctx, topic, realtime.Message{Event: channel.NoticeEvent, Payload: []byte(`{"kind":"reviews.changed"}`)}); err != nil {
 		w.log.DebugContext(ctx, "notice reached only this node", "topic", topic, "err", err)
 	}
-}
-
-// aboutReviews looks for what concerns requests for review, in payloads that
-// are written by us.
-func aboutReviews(payload []byte) bool {
-	return strings.Contains(string(payload[:min(len(payload), 500)]), `"data":{"name":"review.`)
 }
 
 // changesList says whether an envelope may change how its thread is listed.

@@ -10,6 +10,8 @@ type Entry struct {
 	Invitation *Digest
 	// Session is the session to be made; its User and Org are filled in.
 	Session Session
+	// RequestID is that of the request that signs in.
+	RequestID string
 	// Token is the digest of the new cookie.
 	Token Digest
 	// Replaces is the digest of the cookie the browser sent, if any. That

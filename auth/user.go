@@ -26,9 +26,6 @@ func ValidateName(name string) error {
 	return nil
 }
 
-// Locales lists the languages there are, as BCP 47 tags.
-func Locales() []string { return []string{"en"} }
-
 // User is a person. What proves that a request is theirs is a [Session] or an
 // [APIKey]; what proves that a sign-in is theirs is an [Identity].
 type User struct {

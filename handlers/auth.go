@@ -99,6 +99,7 @@ func (a *Auth) Callback(c *fiber.Ctx) error {
 	}
 	_, token, err := a.door.Enter(c.UserContext(), done, signin.Browser{
 		Cookie: a.cookie.Read(c), UserAgent: utils.CopyString(c.Get(fiber.HeaderUserAgent)), IP: middleware.AddressText(c),
+		RequestID: middleware.RequestIDOf(c),
 	})
 	if err != nil {
 		return a.refuse(c, err)

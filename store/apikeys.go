@@ -66,7 +66,7 @@ func (db *DB) CreateAPIKey(ctx context.Context, scope auth.Scope, k auth.APIKey)
 		if expires != nil {
 			after["expires_at"] = expires.UTC().Format(time.RFC3339)
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "key.created", ObjectKind: "key", ObjectID: string(k.ID), ObjectName: k.Name, After: auditDetail(after)})
 	})
 	if err != nil {
@@ -82,7 +82,7 @@ type ownedKeyRow struct {
 }
 
 const sqlAPIKeysList = `select ` + apiKeyColumns + `, u.email as owner_email,
-	case when u.name <> '' then u.name else split_part(u.email, '@', 1) end as owner_name
+	` + personName + ` as owner_name
 from api_keys k join users u on u.id = k.user_id
 where k.org_id = @org and (k.user_id = @user or @any) and k.revoked_at is null
 	and (@person::text = '' or position(lower(@person) in lower(u.name)) > 0 or position(lower(@person) in lower(u.email)) > 0)
@@ -144,7 +144,7 @@ func (db *DB) RevokeAPIKey(ctx context.Context, scope auth.Scope, key auth.KeyID
 		if len(found) == 0 {
 			return fault.NotFound("API key")
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "key.revoked", ObjectKind: "key", ObjectID: string(key), ObjectName: found[0].Name,
 			Before: auditDetail(map[string]any{"owner": found[0].UserID, "prefix": found[0].Prefix, "scopes": found[0].Scopes})})
 	})

@@ -70,12 +70,12 @@ func userOrNobody(id *string) auth.UserID {
 
 const sqlAssistantNames = `select a.id, v.name from assistants a
 	join assistant_versions v on v.org_id = a.org_id and v.assistant_id = a.id and v.version = a.active_version
-	where a.org_id = @org`
+	where a.org_id = @org order by a.updated_at desc, a.id limit 1000`
 
 type assistantNameRow struct{ ID, Name string }
 
-// AssistantNames gives what assistants are called now, archived ones as well:
-// their threads are still there.
+// AssistantNames gives what up to 1,000 assistants are called now, archived ones
+// as well: their threads are still there.
 func (db *DB) AssistantNames(ctx context.Context, scope auth.Scope) (map[agents.AssistantID]string, error) {
 	rows, err := many[assistantNameRow](ctx, db, scope, "reading the names of assistants", sqlAssistantNames,
 		pgx.NamedArgs{"org": string(scope.Org)})
@@ -174,7 +174,7 @@ func (db *DB) CreateAssistant(ctx context.Context, scope auth.Scope, a agents.As
 		if made, err = readVersion(ctx, tx, scope, a.ID, 1); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, scope, assistantEntry("assistant.created", agents.Assistant{}, made))
+		return appendAudit(tx, scope, assistantEntry("assistant.created", agents.Assistant{}, made))
 	})
 	if err != nil {
 		return agents.Assistant{}, fmt.Errorf("creating an assistant: %w", err)
@@ -189,14 +189,13 @@ func versionArgs(scope auth.Scope, a agents.Assistant, comment string) pgx.Named
 	}
 }
 
-const sqlAssistantLock = `select a.active_version, a.archived_at, (select max(v.version) from assistant_versions v
-		where v.org_id = a.org_id and v.assistant_id = a.id) as newest
-	from assistants a where a.org_id = @org and a.id = @id for update of a`
+// The active version is always the newest: every save, also of an older content,
+// makes the next one and activates it.
+const sqlAssistantLock = `select active_version, archived_at from assistants where org_id = @org and id = @id for update`
 
 type assistantLockRow struct {
 	ActiveVersion int
 	ArchivedAt    *time.Time
-	Newest        int
 }
 
 // lockAssistant locks an assistant for the rest of the transaction and reads its
@@ -283,7 +282,7 @@ func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agent
 		if err != nil {
 			return err
 		}
-		next.ID, next.Version = assistant, lock.Newest+1
+		next.ID, next.Version = assistant, lock.ActiveVersion+1
 		args := versionArgs(scope, next, comment)
 		args["from"] = active.Version
 		var batch pgx.Batch
@@ -295,7 +294,7 @@ func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agent
 		if saved, err = readVersion(ctx, tx, scope, assistant, next.Version); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, scope, assistantEntry(action, active, saved))
+		return appendAudit(tx, scope, assistantEntry(action, active, saved))
 	})
 	if err != nil {
 		return agents.Assistant{}, fmt.Errorf("saving an assistant: %w", err)
@@ -325,7 +324,7 @@ func (db *DB) ArchiveAssistant(ctx context.Context, scope auth.Scope, assistant 
 		if archived {
 			action = "assistant.archived"
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: action, ObjectKind: "assistant", ObjectID: string(assistant), ObjectName: active.Name})
 	})
 	if err != nil {
@@ -407,7 +406,7 @@ func (db *DB) MoveThread(ctx context.Context, scope auth.Scope, thread agents.Th
 			return err
 		}
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "thread.assistant_moved", ObjectKind: "thread", ObjectID: string(thread), ObjectName: t.Title,
 			Before: auditDetail(map[string]any{"assistant_id": t.Assistant, "version": before}),
 			After:  auditDetail(map[string]any{"assistant_id": t.Assistant, "version": version}),

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -36,39 +38,88 @@ type auditLockRow struct {
 	At   time.Time
 }
 
-// appendAudit records what the scope did, in the transaction that does it: both
-// happen or neither. The head of the organisation's chain is locked until the
-// transaction ends, so this is the last thing a transaction does: after it, a
-// lock on anything else could wait for somebody who waits for the head. The
-// transaction must be of the level read committed, as [DB.scoped] begins it.
-func appendAudit(ctx context.Context, tx pgx.Tx, scope auth.Scope, e auth.AuditEntry) error {
+// recorder is a transaction that keeps what is to be recorded until its end.
+type recorder struct {
+	pgx.Tx
+	entries []auth.AuditEntry
+}
+
+// recording runs fn in a transaction and records what it did as the last thing
+// before the commit. The head of an organisation's chain is locked from then on:
+// a lock on anything else, taken after it, could wait for somebody who waits for
+// the head. So nothing can be, and heads are locked in the order of their ids.
+// The transaction must be of the level read committed.
+func recording(ctx context.Context, tx pgx.Tx, fn func(tx pgx.Tx) error) error {
+	r := &recorder{Tx: tx}
+	if err := fn(r); err != nil {
+		return err
+	}
+	slices.SortStableFunc(r.entries, func(a, b auth.AuditEntry) int { return strings.Compare(string(a.Org), string(b.Org)) })
+	for first := 0; first < len(r.entries); {
+		next := first + 1
+		for next < len(r.entries) && r.entries[next].Org == r.entries[first].Org {
+			next++
+		}
+		if err := chain(ctx, tx, r.entries[first:next]); err != nil {
+			return err
+		}
+		first = next
+	}
+	return nil
+}
+
+// appendAudit records what the scope did, with the transaction that does it:
+// both happen or neither. The transaction is one of [DB.scoped] or [DB.recorded].
+func appendAudit(tx pgx.Tx, scope auth.Scope, e auth.AuditEntry) error {
 	e, err := e.Settled()
 	if err != nil {
 		return fmt.Errorf("recording in the audit log: %w", err)
 	}
-	head, err := lockAuditHead(ctx, tx, scope.Org)
-	if err != nil {
-		return fmt.Errorf("locking the audit log: %w", translate(err))
+	r, ok := tx.(*recorder)
+	if !ok {
+		return errors.New("recording in the audit log: this transaction keeps no record")
 	}
-	e.Seq, e.ID, e.Org, e.At = head.Seq+1, id.New(), scope.Org, head.At.UTC()
-	e.Actor, e.Key, e.Session, e.RequestID, e.IP = scope.User, scope.Key, scope.Session, scope.RequestID, scope.IP
+	e.Org, e.Actor, e.Key, e.Session, e.RequestID, e.IP = scope.Org, scope.User, scope.Key, scope.Session, scope.RequestID, scope.IP
 	if e.Via == "" {
 		e.Via = scope.Via()
 	}
-	e.PrevHash = head.Hash
-	e.Hash = e.ChainHash(e.PrevHash)
+	r.entries = append(r.entries, e)
+	return nil
+}
+
+// chain writes entries of one organisation behind its newest one.
+func chain(ctx context.Context, tx pgx.Tx, entries []auth.AuditEntry) error {
+	org := entries[0].Org
+	head, err := lockAuditHead(ctx, tx, org)
+	if err != nil {
+		return fmt.Errorf("locking the audit log: %w", translate(err))
+	}
 	var write pgx.Batch
-	write.Queue(sqlAuditInsert, pgx.NamedArgs{
-		"org": string(e.Org), "seq": e.Seq, "id": e.ID, "at": e.At, "actor": orNull(string(e.Actor)), "via": string(e.Via),
-		"key": orNull(string(e.Key)), "session": orNull(string(e.Session)), "ip": e.IP, "request": e.RequestID, "action": e.Action,
-		"kind": e.ObjectKind, "object": e.ObjectID, "name": e.ObjectName, "rule": e.Rule, "before": jsonOrNull(e.Before),
-		"after": jsonOrNull(e.After), "prev": e.PrevHash, "hash": e.Hash,
-	})
-	write.Queue(sqlAuditHeadMove, pgx.NamedArgs{"org": string(e.Org), "seq": e.Seq, "hash": e.Hash})
+	for _, e := range entries {
+		e.Seq, e.ID, e.At, e.PrevHash = head.Seq+1, id.New(), head.At.UTC(), head.Hash
+		e.Hash = e.ChainHash(e.PrevHash)
+		write.Queue(sqlAuditInsert, pgx.NamedArgs{
+			"org": string(org), "seq": e.Seq, "id": e.ID, "at": e.At, "actor": orNull(string(e.Actor)), "via": string(e.Via),
+			"key": orNull(string(e.Key)), "session": orNull(string(e.Session)), "ip": e.IP, "request": e.RequestID, "action": e.Action,
+			"kind": e.ObjectKind, "object": e.ObjectID, "name": e.ObjectName, "rule": e.Rule, "before": jsonOrNull(e.Before),
+			"after": jsonOrNull(e.After), "prev": e.PrevHash, "hash": e.Hash,
+		})
+		head.Seq, head.Hash = e.Seq, e.Hash
+	}
+	write.Queue(sqlAuditHeadMove, pgx.NamedArgs{"org": string(org), "seq": head.Seq, "hash": head.Hash})
 	if err := tx.SendBatch(ctx, &write).Close(); err != nil {
 		return fmt.Errorf("writing the audit log: %w", translate(err))
 	}
 	return nil
+}
+
+// auditDetail is the JSON of a change's before or after.
+func auditDetail(fields map[string]any) json.RawMessage {
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		panic(fmt.Sprintf("writing an audit entry: %v", err)) // strings, numbers, valid JSON and lists of them always marshal
+	}
+	return raw
 }
 
 // lockAuditHead locks an organisation's head and makes it for the first entry.
@@ -98,7 +149,7 @@ func jsonOrNull(raw json.RawMessage) any { return orNull(string(raw)) }
 // as reading. What changes something is recorded in the change's own
 // transaction.
 func (db *DB) Audit(ctx context.Context, scope auth.Scope, e auth.AuditEntry) error {
-	return db.scoped(ctx, scope, func(tx pgx.Tx) error { return appendAudit(ctx, tx, scope, e) })
+	return db.scoped(ctx, scope, func(tx pgx.Tx) error { return appendAudit(tx, scope, e) })
 }
 
 // Opened notes in the audit log that the scope reads a thread which is neither
@@ -119,12 +170,8 @@ func (db *DB) Opened(ctx context.Context, scope auth.Scope, thread agents.Thread
 	if at, ok := db.opened.get(key); ok && now.Sub(at) < openedOnce {
 		return nil
 	}
-	owner, err := json.Marshal(map[string]any{"owner_id": thread.Owner})
-	if err != nil {
-		return fmt.Errorf("recording that a thread was opened: %w", err)
-	}
 	if err := db.Audit(ctx, scope, auth.AuditEntry{Action: "thread.read_by_admin", ObjectKind: "thread", ObjectID: string(thread.ID),
-		ObjectName: thread.Title, Rule: string(auth.PermReadAnyThread), After: owner}); err != nil {
+		ObjectName: thread.Title, Rule: string(auth.PermReadAnyThread), After: auditDetail(map[string]any{"owner_id": thread.Owner})}); err != nil {
 		return err
 	}
 	db.opened.put(key, now)
@@ -177,8 +224,8 @@ type namedAuditRow struct {
 }
 
 // auditNamed reads entries with the names of those who are members now.
-const auditNamed = auditColumns + `, coalesce(case when u.name <> '' then u.name else split_part(u.email, '@', 1) end, '') as actor_name
-	from audit_log a left join users u on u.id = a.actor_id`
+const auditNamed = auditColumns + `, coalesce(` + personName + `, '') as actor_name
+	from audit_log a left join memberships m on m.org_id = a.org_id and m.user_id = a.actor_id left join users u on u.id = m.user_id`
 
 // auditMatches needs the arguments of auditArgs.
 const auditMatches = ` where a.org_id = @org

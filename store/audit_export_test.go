@@ -20,7 +20,7 @@ func TouchAudited(ctx context.Context, db *DB, scope auth.Scope, thread agents.T
 			return err
 		}
 		for _, e := range entries {
-			if err := appendAudit(ctx, tx, scope, e); err != nil {
+			if err := appendAudit(tx, scope, e); err != nil {
 				return err
 			}
 		}

@@ -15,7 +15,7 @@ import (
 const MaxCheckpoints = 100
 
 // sqlCheckpointsNewest goes back from the active line's head; where the line
-// forked, its parent's checkpoints follow from there. 1000 is maxLineage.
+// forked, its parent's checkpoints follow from there.
 const sqlCheckpointsNewest = `with recursive lineage as (
 		select l.id, l.step as upto, l.parent_line, l.parent_step, 1 as depth
 		from threads t join lines l on l.org_id = t.org_id and l.id = t.line_id
@@ -23,7 +23,7 @@ const sqlCheckpointsNewest = `with recursive lineage as (
 	union all
 		select p.id, least(l.upto, l.parent_step), p.parent_line, p.parent_step, l.depth + 1
 		from lineage l join lines p on p.org_id = @org and p.id = l.parent_line
-		where l.depth < 1000
+		where l.depth < @lineage
 	)
 	select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
 		c.interrupts, c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
@@ -41,7 +41,7 @@ func (db *DB) Checkpoints(ctx context.Context, scope auth.Scope, thread agents.T
 		return nil, threadNotFound()
 	}
 	rows, err := many[checkpointRow](ctx, db, scope, "reading a thread's checkpoints", sqlCheckpointsNewest,
-		readerArgs(scope, pgx.NamedArgs{"thread": string(thread), "limit": limit}))
+		readerArgs(scope, pgx.NamedArgs{"thread": string(thread), "limit": limit, "lineage": maxLineage}))
 	if err != nil {
 		return nil, err
 	}

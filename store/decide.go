@@ -194,7 +194,7 @@ func closeReview(ctx context.Context, tx pgx.Tx, scope auth.Scope, r *agents.Rev
 	if r.DecidedBy == "" {
 		entry.Via = auth.ViaSystem
 	}
-	return appendAudit(ctx, tx, scope, entry)
+	return appendAudit(tx, scope, entry)
 }
 
 // goOn places the run that goes on once nothing of the paused one is undecided,

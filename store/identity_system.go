@@ -19,7 +19,7 @@ import (
 // person, is returned as it is and leaves no trace.
 func (db *DB) SignIn(ctx context.Context, e auth.Entry, decide auth.Policy) (auth.SignedIn, error) {
 	var out auth.SignedIn
-	err := pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error {
+	err := db.recorded(ctx, func(tx pgx.Tx) error {
 		user, known, err := lockIdentity(ctx, tx, e.Profile)
 		if err != nil {
 			return err
@@ -37,7 +37,7 @@ func (db *DB) SignIn(ctx context.Context, e auth.Entry, decide auth.Policy) (aut
 				return err
 			}
 		}
-		org, err := carryOut(ctx, tx, placement, user, e.Session)
+		org, err := carryOut(ctx, tx, placement, user, e)
 		if err != nil {
 			return err
 		}
@@ -258,8 +258,19 @@ update api_keys set revoked_at = @now where org_id = @org and user_id = @user an
 
 const sqlMemberForgive = `delete from former_members where org_id = @org and user_id = @user`
 
+// closeEarlier ends what an earlier membership of somebody who is a member again
+// left behind.
+func closeEarlier(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) error {
+	for _, sql := range []string{sqlMemberLeftovers, sqlMemberForgive} {
+		if _, err := tx.Exec(ctx, sql, args); err != nil {
+			return fmt.Errorf("closing the earlier membership: %w", err)
+		}
+	}
+	return nil
+}
+
 // carryOut makes the placement true and gives its organisation.
-func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, session auth.Session) (auth.Org, error) {
+func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, e auth.Entry) (auth.Org, error) {
 	if p.Kind == auth.PlaceCreate {
 		p.Org = auth.OrgID(id.New())
 		if _, err := tx.Exec(ctx, sqlOrgInsert, pgx.NamedArgs{
@@ -268,7 +279,7 @@ func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, 
 		}
 	}
 	if p.Kind != auth.PlaceMember {
-		if err := join(ctx, tx, p, user, session); err != nil {
+		if err := join(ctx, tx, p, user, e); err != nil {
 			return auth.Org{}, err
 		}
 	}
@@ -282,9 +293,9 @@ func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, 
 
 // join makes the person a member of the placement's organisation, as its audit
 // log says.
-func join(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, session auth.Session) error {
+func join(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, e auth.Entry) error {
 	args := pgx.NamedArgs{"org": string(p.Org), "user": string(user.ID), "role": string(p.Role),
-		"invitation": string(p.Invitation), "now": session.CreatedAt}
+		"invitation": string(p.Invitation), "now": e.Session.CreatedAt}
 	joined := auth.AuditEntry{Action: "member.joined", ObjectKind: "member", ObjectID: string(user.ID), ObjectName: user.Called(),
 		Rule: string(p.Kind), After: auditDetail(map[string]any{"role": p.Role, "email": user.Email})}
 	entries := []auth.AuditEntry{joined}
@@ -303,14 +314,12 @@ func join(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, sess
 	if _, err := tx.Exec(ctx, sqlMembershipInsert, args); err != nil {
 		return fmt.Errorf("adding the membership: %w", err)
 	}
-	for _, sql := range []string{sqlMemberLeftovers, sqlMemberForgive} {
-		if _, err := tx.Exec(ctx, sql, args); err != nil {
-			return fmt.Errorf("closing the earlier membership: %w", err)
-		}
+	if err := closeEarlier(ctx, tx, args); err != nil {
+		return err
 	}
-	scope := auth.Scope{User: user.ID, Org: p.Org, Role: p.Role, Session: session.ID, IP: session.IP}
+	scope := auth.Scope{User: user.ID, Org: p.Org, Role: p.Role, Session: e.Session.ID, IP: e.Session.IP, RequestID: e.RequestID}
 	for _, entry := range entries {
-		if err := appendAudit(ctx, tx, scope, entry); err != nil {
+		if err := appendAudit(tx, scope, entry); err != nil {
 			return err
 		}
 	}

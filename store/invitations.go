@@ -11,9 +11,16 @@ import (
 	"github.com/heddle/heddle/internal/fault"
 )
 
-// sqlInvitationStanding asks whether an address is a member's already.
+// sqlInvitationStanding asks whether an address is a member's already, and which
+// role the inviter has now.
 const sqlInvitationStanding = `select exists (select 1 from memberships m join users u on u.id = m.user_id
-	where m.org_id = @org and lower(u.email) = lower(@email)) as member`
+		where m.org_id = @org and lower(u.email) = lower(@email)) as member,
+	coalesce((select a.role from memberships a where a.org_id = @org and a.user_id = @user), '') as actor`
+
+type invitationStandingRow struct {
+	Member bool
+	Actor  auth.Role
+}
 
 // sqlInvitationReplace takes back the earlier links of an address: one at a time
 // is good.
@@ -44,11 +51,22 @@ func (db *DB) CreateInvitation(ctx context.Context, scope auth.Scope, i auth.Inv
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(i.ID), "email": email, "role": string(i.Role),
 			"token": token[:], "user": string(scope.User), "expires": i.ExpiresAt}
-		var member bool
-		if err := tx.QueryRow(ctx, sqlInvitationStanding, args).Scan(&member); err != nil {
+		var standing []invitationStandingRow
+		var first pgx.Batch
+		first.Queue(sqlMembersLock, args)
+		collect(&first, &standing, sqlInvitationStanding, args)
+		if err := tx.SendBatch(ctx, &first).Close(); err != nil {
 			return translate(err)
 		}
-		if member {
+		now := scope
+		now.Role = standing[0].Actor
+		if err := now.Require(auth.PermManageMembers); err != nil {
+			return err
+		}
+		if i.Role.Above(now.Role) {
+			return fault.Invalid("role", "must be a role that is not above your own")
+		}
+		if standing[0].Member {
 			return fault.Invalid("email", "must be the address of somebody who is not a member yet")
 		}
 		var replaced []idRow
@@ -58,7 +76,7 @@ func (db *DB) CreateInvitation(ctx context.Context, scope auth.Scope, i auth.Inv
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return translate(err)
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "invitation.created", ObjectKind: "invitation", ObjectID: string(i.ID), ObjectName: email,
 			After: auditDetail(map[string]any{"role": i.Role, "expires_at": i.ExpiresAt.UTC().Format(time.RFC3339), "replaced": len(replaced)})})
 	})
@@ -81,7 +99,7 @@ type openInvitationRow struct {
 // sqlInvitationsOpen shows an expired one for a while, so that its maker learns
 // why nobody came.
 const sqlInvitationsOpen = `select i.id, i.email, i.role, i.invited_by::text as invited_by, i.created_at, i.expires_at,
-	coalesce(case when u.name <> '' then u.name else split_part(u.email, '@', 1) end, '') as inviter
+	coalesce(` + personName + `, '') as inviter
 from invitations i left join users u on u.id = i.invited_by
 where i.org_id = @org and i.accepted_at is null and i.revoked_at is null and i.expires_at > @now::timestamptz - interval '30 days'
 order by i.created_at desc, i.id limit 200`
@@ -127,7 +145,7 @@ func (db *DB) RevokeInvitation(ctx context.Context, scope auth.Scope, invitation
 		if len(found) == 0 {
 			return fault.NotFound("Invitation")
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "invitation.revoked", ObjectKind: "invitation", ObjectID: string(invitation), ObjectName: found[0].Email,
 			Before: auditDetail(map[string]any{"role": found[0].Role})})
 	})

@@ -62,8 +62,9 @@ const itemColumns = `i.namespace, i.key, i.value, i.created_at, i.updated_at, i.
 	coalesce(i.written_by::text, '') as written_by, coalesce(i.run_id::text, '') as run_id,
 	coalesce(i.thread_id::text, '') as thread_id, coalesce(i.tool, '') as tool`
 
-// itemsOfHolder is the rule whose items a scope reaches: those of its own
-// person in its own organisation. It needs the named arguments of holderArgs.
+// itemsOfHolder is the rule whose items a statement reaches: those of one memory
+// of the scope's organisation. Whose that may be is decided before: holderArgs
+// name the scope's own person, and [reach] asks for the right to another's.
 const itemsOfHolder = `i.org_id = @org and i.area = @area and i.holder_id = @holder`
 
 const itemLives = `(i.expires_at is null or i.expires_at > now())`

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -37,7 +36,7 @@ const membersFrom = ` from memberships m join users u on u.id = m.user_id
 		where k.org_id = @org and k.revoked_at is null group by k.user_id) keys on keys.user_id = m.user_id
 where m.org_id = @org`
 
-const memberColumns = `m.user_id::text as user_id, u.email, case when u.name <> '' then u.name else split_part(u.email, '@', 1) end as name,
+const memberColumns = `m.user_id::text as user_id, u.email, ` + personName + ` as name,
 	m.role, m.created_at as joined_at, seen.at as seen_at, coalesce(keys.n, 0) as keys`
 
 const sqlMembersList = `with found as (select ` + memberColumns + `,
@@ -92,7 +91,7 @@ func (db *DB) Member(ctx context.Context, scope auth.Scope, member auth.UserID) 
 // It does not stand in the way of rows that refer to the organisation.
 const sqlMembersLock = `select id from orgs where id = @org for no key update`
 
-const sqlMemberStanding = `select m.role, u.email, case when u.name <> '' then u.name else split_part(u.email, '@', 1) end as name,
+const sqlMemberStanding = `select m.role, u.email, ` + personName + ` as name,
 	coalesce((select a.role from memberships a where a.org_id = @org and a.user_id = @user), '') as actor,
 	(select count(*) from memberships o join users x on x.id = o.user_id and x.disabled_at is null
 		where o.org_id = @org and o.role = 'owner' and o.user_id <> @member) as other_owners
@@ -180,7 +179,7 @@ func (db *DB) SetRole(ctx context.Context, scope auth.Scope, member auth.UserID,
 			return translate(err)
 		}
 		out = credentials(sessions, keys)
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "member.role_changed", ObjectKind: "member", ObjectID: string(member), ObjectName: was.Name,
 			Before: auditDetail(map[string]any{"role": was.Role}), After: auditDetail(map[string]any{"role": role})})
 	})
@@ -252,7 +251,7 @@ func (db *DB) endMembership(ctx context.Context, scope auth.Scope, member auth.U
 		for i, k := range keys {
 			prefixes[i] = k.Prefix
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: action, ObjectKind: "member", ObjectID: string(member), ObjectName: was.Name,
 			Before: auditDetail(map[string]any{"role": was.Role, "email": was.Email}),
 			After: auditDetail(map[string]any{"sessions_ended": len(sessions), "keys_revoked": prefixes,
@@ -262,13 +261,4 @@ func (db *DB) endMembership(ctx context.Context, scope auth.Scope, member auth.U
 		return auth.Credentials{}, fmt.Errorf("ending a membership: %w", err)
 	}
 	return out, nil
-}
-
-// auditDetail is the JSON of a change's before or after.
-func auditDetail(fields map[string]any) json.RawMessage {
-	raw, err := json.Marshal(fields)
-	if err != nil {
-		panic(fmt.Sprintf("writing an audit entry: %v", err)) // strings, numbers and lists of them always marshal
-	}
-	return raw
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/auth"
@@ -412,4 +413,59 @@ func TestAChangeThatCannotBeRecordedDoesNotHappen(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, tx.Rollback(t.Context()))
 	require.Equal(t, "member", b.role(t, b.mia))
+}
+
+func TestOfInvitationsMadeAtOnceOneStaysOpen(t *testing.T) {
+	e := furnish(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		i := auth.Invitation{ID: auth.InvitationID(id.New()), Email: "new@acme.test", Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}
+		wg.Go(func() { assert.NoError(t, e.db.CreateInvitation(t.Context(), e.ada, i, sha256.Sum256([]byte(i.ID)))) })
+	}
+	wg.Wait()
+	open := collect[int](t, e.inOrg(t, e.ada), `select count(*)::int from invitations
+		where org_id = $1 and lower(email) = 'new@acme.test' and revoked_at is null and accepted_at is null`, string(e.ada.Org))
+	require.Equal(t, []int{1}, open)
+}
+
+func TestWhoIsNoAdminAnyMoreInvitesNobody(t *testing.T) {
+	e := furnish(t)
+	late := e.person(t, "acme", "late", auth.RoleAdmin)
+	_, err := e.db.SetRole(t.Context(), e.ada, late.User, auth.RoleMember)
+	require.NoError(t, err)
+	err = e.db.CreateInvitation(t.Context(), late, auth.Invitation{ID: auth.InvitationID(id.New()), Email: "new@acme.test",
+		Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}, auth.Digest{1})
+	requireKind(t, fault.KindForbidden, err)
+}
+
+// A sign-in ends the session of the cookie it replaces, a removal those of the
+// member; both are recorded in the same log.
+func TestASignInAndARemovalDoNotWaitForEachOther(t *testing.T) {
+	e := furnish(t)
+	now := time.Now()
+	for round := range 25 {
+		leaver := e.person(t, "acme", fmt.Sprintf("leaver%d", round), auth.RoleMember)
+		cookie := auth.Digest(sha256.Sum256([]byte(id.New())))
+		sign := func(name string, token auth.Digest, link, replaces *auth.Digest) error {
+			_, err := e.db.SignIn(t.Context(), auth.Entry{
+				Profile: auth.Profile{Identity: auth.Identity{Issuer: "https://idp.test", Subject: "acme/" + name}, Provider: "test",
+					Email: name + "@acme.test", EmailVerified: true, Name: name},
+				Invitation: link, Session: auth.NewSession(auth.SessionID(id.New()), "test", "192.0.2.1", now), Token: token, Replaces: replaces,
+			}, func(f auth.Facts) (auth.Placement, error) { return auth.Place(auth.SignupInvite, f, now) })
+			return err
+		}
+		require.NoError(t, sign(fmt.Sprintf("leaver%d", round), cookie, nil, nil))
+		comer := fmt.Sprintf("comer%d", round)
+		_, link := e.invite(t, e.ada, comer+"@acme.test", auth.RoleMember)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := e.db.RemoveMember(t.Context(), e.ada, leaver.User, now)
+			assert.NoError(t, err)
+		})
+		wg.Go(func() { assert.NoError(t, sign(comer, auth.Digest(sha256.Sum256([]byte(comer))), &link, &cookie)) })
+		wg.Wait()
+	}
+	report, err := e.db.VerifyAuditOf(t.Context(), e.ada.Org)
+	require.NoError(t, err)
+	require.Nil(t, report.Broken)
 }

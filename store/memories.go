@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -44,10 +43,6 @@ func memoryArgs(scope auth.Scope, m agents.Memory, more pgx.NamedArgs) pgx.Named
 	args["area"], args["holder"] = string(m.Area), string(m.Holder)
 	return args
 }
-
-// personName is what a person is called; without a name, the first part of the
-// address.
-const personName = `case when u.name <> '' then u.name else split_part(u.email, '@', 1) end`
 
 const sqlHoldings = `with held as (
 	select i.holder_id, count(*) as items, max(i.updated_at) as latest from store_items i
@@ -197,7 +192,7 @@ func (db *DB) Memory(ctx context.Context, scope auth.Scope, m agents.Memory, q a
 		if !page.Holding.Member && len(page.Counts) == 0 {
 			return memoryNotFound()
 		}
-		return noteRead(ctx, tx, scope, m, page.Holding.Name, nil)
+		return noteRead(tx, scope, m, page.Holding.Name, nil)
 	})
 	if err != nil {
 		return agents.MemoryPage{}, fmt.Errorf("reading a memory: %w", err)
@@ -269,7 +264,7 @@ func (db *DB) SearchMemories(ctx context.Context, scope auth.Scope, area agents.
 		if err := tx.SendBatch(ctx, &read).Close(); err != nil {
 			return translate(err)
 		}
-		return noteSearch(ctx, tx, scope, area, rows)
+		return noteSearch(tx, scope, area, rows)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("searching memories: %w", err)
@@ -301,7 +296,7 @@ func (db *DB) MemoryItem(ctx context.Context, scope auth.Scope, ref agents.ItemR
 		if len(rows) == 0 {
 			return memoryNotFound()
 		}
-		return noteRead(ctx, tx, scope, ref.Memory, rows[0].HolderName, &ref)
+		return noteRead(tx, scope, ref.Memory, rows[0].HolderName, &ref)
 	})
 	if err != nil {
 		return agents.FoundItem{}, fmt.Errorf("reading an item of a memory: %w", err)
@@ -316,13 +311,15 @@ const (
 )
 
 const sqlMemoryExport = `select * from (
-	select ` + itemColumns + `, sum(octet_length(i.value::text)) over (order by i.namespace, i.key) as total
+	select ` + itemColumns + `, sum(octet_length(i.value::text)) over (order by i.namespace, i.key) as total, count(*) over () as of
 	from store_items i where ` + itemsOfHolder + ` and ` + itemLives + `
 ) i where total <= @bytes order by i.namespace, i.key limit @limit`
 
 type exportRow struct {
 	itemRow
 	Total int64
+	// Of is how many there are in all, as of the same moment.
+	Of int
 }
 
 // ExportMemory reads a whole memory in the order of names. Not found as for
@@ -349,10 +346,10 @@ func (db *DB) ExportMemory(ctx context.Context, scope auth.Scope, m agents.Memor
 		switch {
 		case !page.Holding.Member && page.Holding.Items == 0:
 			return memoryNotFound()
-		case page.Holding.Items > len(items):
+		case len(items) == 0 && page.Holding.Items > 0, len(items) > 0 && items[0].Of > len(items):
 			return fault.New(fault.KindTooLarge, "This memory is too large to export at once: at most 10,000 items and 16 MiB.")
 		}
-		return noteRead(ctx, tx, scope, m, page.Holding.Name, nil)
+		return noteRead(tx, scope, m, page.Holding.Name, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("exporting a memory: %w", err)
@@ -377,32 +374,24 @@ func refArgs(scope auth.Scope, ref agents.ItemRef) (pgx.NamedArgs, error) {
 // memoryEntry is a line of the audit log about a memory or one of its items. It
 // never holds values: the log can't be cut, and what a person had forgotten
 // must be gone.
-func memoryEntry(action string, m agents.Memory, holder string, ref *agents.ItemRef) (auth.AuditEntry, error) {
+func memoryEntry(action string, m agents.Memory, holder string, ref *agents.ItemRef) auth.AuditEntry {
 	about := map[string]any{"area": m.Area}
 	if ref != nil {
 		about["namespace"], about["key"] = ref.Namespace, ref.Key
 	}
-	after, err := json.Marshal(about)
-	if err != nil {
-		return auth.AuditEntry{}, fmt.Errorf("writing down an entry: %w", err)
-	}
-	return auth.AuditEntry{Action: action, ObjectKind: "memory", ObjectID: string(m.Holder), ObjectName: holder, After: after}, nil
+	return auth.AuditEntry{Action: action, ObjectKind: "memory", ObjectID: string(m.Holder), ObjectName: holder, After: auditDetail(about)}
 }
 
 // noteRead records that somebody looked into another person's memory.
-func noteRead(ctx context.Context, tx pgx.Tx, scope auth.Scope, m agents.Memory, holder string, ref *agents.ItemRef) error {
+func noteRead(tx pgx.Tx, scope auth.Scope, m agents.Memory, holder string, ref *agents.ItemRef) error {
 	if m.Of(scope.User) {
 		return nil
 	}
-	entry, err := memoryEntry("memory.read", m, holder, ref)
-	if err != nil {
-		return err
-	}
-	return appendAudit(ctx, tx, scope, entry)
+	return appendAudit(tx, scope, memoryEntry("memory.read", m, holder, ref))
 }
 
 // noteSearch records whose memories a search across all of them showed.
-func noteSearch(ctx context.Context, tx pgx.Tx, scope auth.Scope, area agents.Area, found []foundRow) error {
+func noteSearch(tx pgx.Tx, scope auth.Scope, area agents.Area, found []foundRow) error {
 	holders, seen := []string{}, map[string]bool{string(scope.User): true}
 	for _, r := range found {
 		if !seen[r.Holder] {
@@ -413,9 +402,6 @@ func noteSearch(ctx context.Context, tx pgx.Tx, scope auth.Scope, area agents.Ar
 	if len(holders) == 0 {
 		return nil
 	}
-	after, err := json.Marshal(map[string]any{"area": area, "holders": holders})
-	if err != nil {
-		return fmt.Errorf("writing down a search: %w", err)
-	}
-	return appendAudit(ctx, tx, scope, auth.AuditEntry{Action: "memory.read", ObjectKind: "memory", ObjectName: "a search of all", After: after})
+	return appendAudit(tx, scope, auth.AuditEntry{Action: "memory.read", ObjectKind: "memory", ObjectName: "a search of all",
+		After: auditDetail(map[string]any{"area": area, "holders": holders})})
 }

@@ -77,11 +77,7 @@ func (db *DB) EditItem(ctx context.Context, scope auth.Scope, ref agents.ItemRef
 		if done.RowsAffected() == 0 {
 			return nil
 		}
-		entry, err := memoryEntry("memory.edited", ref.Memory, before.HolderName, &ref)
-		if err != nil {
-			return err
-		}
-		return appendAudit(ctx, tx, scope, entry)
+		return appendAudit(tx, scope, memoryEntry("memory.edited", ref.Memory, before.HolderName, &ref))
 	})
 	if err != nil {
 		return fmt.Errorf("editing an item: %w", err)
@@ -116,11 +112,7 @@ func (db *DB) RemoveItem(ctx context.Context, scope auth.Scope, ref agents.ItemR
 		if _, err := tx.Exec(ctx, sqlItemDelete, args); err != nil {
 			return translate(err)
 		}
-		entry, err := memoryEntry("memory.deleted", ref.Memory, before.HolderName, &ref)
-		if err != nil {
-			return err
-		}
-		return appendAudit(ctx, tx, scope, entry)
+		return appendAudit(tx, scope, memoryEntry("memory.deleted", ref.Memory, before.HolderName, &ref))
 	})
 	if err != nil {
 		return fmt.Errorf("removing an item: %w", err)
@@ -154,17 +146,12 @@ func (db *DB) Forget(ctx context.Context, scope auth.Scope, m agents.Memory) (in
 			}
 			return nil
 		}
-		entry, err := memoryEntry("memory.forgotten", m, "", nil)
-		if err != nil {
-			return err
-		}
+		entry := memoryEntry("memory.forgotten", m, "", nil)
 		if len(holders) > 0 {
 			entry.ObjectName = holders[0].Name
 		}
-		if entry.Before, err = json.Marshal(map[string]any{"items": gone}); err != nil {
-			return fmt.Errorf("writing down an entry: %w", err)
-		}
-		return appendAudit(ctx, tx, scope, entry)
+		entry.Before = auditDetail(map[string]any{"items": gone})
+		return appendAudit(tx, scope, entry)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("forgetting a memory: %w", err)

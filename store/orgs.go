@@ -59,7 +59,7 @@ func (db *DB) SetOrgSettings(ctx context.Context, scope auth.Scope, s auth.OrgSe
 		if _, err := tx.Exec(ctx, sqlOrgSettingsSet, pgx.NamedArgs{"org": string(scope.Org), "settings": string(raw)}); err != nil {
 			return translate(err)
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "organisation.settings_changed", ObjectKind: "organisation", ObjectID: string(scope.Org), ObjectName: was.Name,
 			Before: auditDetail(map[string]any{"four_eyes": before.RequiresFourEyes()}),
 			After:  auditDetail(map[string]any{"four_eyes": s.RequiresFourEyes()})})
@@ -82,7 +82,7 @@ func (db *DB) RenameOrg(ctx context.Context, scope auth.Scope, name string) erro
 		if _, err := tx.Exec(ctx, sqlOrgNameSet, pgx.NamedArgs{"org": string(scope.Org), "name": name}); err != nil {
 			return translate(err)
 		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{
+		return appendAudit(tx, scope, auth.AuditEntry{
 			Action: "organisation.renamed", ObjectKind: "organisation", ObjectID: string(scope.Org), ObjectName: name,
 			Before: auditDetail(map[string]any{"name": was.Name}), After: auditDetail(map[string]any{"name": name})})
 	})

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,9 +9,12 @@ import (
 	"github.com/heddle/heddle/internal/fault"
 )
 
-// sqlNames reads what the members of an organisation are called. Whoever has no
-// name goes by the first part of the address.
-const sqlNames = `select u.id::text as id, case when u.name <> '' then u.name else split_part(u.email, '@', 1) end as name
+// personName is what a person u is called, as auth.User.Called says it: without a
+// name, the first part of the address.
+const personName = `case when u.name <> '' then u.name else split_part(u.email, '@', 1) end`
+
+// sqlNames reads what the members of an organisation are called.
+const sqlNames = `select u.id::text as id, ` + personName + ` as name
 	from memberships m join users u on u.id = m.user_id
 	where m.org_id = @org order by u.id limit 1000`
 
@@ -41,17 +42,6 @@ func (db *DB) SetName(ctx context.Context, scope auth.Scope, name string) error 
 		return err
 	}
 	return db.setOwn(ctx, scope, "keeping the name", sqlNameSet, pgx.NamedArgs{"name": name})
-}
-
-const sqlLocaleSet = `update users u set locale = @locale from memberships m
-where u.id = @user and m.user_id = u.id and m.org_id = @org`
-
-// SetLocale keeps the language the scope's person chose, one of [auth.Locales].
-func (db *DB) SetLocale(ctx context.Context, scope auth.Scope, locale string) error {
-	if !slices.Contains(auth.Locales(), locale) {
-		return fault.Invalid("locale", "must be one of "+strings.Join(auth.Locales(), ", "))
-	}
-	return db.setOwn(ctx, scope, "keeping the language", sqlLocaleSet, pgx.NamedArgs{"locale": locale})
 }
 
 const sqlLetterKeysSet = `update users u set letter_keys = @on from memberships m

@@ -18,7 +18,7 @@ const sqlOrgEnsure = `with made as (
 select id from made union all select id from orgs where slug = @slug limit 1`
 
 const sqlMembershipEnsure = `insert into memberships (org_id, user_id, role) values (@org, @user, @role)
-on conflict (org_id, user_id) do update set role = memberships.role returning role`
+on conflict (org_id, user_id) do update set role = memberships.role returning role, xmax = 0 as made`
 
 // sqlOrgMember finds the one member of an organisation who has an address.
 const sqlOrgMember = `select m.org_id, m.user_id, m.role from memberships m
@@ -32,8 +32,8 @@ type memberRow struct {
 }
 
 // EnsurePerson makes a person, their identity and their membership where they
-// are missing, for an operator's command or the demo data; what exists stays
-// as it is. A member of the organisation who has the address already gets the
+// are missing, for the demo data and for benchmarks; what exists stays as it is,
+// and nothing is recorded. A member of the organisation who has the address already gets the
 // identity in addition: that is the operator's decision, which a sign-in
 // never takes by itself.
 func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, error) {
@@ -58,12 +58,15 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 			}
 		}
 		var role string
+		var made bool
 		if err := tx.QueryRow(ctx, sqlMembershipEnsure, pgx.NamedArgs{
-			"org": org, "user": string(user.ID), "role": string(p.Role)}).Scan(&role); err != nil {
+			"org": org, "user": string(user.ID), "role": string(p.Role)}).Scan(&role, &made); err != nil {
 			return fmt.Errorf("adding the membership: %w", err)
 		}
-		if _, err := tx.Exec(ctx, sqlMemberForgive, pgx.NamedArgs{"org": org, "user": string(user.ID)}); err != nil {
-			return fmt.Errorf("forgetting the earlier membership: %w", err)
+		if made {
+			if err := closeEarlier(ctx, tx, pgx.NamedArgs{"org": org, "user": string(user.ID), "now": time.Now().UTC()}); err != nil {
+				return err
+			}
 		}
 		scope = auth.Scope{User: user.ID, Org: auth.OrgID(org), Role: auth.Role(role)}
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 )
 
 func TestAPersonsChoicesStandInTheirNextRequest(t *testing.T) {
@@ -22,11 +23,9 @@ func TestAPersonsChoicesStandInTheirNextRequest(t *testing.T) {
 	require.True(t, found().User.LetterKeys)
 	require.NoError(t, b.db.SetLetterKeys(t.Context(), b.mia, false))
 	require.NoError(t, b.db.SetName(t.Context(), b.mia, "Mia Ångström"))
-	require.NoError(t, b.db.SetLocale(t.Context(), b.mia, "en"))
 	require.False(t, found().User.LetterKeys)
 	require.Equal(t, "Mia Ångström", found().User.Name)
 	require.Equal(t, "en", found().Scope().Locale)
-	requireKind(t, fault.KindInvalid, b.db.SetLocale(t.Context(), b.mia, "tlh"))
 	for _, name := range []string{"", "  ", "a\nb", "a\x00", "\xff", "\u202eaim", strings.Repeat("é", auth.MaxNameRunes+1)} {
 		err := b.db.SetName(t.Context(), b.mia, name)
 		requireKind(t, fault.KindInvalid, err)
@@ -58,4 +57,28 @@ func TestEndingTheOtherSessionsLeavesOnesOwnAndIsWrittenDown(t *testing.T) {
 		ids = append(ids, e.Holder)
 	}
 	require.ElementsMatch(t, []string{string(own.ID), string(lost.ID), string(older.ID)}, ids)
+}
+
+func TestASessionThatEndsIsRecordedWhereItWorked(t *testing.T) {
+	b := setup(t)
+	own := b.signIn(t, "acme/mia", 2)
+	_, err := b.db.EnsurePerson(t.Context(), auth.Person{Identity: auth.Identity{Issuer: "https://idp.test", Subject: "acme/mia"}, Provider: "test",
+		Email: "mia@acme.test", Name: "mia", OrgSlug: "globex", OrgName: "globex", Role: auth.RoleMember})
+	require.NoError(t, err)
+	abroad, err := b.db.SignIn(t.Context(), auth.Entry{
+		Profile: auth.Profile{Identity: auth.Identity{Issuer: "https://idp.test", Subject: "acme/mia"}, Provider: "test"},
+		Session: auth.NewSession(auth.SessionID(id.New()), "test", "192.0.2.1", time.Now()), Token: auth.Digest{9},
+	}, func(auth.Facts) (auth.Placement, error) {
+		return auth.Placement{Kind: auth.PlaceMember, Org: b.gus.Org, Role: auth.RoleMember}, nil
+	})
+	require.NoError(t, err)
+	mia := b.mia
+	mia.Session = own.ID
+	ended, err := b.db.RevokeOtherSessions(t.Context(), mia, time.Now())
+	require.NoError(t, err)
+	require.Equal(t, []auth.SessionID{abroad.Session.ID}, ended)
+	require.Empty(t, b.audited(t, mia), "it is none of this organisation's business")
+	there := b.audited(t, b.gus)
+	require.Len(t, there, 1)
+	require.Equal(t, string(abroad.Session.ID), there[0].Holder)
 }

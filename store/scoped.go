@@ -25,7 +25,13 @@ func (db *DB) scoped(ctx context.Context, scope auth.Scope, fn func(tx pgx.Tx) e
 	// the text of the statement that also begins the transaction: one round
 	// trip instead of two.
 	begin := "begin; select set_config('heddle.org', '" + string(scope.Org) + "', true)"
-	return pgx.BeginTxFunc(ctx, db.app, pgx.TxOptions{BeginQuery: begin}, fn)
+	return pgx.BeginTxFunc(ctx, db.app, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error { return recording(ctx, tx, fn) })
+}
+
+// recorded runs fn in one transaction of the system role, for what is recorded
+// before there is a scope or in several organisations.
+func (db *DB) recorded(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error { return recording(ctx, tx, fn) })
 }
 
 // Many runs one statement under the scope and collects its rows by column

@@ -112,7 +112,36 @@ func (db *DB) TouchSession(ctx context.Context, session auth.SessionID, now time
 }
 
 const sqlSessionRevoke = `update sessions set revoked_at = @now
-where id = @id and user_id = @user and revoked_at is null`
+where id = @id and user_id = @user and revoked_at is null returning id, org_id`
+
+type endedSessionRow struct {
+	ID    auth.SessionID
+	OrgID auth.OrgID
+}
+
+// endSessions carries out sql, which ends sessions of the scope's person, and
+// records each in the log of the organisation it worked in: what somebody does
+// in one is none of another's business.
+func (db *DB) endSessions(ctx context.Context, scope auth.Scope, sql string, args pgx.NamedArgs) ([]auth.SessionID, error) {
+	var ended []auth.SessionID
+	err := db.recorded(ctx, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, sql, args) // its error comes back from CollectRows
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[endedSessionRow])
+		if err != nil {
+			return translate(err)
+		}
+		for _, s := range found {
+			ended = append(ended, s.ID)
+			at := scope
+			at.Org = s.OrgID
+			if err := appendAudit(tx, at, auth.AuditEntry{Action: "session.ended", ObjectKind: "session", ObjectID: string(s.ID)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return ended, err
+}
 
 // RevokeSession ends one of the person's own sessions, in whichever
 // organisation it works. NotFound also for one that has ended already or is
@@ -121,17 +150,11 @@ func (db *DB) RevokeSession(ctx context.Context, scope auth.Scope, session auth.
 	if err := checkScope(scope); err != nil {
 		return err
 	}
-	err := pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sqlSessionRevoke, pgx.NamedArgs{
-			"id": string(session), "user": string(scope.User), "now": now})
-		if err != nil {
-			return translate(err)
-		}
-		if tag.RowsAffected() == 0 {
-			return fault.NotFound("Session")
-		}
-		return appendAudit(ctx, tx, scope, auth.AuditEntry{Action: "session.ended", ObjectKind: "session", ObjectID: string(session)})
-	})
+	ended, err := db.endSessions(ctx, scope, sqlSessionRevoke, pgx.NamedArgs{
+		"id": string(session), "user": string(scope.User), "now": now})
+	if err == nil && len(ended) == 0 {
+		err = fault.NotFound("Session")
+	}
 	if err != nil {
 		return fmt.Errorf("revoking a session: %w", err)
 	}
@@ -139,7 +162,7 @@ func (db *DB) RevokeSession(ctx context.Context, scope auth.Scope, session auth.
 }
 
 const sqlSessionsRevokeOthers = `update sessions set revoked_at = @now
-where user_id = @user and id is distinct from @id::uuid and revoked_at is null returning id`
+where user_id = @user and id is distinct from @id::uuid and revoked_at is null returning id, org_id`
 
 // RevokeOtherSessions ends all sessions of the scope's person, in whichever
 // organisation they work, but the scope's own, and gives those that it ended.
@@ -147,22 +170,8 @@ func (db *DB) RevokeOtherSessions(ctx context.Context, scope auth.Scope, now tim
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	var ended []auth.SessionID
-	err := pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, sqlSessionsRevokeOthers, pgx.NamedArgs{
-			"id": orNull(string(scope.Session)), "user": string(scope.User), "now": now}) // its error comes back from CollectRows
-		var err error
-		if ended, err = pgx.CollectRows(rows, pgx.RowTo[auth.SessionID]); err != nil {
-			return translate(err)
-		}
-		for _, session := range ended {
-			if err := appendAudit(ctx, tx, scope, auth.AuditEntry{
-				Action: "session.ended", ObjectKind: "session", ObjectID: string(session)}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	ended, err := db.endSessions(ctx, scope, sqlSessionsRevokeOthers, pgx.NamedArgs{
+		"id": orNull(string(scope.Session)), "user": string(scope.User), "now": now})
 	if err != nil {
 		return nil, fmt.Errorf("revoking other sessions: %w", err)
 	}

@@ -111,9 +111,6 @@ var trespasses = map[string]trespass{
 	"DB.SetName": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.SetName(ctx, s, "Theirs")
 	}},
-	"DB.SetLocale": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
-		return e.db.SetLocale(ctx, s, "en")
-	}},
 	"DB.SetLetterKeys": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.SetLetterKeys(ctx, s, false)
 	}},
@@ -304,9 +301,9 @@ var trespasses = map[string]trespass{
 	"DB.CreateInvitation": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		i := e.invitation
 		i.ID = auth.InvitationID(id.New())
-		i.Org = auth.Org{ID: e.mia.Org} // names of organisations in arguments count for nothing
-		s.Role = auth.RoleAdmin
-		return e.db.CreateInvitation(ctx, s, i, sha256.Sum256([]byte(s.User)))
+		i.Org = auth.Org{ID: e.mia.Org}             // names of organisations in arguments count for nothing
+		s.User, s.Role = e.gus.User, auth.RoleAdmin // who is asked again at that moment
+		return e.db.CreateInvitation(ctx, s, i, sha256.Sum256([]byte(i.ID)))
 	}},
 	"DB.RevokeInvitation": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		s.Role = auth.RoleAdmin

@@ -320,8 +320,9 @@ func Render(scope auth.Scope, thread agents.ThreadID, at agents.Appended, events
 			return nil, err
 		}
 		seq := at.Base + int64(i) + 1
+		name, _ := e.CustomName()
 		out[i] = Logged{
-			Org: string(scope.Org), Thread: thread, User: scope.User, Type: e.Type, Seq: seq, Epoch: at.Epoch,
+			Org: string(scope.Org), Thread: thread, User: scope.User, Type: e.Type, Name: name, Seq: seq, Epoch: at.Epoch,
 			Payload: event.Compose(seq, at.Epoch, body),
 		}
 	}

@@ -26,8 +26,10 @@ type Logged struct {
 	// User is who caused it, for news about their thread list; empty for the
 	// stream of a run.
 	User auth.UserID
-	// Type is the envelope's type.
+	// Type is the envelope's type, Name that of a CUSTOM one of the product; empty
+	// for the stream of a run.
 	Type    event.Type
+	Name    event.Name
 	Seq     int64
 	Epoch   string
 	Payload []byte

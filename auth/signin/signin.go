@@ -59,6 +59,8 @@ type Browser struct {
 	Cookie    string
 	UserAgent string
 	IP        string
+	// RequestID is that of the request, for the log.
+	RequestID string
 }
 
 // Enter makes a session of a finished sign-in and gives the new cookie value.
@@ -66,7 +68,7 @@ type Browser struct {
 func (s *Service) Enter(ctx context.Context, f oauth.Finished, b Browser) (auth.SignedIn, auth.Token, error) {
 	now, token := s.o.Clock.Now(), auth.NewToken()
 	e := auth.Entry{
-		Profile: f.Profile, Invitation: f.Invitation, Token: token.Digest(),
+		Profile: f.Profile, Invitation: f.Invitation, Token: token.Digest(), RequestID: b.RequestID,
 		Session: auth.NewSession(auth.SessionID(id.New()), b.UserAgent, b.IP, now),
 	}
 	if b.Cookie != "" {
