@@ -25,22 +25,54 @@ type Lease struct {
 
 // Step is what one super-step commits.
 type Step struct {
-	Line   LineID
-	Step   int
+	Line LineID
+	Step int
+	// Run made the step; empty means the lease's.
+	Run    RunID
 	Source CheckpointSource
 	// Messages are new messages or revisions; Ops says where they go.
 	Messages []Message
 	Ops      []Op
 	Deltas   map[string][]Delta
+	// Snapshot is given where [SnapshotEvery] divides Step; the store makes
+	// rollups by itself.
 	Snapshot *Snapshot
-	Next     []string
+	// NS names the subgraphs around the step's line; empty for a thread's own.
+	NS []string
+	// Next are the tasks that are due after the step, Pending what is known of
+	// them already.
+	Next    []Due
+	Pending []Pending
+	// Clear says that something may be pending from the step before, which this
+	// one takes the place of.
+	Clear bool
+	Wrote []Wrote
 	// Interrupts are the pauses that wait for an answer after this step, Reviews
 	// the requests that belong to them.
 	Interrupts []Interrupt
 	Reviews    []Review
 	Metadata   json.RawMessage
-	// Events are appended with the step, in this order.
+	// Events are appended with the step, in this order, where there is a log.
 	Events []event.Envelope
+	// At is when the step was made, where the database has no clock of its own.
+	At time.Time
+}
+
+// PendingWrites are results of tasks of a step that is not complete.
+type PendingWrites struct {
+	Line LineID
+	// Step is the line's newest committed step.
+	Step    int
+	Pending []Pending
+}
+
+// SubLine is the line of one task's subgraph.
+type SubLine struct {
+	Line LineID
+	NS   []string
+	// Parent and ParentStep are where the task was due.
+	Parent     LineID
+	ParentStep int
 }
 
 // Finish is how a run ends.

@@ -26,6 +26,13 @@ type Interrupt struct {
 	ID   string        `json:"id"`
 	Node string        `json:"node"`
 	Kind InterruptKind `json:"kind"`
+	// Task is the node's place among what is due on its line. NS are the
+	// subgraphs around the node, Root the places of their tasks, outermost first.
+	Task int      `json:"task,omitempty"`
+	NS   []string `json:"ns,omitempty"`
+	Root []int    `json:"root,omitempty"`
+	// Break is "before" or "after" where a breakpoint paused, not the node.
+	Break string `json:"break,omitempty"`
 	// Value is what clients show: plain JSON.
 	Value json.RawMessage `json:"value"`
 	// Answered are the answers to earlier pauses of the same node, in order: a
@@ -33,6 +40,15 @@ type Interrupt struct {
 	Answered []json.RawMessage `json:"answered,omitempty"`
 	// Answer is set where a resume answers this one; JSON null is an answer.
 	Answer json.RawMessage `json:"answer,omitempty"`
+}
+
+// Of gives the place of the task that paused among those due on the thread's own
+// line: the node's, or that of the outermost subgraph around it.
+func (i Interrupt) Of() int {
+	if len(i.Root) > 0 {
+		return i.Root[0]
+	}
+	return i.Task
 }
 
 // Resume is what a run brings that goes on from a pause instead of beginning.
@@ -46,8 +62,9 @@ type Resume struct {
 }
 
 // Match gives the open interrupts with a client's answer filled in: an object
-// whose keys are ids of open ones answers those, anything else the only one that
-// is open. Nothing at all (nil) answers none. A fault says that a bare value
+// whose keys are ids of open ones answers those; a list with as many elements as
+// several are open answers each in its order; anything else answers the only one
+// that is open. Nothing at all (nil) answers none. A fault says that a bare value
 // can't tell several apart.
 func Match(answer json.RawMessage, open []Interrupt) ([]Interrupt, error) {
 	out := slices.Clone(open)
@@ -70,10 +87,18 @@ func Match(answer json.RawMessage, open []Interrupt) ([]Interrupt, error) {
 			return nil, fault.Invalid("command.resume", "names an interrupt that is not open")
 		}
 	}
-	if len(open) != 1 {
-		return nil, fault.Invalid("command.resume", "must be an object with a value for each interrupt's id: several are open")
+	if len(open) == 1 {
+		out[0].Answer = answer
+		return out, nil
 	}
-	out[0].Answer = answer
+	var inOrder []json.RawMessage
+	if json.Unmarshal(answer, &inOrder) != nil || len(inOrder) != len(open) {
+		return nil, fault.Invalid("command.resume",
+			"must be an object with a value for each interrupt's id, or a list with one for each in their order: several are open")
+	}
+	for i := range out {
+		out[i].Answer = inOrder[i]
+	}
 	return out, nil
 }
 

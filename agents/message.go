@@ -28,8 +28,10 @@ const (
 
 // Message is an immutable (ID, Revision). Its JSON form is the stored body.
 type Message struct {
-	ID       MessageID     `json:"id"`
-	Revision int           `json:"revision,omitempty"`
+	ID MessageID `json:"id"`
+	// Revision tells the forms of one message apart. It is 0 for one that a node
+	// added; any other number says nothing but that the form is another one.
+	Revision int64         `json:"revision,omitempty"`
 	Role     MessageRole   `json:"role"`
 	Text     string        `json:"text,omitempty"`
 	Status   MessageStatus `json:"status,omitempty"`
@@ -76,7 +78,7 @@ type TokenUsage struct {
 type Op struct {
 	Kind OpKind    `json:"op"`
 	ID   MessageID `json:"id"`
-	Rev  int       `json:"rev,omitempty"`
+	Rev  int64     `json:"rev,omitempty"`
 }
 
 // OpKind names a list operation.
@@ -93,7 +95,7 @@ const (
 // Ref points at one revision of a message.
 type Ref struct {
 	ID  MessageID `json:"id"`
-	Rev int       `json:"rev,omitempty"`
+	Rev int64     `json:"rev,omitempty"`
 }
 
 // ApplyOps applies list operations in order and returns the new list; refs is

@@ -31,8 +31,8 @@ func TestListOperationsAtOnceOrOneByOneAreTheSame(t *testing.T) {
 	for range 500 {
 		var ops []agents.Op
 		for range rnd.IntN(30) {
-			ops = append(ops, agents.Op{ID: agents.MessageID(rune('a' + rnd.IntN(6))), Rev: rnd.IntN(3),
-				Kind: []agents.OpKind{agents.OpAppend, agents.OpReplace, agents.OpRemove}[rnd.IntN(3)]})
+			ops = append(ops, agents.Op{ID: agents.MessageID(rune('a' + rnd.IntN(6))), Rev: rnd.Int64N(3),
+				Kind: []agents.OpKind{agents.OpAppend, agents.OpReplace, agents.OpRemove}[rnd.Int64N(3)]})
 		}
 		var single []agents.Ref
 		for _, op := range ops {

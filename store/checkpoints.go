@@ -25,9 +25,7 @@ const sqlCheckpointsNewest = `with recursive lineage as (
 		from lineage l join lines p on p.org_id = @org and p.id = l.parent_line
 		where l.depth < @lineage
 	)
-	select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
-		c.interrupts, c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
-	from lineage l cross join lateral (select * from checkpoints
+	select ` + checkpointColumns + ` from lineage l cross join lateral (select * from checkpoints
 		where org_id = @org and line_id = l.id and step <= l.upto order by step desc limit @limit) c
 	order by l.depth, c.step desc limit @limit`
 

@@ -31,7 +31,7 @@ func TestCheckpointsGoBackFromTheHeadAndThroughForks(t *testing.T) {
 	got, err := b.db.Checkpoints(t.Context(), b.mia, thread.ID, 3)
 	require.NoError(t, err)
 	require.Equal(t, []int{11, 10, 9}, stepsOf(got))
-	require.Equal(t, []string{"agent"}, got[0].Next)
+	require.Equal(t, agents.DueNodes("agent"), got[0].Next)
 	require.Equal(t, agents.SourceLoop, got[0].Source)
 	require.Equal(t, thread.Line, got[0].Line)
 	require.Len(t, got[1].Ops, 2, "step 10 appends a message and revises one")

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -10,7 +9,6 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
-	"github.com/heddle/heddle/internal/id"
 )
 
 // sqlStepCommit writes a step if, and only if, the lease's token still holds:
@@ -30,17 +28,18 @@ const sqlStepCommit = `with head as (
 ), written as (
 	insert into messages (org_id, thread_id, id, revision, role, body, run_id)
 	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.body, @run::uuid
-	from head, json_to_recordset(@messages::json) as m(id text, revision int, role text, body json)
+	from head, json_to_recordset(@messages::json) as m(id text, revision bigint, role text, body json)
 	on conflict do nothing
 ), stepped as (
 	update lines set step = @step from head
 	where lines.org_id = @org and lines.id = @line and lines.step = @step - 1
 	returning lines.id
 ), checkpointed as (
-	insert into checkpoints (org_id, line_id, step, id, thread_id, run_id, source, ops, deltas, snapshot, next, interrupts, metadata, event_seq)
-	select @org::uuid, @line::uuid, @step::int, @checkpoint::uuid, @thread::uuid, @run::uuid, @source::text, @ops::jsonb, @deltas::jsonb, @snapshot::jsonb, @next::jsonb, @interrupts::jsonb, @metadata::jsonb, head.seq
+	insert into checkpoints (org_id, line_id, step, run_id, source, ops, deltas, snapshot, rollup, next, wrote, interrupts, metadata, event_seq)
+	select @org::uuid, @line::uuid, @step::int, @run::uuid, @source::text, @ops::jsonb, @deltas::jsonb, @snapshot::jsonb,
+		@rollup::jsonb, @next::jsonb, @wrote::jsonb, @interrupts::jsonb, @metadata::jsonb, head.seq
 	from head, stepped
-	returning id
+	returning step
 ), reset as (
 	update runs set failures = 0, updated_at = now() from head
 	where runs.org_id = @org and runs.id = @run and runs.failures > 0
@@ -53,7 +52,8 @@ select head.base, head.epoch::text as epoch from head, checkpointed`
 const sqlRunFinish = `with head as (
 	update thread_heads set seq = seq + cardinality(@event_bodies::text[]), run_id = null, worker_id = null, lease_until = null
 	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
-		and (@checkpoint::uuid is null or exists (select 1 from checkpoints c where c.org_id = @org and c.id = @checkpoint))
+		and (@step::int is null or exists (select 1 from checkpoints c
+			where c.org_id = @org and c.line_id = @line and c.step = @step and ` + madeNow + `))
 	returning seq - cardinality(@event_bodies::text[]) as base, epoch
 ), appended as (
 	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
@@ -72,6 +72,10 @@ const sqlRunFinish = `with head as (
 )
 select head.base, head.epoch::text as epoch from head`
 
+// madeNow holds for the checkpoint that this transaction made: one that stood
+// there before shows that the step was refused.
+const madeNow = `c.xmin = pg_current_xact_id()::xid`
+
 // CommitStep writes one super-step and, when finish is given, the run's end in
 // the same transaction. agents.ErrFenced means the lease is gone and nothing was
 // written.
@@ -83,19 +87,27 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	if err != nil {
 		return stepped, finished, err
 	}
+	if rolledUp(step) {
+		rows, err := many[changedRow](ctx, db, scope, "reading what to roll up", sqlChangesSince, args)
+		if err != nil {
+			return stepped, finished, err
+		}
+		args["rollup"] = rollup(rows, step)
+	}
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(scope.Org))
 	batch.Queue(sqlStepCommit, args)
+	queuePending(&batch, args, step)
 	if len(step.Reviews) > 0 {
 		batch.Queue(sqlReviewsInsert, pgx.NamedArgs{"org": args["org"], "thread": args["thread"], "line": args["line"],
-			"run": args["run"], "checkpoint": args["checkpoint"], "reviews": requestForms(step.Reviews)})
+			"run": args["run"], "step": args["step"], "reviews": requestForms(step.Reviews)})
 	}
 	if finish != nil {
 		end, err := finishArgs(scope, lease, *finish)
 		if err != nil {
 			return stepped, finished, err
 		}
-		end["checkpoint"] = args["checkpoint"]
+		end["line"], end["step"] = args["line"], args["step"]
 		batch.Queue(sqlRunFinish, end)
 	}
 	results := db.app.SendBatch(ctx, &batch)
@@ -105,6 +117,11 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	}
 	if stepped, err = readAppended(results); err != nil {
 		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
+	}
+	for range pendingStatements(step) {
+		if _, err := results.Exec(); err != nil {
+			return stepped, finished, fmt.Errorf("keeping results of a step: %w", translate(err))
+		}
 	}
 	if len(step.Reviews) > 0 {
 		if _, err := results.Exec(); err != nil {
@@ -157,7 +174,7 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 	}
 	type stored struct {
 		ID       agents.MessageID   `json:"id"`
-		Revision int                `json:"revision"`
+		Revision int64              `json:"revision"`
 		Role     agents.MessageRole `json:"role"`
 		Body     agents.Message     `json:"body"`
 	}
@@ -165,17 +182,70 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 	for i, m := range step.Messages {
 		messages[i] = stored{ID: m.ID, Revision: m.Revision, Role: m.Role, Body: m}
 	}
-	metadata := step.Metadata
-	if metadata == nil {
-		metadata = json.RawMessage(`{}`)
-	}
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "holder": string(lease.Run),
 		"token": lease.Token, "event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
-		"checkpoint": id.New(), "source": string(step.Source), "ops": orEmpty(step.Ops), "deltas": orEmptyMap(step.Deltas),
-		"snapshot": step.Snapshot, "next": orEmpty(step.Next),
-		"interrupts": orEmpty(step.Interrupts), "metadata": metadata,
+		"source": string(step.Source), "ops": orNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil,
+		"next": orNone(step.Next), "wrote": orNone(wroteBy(step)), "interrupts": orNone(step.Interrupts), "metadata": orNoObject(step.Metadata),
+		"since_steps": agents.RollupEvery,
 	}, nil
+}
+
+// wroteBy gives what has to be stored of who wrote what: of a step with one task
+// it follows from the step before.
+func wroteBy(step agents.Step) []agents.Wrote {
+	if len(step.Wrote) == 1 {
+		return nil
+	}
+	return step.Wrote
+}
+
+// rolledUp reports whether a step keeps the changes of those before it.
+func rolledUp(step agents.Step) bool {
+	return step.Step > 0 && step.Step%agents.RollupEvery == 0 && len(step.NS) == 0 && step.Snapshot == nil
+}
+
+// sqlChangesSince reads what a line's steps changed since the last rollup. That
+// no other writer adds to them is for the commit to see.
+const sqlChangesSince = `select c.ops, c.deltas from checkpoints c
+	where c.org_id = @org and c.line_id = @line and c.step > @step::int - @since_steps::int and c.step < @step order by c.step`
+
+type changedRow struct {
+	Ops    []agents.Op
+	Deltas map[string][]agents.Delta
+}
+
+func rollup(rows []changedRow, step agents.Step) agents.Rollup {
+	var out agents.Rollup
+	for _, r := range rows {
+		out.Add(r.Ops, r.Deltas)
+	}
+	out.Add(step.Ops, step.Deltas)
+	return out
+}
+
+// queuePending keeps what a paused step knows, and takes away what an earlier one
+// did; nothing where the step has nothing to do with either.
+func queuePending(batch *pgx.Batch, args pgx.NamedArgs, step agents.Step) {
+	if step.Clear {
+		batch.Queue(sqlPendingClear, args)
+	}
+	if len(step.Pending) > 0 {
+		put := pgx.NamedArgs{"org": args["org"], "thread": args["thread"], "token": args["token"], "line": args["line"],
+			"step": args["step"], "pending": pendingForms(step.Pending)}
+		batch.Queue(sqlPendingPut, put)
+	}
+}
+
+func pendingStatements(step agents.Step) int {
+	n := 0
+	if step.Clear {
+		n++
+	}
+	if len(step.Pending) > 0 {
+		n++
+	}
+	return n
 }
 
 func finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.NamedArgs, error) {
@@ -194,7 +264,7 @@ func finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.Name
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
 		"event_types": types, "event_bodies": bodies, "status": string(f.Status), "error": f.Error,
-		"thread_status": string(status), "checkpoint": nil,
+		"thread_status": string(status), "line": nil, "step": nil,
 	}, nil
 }
 
@@ -208,6 +278,13 @@ func renderEvents(envelopes []event.Envelope) (types, bodies []string, err error
 		types[i], bodies[i] = string(e.Type), string(body)
 	}
 	return types, bodies, nil
+}
+
+func orNoMap[V any](m map[string]V) any {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 func orEmpty[T any](s []T) []T {

@@ -88,7 +88,7 @@ func (b *bundle) ask(t testing.TB, scope auth.Scope) agents.Review {
 		AssistantVersion: 1, Tool: "send", Args: json.RawMessage(`{"to":"bob@example.com"}`), Allowed: agents.Decisions(), Reason: "because",
 		Rule: "default", Effect: "outbound", CreatedAt: now, DueAt: now.Add(time.Hour)}
 	step := text(thread.Line, 0, "asks", envelope(thread.ID, "review.requested"))
-	step.Next, step.Interrupts = []string{"tools"}, []agents.Interrupt{{ID: r.Interrupt, Node: "tools", Kind: agents.ReviewAsked, Value: json.RawMessage(`{}`)}}
+	step.Next, step.Interrupts = agents.DueNodes("tools"), []agents.Interrupt{{ID: r.Interrupt, Node: "tools", Kind: agents.ReviewAsked, Value: json.RawMessage(`{}`)}}
 	step.Reviews = []agents.Review{r}
 	require.NoError(t, b.db.SendCall(t.Context(), scope, lease, thread.Line, agents.ToolCall{ID: "other", Name: "send", Args: r.Args}, 0))
 	_, _, err := b.db.CommitStep(t.Context(), scope, lease, step, &agents.Finish{Status: agents.RunWaiting})

@@ -57,6 +57,7 @@ func (db *DB) keepState(key stateKey, k keptState) {
 		return
 	}
 	k.state = k.copied()
+	k.state.Pending = nil // changes while the step stands
 	db.states.put(key, k)
 }
 
@@ -71,9 +72,7 @@ func sizeOf(messages []messageRow, values map[string]json.RawMessage) int {
 	return n
 }
 
-const sqlCheckpointsSince = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
-		c.interrupts, c.metadata, c.event_seq, c.created_at, null::text as parent_line, null::int as parent_step
-	from checkpoints c where c.org_id = @org and c.line_id = @line and c.step >= @step
+const sqlCheckpointsSince = `select ` + checkpointColumns + ` from checkpoints c where c.org_id = @org and c.line_id = @line and c.step >= @step
 	order by c.step limit @limit`
 
 // stateSince reads the thread and, in the same round trip, brings a kept state up
@@ -84,32 +83,40 @@ func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, ke
 	org, thread, line := string(key.org), string(key.thread), string(kept.state.Line)
 	var threads []threadRow
 	var rows []checkpointRow
+	var pending []pendingRow
 	var first pgx.Batch
 	first.Queue(sqlSetOrg, org)
 	collect(&first, &threads, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": thread}))
 	collect(&first, &rows, sqlCheckpointsSince, pgx.NamedArgs{
-		"org": org, "line": line, "step": kept.state.Step, "limit": agents.SnapshotEvery})
+		"org": org, "line": line, "step": kept.state.Step, "limit": agents.RollupEvery})
+	collect(&first, &pending, sqlPending, pgx.NamedArgs{"org": org, "line": line})
 	if err := db.app.SendBatch(ctx, &first).Close(); err != nil {
 		return agents.State{}, false, fmt.Errorf("reading a thread and its newest steps: %w", translate(err))
 	}
 	if len(threads) != 1 {
 		return agents.State{}, false, threadNotFound()
 	}
-	if threads[0].LineID != line || len(rows) == 0 || len(rows) == agents.SnapshotEvery || rows[0].ID != kept.state.Head.ID {
+	if threads[0].LineID != line || len(rows) == 0 || len(rows) == agents.RollupEvery || rows[0].Step != kept.state.Head.Step {
 		return agents.State{}, false, nil
 	}
 	if len(rows) == 1 {
-		return kept.copied(), true, nil
+		state := kept.copied()
+		state.Pending = pendingOf(pending, state.Step)
+		return state, true, nil
 	}
 	load := stateLoad{org: org, thread: thread, line: line, state: kept.copied()}
 	load.known = make(map[agents.Ref]agents.Message, len(kept.state.Messages))
 	for _, m := range kept.state.Messages {
 		load.known[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
 	}
-	load.state.Step = rows[len(rows)-1].Step
+	newer := make([]agents.Checkpoint, len(rows)-1)
+	for i, r := range rows[1:] {
+		r.Snapshot, r.Rollup = nil, nil // the steps they stand for are read one by one
+		newer[i] = r.checkpoint()
+	}
 	var err error
-	if load.refs, err = foldCheckpoints(&load.state, kept.refs, [][]checkpointRow{rows[1:]}); err != nil {
-		return agents.State{}, false, err
+	if load.refs, err = agents.Replay(&load.state, kept.refs, newer); err != nil {
+		return agents.State{}, false, fmt.Errorf("replaying a line: %w", err)
 	}
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, org)
@@ -123,6 +130,7 @@ func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, ke
 	if err != nil {
 		return agents.State{}, false, err
 	}
+	state.Pending = pendingOf(pending, state.Step)
 	db.keepState(key, keptState{state: state, refs: load.refs, size: kept.size + sizeOf(load.messages, state.Values)})
 	return state, true, nil
 }

@@ -88,7 +88,7 @@ const sqlReviewsInsert = `insert into reviews (org_id, id, thread_id, line_id, r
 	from json_to_recordset(@reviews::json) as r(id uuid, interrupt_id text, call_id text, round int, requester_id uuid,
 		assistant_id uuid, assistant_version int, tool text, args json, allowed text[], reason text, rule text, effect text,
 		created_at timestamptz, due_at timestamptz)
-	where exists (select 1 from checkpoints c where c.org_id = @org and c.id = @checkpoint)
+	where exists (select 1 from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = @step and ` + madeNow + `)
 	on conflict (org_id, id) do update set run_id = excluded.run_id, interrupt_id = excluded.interrupt_id`
 
 // requestForm is a request as sqlReviewsInsert reads it.

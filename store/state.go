@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,7 +15,6 @@ import (
 )
 
 type checkpointRow struct {
-	ID         string
 	LineID     string
 	Step       int
 	RunID      *string
@@ -22,20 +22,20 @@ type checkpointRow struct {
 	Ops        []agents.Op
 	Deltas     map[string][]agents.Delta
 	Snapshot   *agents.Snapshot
-	Next       []string
+	Rollup     *agents.Rollup
+	Next       []agents.Due
+	Wrote      []agents.Wrote
 	Interrupts []agents.Interrupt
 	Metadata   json.RawMessage
 	EventSeq   int64
 	CreatedAt  time.Time
-	ParentLine *string
-	ParentStep *int
 }
 
 func (r checkpointRow) checkpoint() agents.Checkpoint {
 	c := agents.Checkpoint{
-		ID: r.ID, Line: agents.LineID(r.LineID), Step: r.Step, Source: agents.CheckpointSource(r.Source), Ops: r.Ops,
-		Deltas: r.Deltas, Next: r.Next, Interrupts: r.Interrupts, Metadata: r.Metadata, EventSeq: r.EventSeq, Snapshot: r.Snapshot,
-		CreatedAt: r.CreatedAt.UTC(),
+		ID: agents.CheckpointID(agents.LineID(r.LineID), r.Step), Line: agents.LineID(r.LineID), Step: r.Step,
+		Source: agents.CheckpointSource(r.Source), Ops: r.Ops, Deltas: r.Deltas, Next: r.Next, Wrote: r.Wrote, Interrupts: r.Interrupts,
+		Metadata: r.Metadata, EventSeq: r.EventSeq, Snapshot: r.Snapshot, Rollup: r.Rollup, CreatedAt: r.CreatedAt.UTC(),
 	}
 	if r.RunID != nil {
 		c.Run = agents.RunID(*r.RunID)
@@ -43,17 +43,21 @@ func (r checkpointRow) checkpoint() agents.Checkpoint {
 	return c
 }
 
-// sqlCheckpoints reads one line from its newest snapshot at or below a step, or
-// up to its head without one.
-// The snapshot is looked for by the arguments rather than by l's columns, so
-// that it is found once and not again for every row.
-const sqlCheckpoints = `select c.id, c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.next,
-		c.interrupts, c.metadata, c.event_seq, c.created_at, l.parent_line, l.parent_step
-	from lines l left join checkpoints c on c.org_id = l.org_id and c.line_id = l.id and c.step <= coalesce(@upto::int, c.step)
-		and c.step >= coalesce((select max(s.step) from checkpoints s
-			where s.org_id = @org and s.line_id = @line and s.step <= coalesce(@upto::int, s.step) and s.snapshot is not null), 0)
-	where l.org_id = @org and l.id = @line and c.id is not null
-	order by c.step`
+const checkpointColumns = `c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.rollup, c.next, c.wrote, c.interrupts,
+		c.metadata, c.event_seq, c.created_at`
+
+// sqlCheckpoints reads the steps of a line that its state at a step is made of,
+// up to its head without one. The steps are numbers that need no search: see
+// agents.StepsFor, whose sum this is.
+const sqlCheckpoints = `with head as (
+		select least(coalesce(@upto::int, l.step), l.step) as step from lines l where l.org_id = @org and l.id = @line
+	), wanted as (
+		select generate_series(step - step % @whole, step - step % @part - 1, @part) as step from head
+		union all select step - 1 from head where step % @part = 0
+		union all select generate_series(step - step % @part, step) from head
+	)
+	select ` + checkpointColumns + ` from wanted w join checkpoints c on c.line_id = @line and c.step = w.step
+	where c.org_id = @org order by c.step`
 
 const sqlLineParent = `select parent_line, parent_step, step from lines where org_id = @org and id = @line`
 
@@ -69,14 +73,14 @@ type lineRow struct {
 // no limit; a plan for any number of references estimates few rows by it, and is
 // kept instead of made anew for each call.
 const sqlMessagesByRef = `select m.id, m.revision, m.body, m.created_at
-	from unnest(@ids::text[], @revs::int[]) as w(id, rev)
+	from unnest(@ids::text[], @revs::bigint[]) as w(id, rev)
 	cross join lateral (select * from messages
 		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m
 	limit @count`
 
 type messageRow struct {
 	ID        string
-	Revision  int
+	Revision  int64
 	Body      json.RawMessage
 	CreatedAt time.Time
 }
@@ -133,9 +137,12 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 // queueMessages, finish. What the caller needs beside it may share the batches.
 type stateLoad struct {
 	org, thread, line string
+	// upto is the step to load; nil is the line's head.
+	upto *int
 
 	lines    []lineRow
 	segment  []checkpointRow // of the line itself
+	pending  []pendingRow
 	state    agents.State
 	refs     []agents.Ref
 	messages []messageRow
@@ -144,7 +151,12 @@ type stateLoad struct {
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
 	collect(b, &l.lines, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": l.line})
-	collect(b, &l.segment, sqlCheckpoints, pgx.NamedArgs{"org": l.org, "line": l.line, "upto": nil})
+	collect(b, &l.segment, sqlCheckpoints, checkpointArgs(l.org, l.line, l.upto))
+	collect(b, &l.pending, sqlPending, pgx.NamedArgs{"org": l.org, "line": l.line})
+}
+
+func checkpointArgs(org, line string, upto *int) pgx.NamedArgs {
+	return pgx.NamedArgs{"org": org, "line": line, "upto": upto, "whole": agents.SnapshotEvery, "part": agents.RollupEvery}
 }
 
 // fold goes back through the line's parents to a snapshot and replays the
@@ -155,14 +167,18 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 	}
 	parent := l.lines[0]
 	l.state = agents.State{Line: agents.LineID(l.line), Step: parent.Step, Values: map[string]json.RawMessage{}}
+	if l.upto != nil {
+		l.state.Step = min(l.state.Step, *l.upto)
+	}
 	if n := len(l.segment); n > 0 {
 		// A step may have been committed between the batch's two statements.
 		l.state.Step = l.segment[n-1].Step
 	}
+	step := l.state.Step
 	segments, upto := [][]checkpointRow{l.segment}, l.state.Step
 	for range maxLineage {
 		newest := segments[len(segments)-1]
-		if len(newest) > 0 && newest[0].Snapshot != nil || parent.ParentLine == nil {
+		if parent.ParentLine == nil || slices.ContainsFunc(newest, func(r checkpointRow) bool { return r.Snapshot != nil }) {
 			break
 		}
 		at := *parent.ParentLine
@@ -171,7 +187,7 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 		var segment []checkpointRow
 		var batch pgx.Batch
 		collect(&batch, &next, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": at})
-		collect(&batch, &segment, sqlCheckpoints, pgx.NamedArgs{"org": l.org, "line": at, "upto": upto})
+		collect(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return fmt.Errorf("reading a parent line: %w", err)
 		}
@@ -180,13 +196,23 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 		}
 		parent, segments = next[0], append(segments, segment)
 	}
-	var err error
-	l.refs, err = foldCheckpoints(&l.state, nil, segments)
-	return err
+	for i := len(segments) - 1; i >= 0; i-- {
+		rows := make([]agents.Checkpoint, len(segments[i]))
+		for j, r := range segments[i] {
+			rows[j] = r.checkpoint()
+		}
+		var err error
+		if l.refs, err = agents.Replay(&l.state, l.refs, rows); err != nil {
+			return fmt.Errorf("replaying a line: %w", err)
+		}
+	}
+	l.state.Step = step
+	l.state.Pending = pendingOf(l.pending, step)
+	return nil
 }
 
 func (l *stateLoad) queueMessages(b *pgx.Batch) {
-	ids, revs := make([]string, 0, len(l.refs)), make([]int, 0, len(l.refs))
+	ids, revs := make([]string, 0, len(l.refs)), make([]int64, 0, len(l.refs))
 	for _, r := range l.refs {
 		if _, ok := l.known[r]; !ok {
 			ids, revs = append(ids, string(r.ID)), append(revs, r.Rev)
@@ -202,34 +228,6 @@ func (l *stateLoad) finish() (agents.State, error) {
 	var err error
 	l.state.Messages, err = inOrder(l.refs, l.known, l.messages)
 	return l.state, err
-}
-
-// foldCheckpoints replays segments, oldest last in the slice, onto the state
-// and the references of its messages.
-func foldCheckpoints(state *agents.State, refs []agents.Ref, segments [][]checkpointRow) ([]agents.Ref, error) {
-	for i := len(segments) - 1; i >= 0; i-- {
-		for _, row := range segments[i] {
-			c := row.checkpoint()
-			if c.Snapshot != nil {
-				refs = c.Snapshot.Messages
-				state.Values = map[string]json.RawMessage{}
-				for k, v := range c.Snapshot.Values {
-					state.Values[k] = v
-				}
-			} else {
-				refs = agents.ApplyOps(refs, c.Ops)
-				for channel, deltas := range c.Deltas {
-					value, err := agents.ApplyDeltas(state.Values[channel], deltas)
-					if err != nil {
-						return nil, fmt.Errorf("replaying channel %s at step %d: %w", channel, c.Step, err)
-					}
-					state.Values[channel] = value
-				}
-			}
-			state.Parent, state.Head = state.Head, &c
-		}
-	}
-	return refs, nil
 }
 
 // inOrder gives the messages that the references name, in their order.

@@ -34,7 +34,7 @@ func (b *bundle) history(t *testing.T, lease agents.Lease, line agents.LineID, f
 		step := agents.Step{Line: line, Step: n, Source: agents.SourceLoop, Messages: []agents.Message{m},
 			Ops:    []agents.Op{{Kind: agents.OpAppend, ID: m.ID}},
 			Deltas: map[string][]agents.Delta{"count": {{Op: agents.DeltaAdd, Value: json.RawMessage(`1`)}}},
-			Next:   []string{"agent"}}
+			Next:   agents.DueNodes("agent")}
 		texts[agents.Ref{ID: m.ID}] = m.Text
 		if n%7 == 3 && len(refs) > 2 { // a new revision of an older message
 			old := refs[len(refs)-2]

@@ -105,6 +105,14 @@ func stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread
 		return "", err
 	}
 	args["run"], args["holder"] = nil, nil
+	if rolledUp(u.Step) {
+		rows, _ := tx.Query(ctx, sqlChangesSince, args)
+		changed, err := pgx.CollectRows(rows, pgx.RowToStructByName[changedRow])
+		if err != nil {
+			return "", fmt.Errorf("reading what to roll up: %w", translate(err))
+		}
+		args["rollup"] = rollup(changed, u.Step)
+	}
 	appended, err := pgxOne[agents.Appended](ctx, tx, sqlStepCommit, args)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", fault.Conflict("The thread has moved on since it was read.").WithCode("checkpoint_old")
@@ -112,6 +120,13 @@ func stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread
 	if err != nil {
 		return "", fmt.Errorf("committing a change of state: %w", translate(err))
 	}
+	var pending pgx.Batch
+	queuePending(&pending, args, u.Step)
+	if pending.Len() > 0 {
+		if err := tx.SendBatch(ctx, &pending).Close(); err != nil {
+			return "", fmt.Errorf("keeping results of a step: %w", translate(err))
+		}
+	}
 	out.Appended, out.Events = appended, u.Step.Events
-	return args["checkpoint"].(string), nil
+	return agents.CheckpointID(u.Step.Line, u.Step.Step), nil
 }

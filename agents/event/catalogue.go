@@ -89,6 +89,8 @@ func names() []Entry {
 			Meaning: "A run was withdrawn before it began; its messages never become part of the thread."},
 		{Type: Custom, Name: RunContinued, By: byRun, Data: ContinuedValue{},
 			Meaning: "A new attempt goes on from the last checkpoint after a worker was lost; the discarded messages are void."},
+		{Type: Custom, Name: MessagesDiscarded, By: byGraph, Data: DiscardedValue{},
+			Meaning: "What a node said is void: it failed and is tried again, or it paused and will start again."},
 		{Type: Custom, Name: CheckpointMade, By: byRun, Data: CheckpointValue{},
 			Meaning: "The thread's state is stored; what came before survives a crash and is never discarded."},
 		{Type: Custom, Name: GraphCustom, By: "nodes of graphs",

@@ -50,6 +50,8 @@ type RunErrorData struct {
 // StepData is the data of STEP_STARTED and STEP_FINISHED.
 type StepData struct {
 	StepName string `json:"stepName"`
+	// Task is the task's place among those of its step.
+	Task int `json:"task,omitempty" jsonschema:"the place among the tasks of the step, from 0"`
 }
 
 // TextStartData is the data of TEXT_MESSAGE_START and REASONING_MESSAGE_START.
@@ -146,6 +148,12 @@ type UnqueuedValue struct {
 // attempt writes that step's messages anew.
 type ContinuedValue struct {
 	Attempt   int      `json:"attempt" jsonschema:"the number of the new attempt, from 2 on"`
+	Discarded []string `json:"discarded" jsonschema:"ids of messages that are void"`
+}
+
+// DiscardedValue is the value of messages.discarded: a node that said them
+// failed and is tried again, or paused and will start again from its top.
+type DiscardedValue struct {
 	Discarded []string `json:"discarded" jsonschema:"ids of messages that are void"`
 }
 

@@ -55,20 +55,22 @@ type Name string
 
 // The names of CUSTOM events; [Catalogue] says what each means and which are reserved.
 const (
-	RunContinued    Name = "run.continued"
-	NodeUpdate      Name = "node.update"
-	TaskStarted     Name = "task.started"
-	TaskFinished    Name = "task.finished"
-	CheckpointMade  Name = "checkpoint"
-	GraphCustom     Name = "graph.custom"
-	MessageQueued   Name = "message.queued"
-	MessageUnqueued Name = "message.unqueued"
-	ReviewRequested Name = "review.requested"
-	ReviewDecided   Name = "review.decided"
-	Usage           Name = "usage"
-	FileChanged     Name = "file.changed"
-	MemoryChanged   Name = "memory.changed"
-	ThreadChanged   Name = "thread.changed"
+	RunContinued Name = "run.continued"
+	NodeUpdate   Name = "node.update"
+	// MessagesDiscarded takes back what a task said.
+	MessagesDiscarded Name = "messages.discarded"
+	TaskStarted       Name = "task.started"
+	TaskFinished      Name = "task.finished"
+	CheckpointMade    Name = "checkpoint"
+	GraphCustom       Name = "graph.custom"
+	MessageQueued     Name = "message.queued"
+	MessageUnqueued   Name = "message.unqueued"
+	ReviewRequested   Name = "review.requested"
+	ReviewDecided     Name = "review.decided"
+	Usage             Name = "usage"
+	FileChanged       Name = "file.changed"
+	MemoryChanged     Name = "memory.changed"
+	ThreadChanged     Name = "thread.changed"
 )
 
 // Envelope is one event of one thread. Seq and Epoch are zero until the log

@@ -3,45 +3,107 @@ package graph
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 
 	"github.com/heddle/heddle/agents"
 )
 
 // Channel is a typed field of a graph's state: its name, and the reducer that
-// merges what nodes write. A Channel value is an immutable descriptor; graphs
-// and tests share it freely.
-type Channel[T any] struct {
+// merges what nodes write. A Channel value is an immutable descriptor; a graph
+// declares it with [Builder.Channels], nodes and tests share it freely.
+type Channel[T any] struct{ d declaration }
+
+// declaration is what a graph knows of a channel without its type.
+type declaration struct {
 	name string
-	op   agents.DeltaOp
+	// label names the reducer in the graph's hash.
+	label string
+	op    agents.DeltaOp
+	// check says whether a write has the channel's type.
+	check func(json.RawMessage) error
+	// reduce merges where op is DeltaReduce.
+	reduce func(old, in json.RawMessage) (json.RawMessage, error)
+}
+
+// Declared is a [Channel] or a [Key].
+type Declared interface{ declared() declaration }
+
+func (c Channel[T]) declared() declaration { return c.d }
+
+func channel[T any](name string, op agents.DeltaOp) Channel[T] {
+	return Channel[T]{declaration{name: name, label: string(op), op: op, check: decodes[T]}}
+}
+
+func decodes[T any](raw json.RawMessage) error {
+	var v T
+	return json.Unmarshal(raw, &v)
 }
 
 // Replace makes a channel in which the last write wins.
-func Replace[T any](name string) Channel[T] { return Channel[T]{name: name, op: agents.DeltaSet} }
+func Replace[T any](name string) Channel[T] { return channel[T](name, agents.DeltaSet) }
 
 // Append makes a channel whose writes are added at the end of a list.
-func Append[E any](name string) Channel[[]E] {
-	return Channel[[]E]{name: name, op: agents.DeltaAppend}
-}
+func Append[E any](name string) Channel[[]E] { return channel[[]E](name, agents.DeltaAppend) }
 
-// Merge makes a channel whose writes set keys of a map.
+// AppendByID makes a channel whose writes are added at the end of a list, or
+// replace the element with the same id in place. Elements must marshal to
+// objects with a text "id" that is not empty; [Channel.Remove] takes them out.
+func AppendByID[E any](name string) Channel[[]E] { return channel[[]E](name, agents.DeltaUpsert) }
+
+// Merge makes a channel whose writes set keys of a map; what lies below a key
+// is replaced whole.
 func Merge[V any](name string) Channel[map[string]V] {
-	return Channel[map[string]V]{name: name, op: agents.DeltaMerge}
+	return channel[map[string]V](name, agents.DeltaMerge)
 }
 
 // Sum makes a channel whose writes are added up.
-func Sum(name string) Channel[float64] { return Channel[float64]{name: name, op: agents.DeltaAdd} }
+func Sum(name string) Channel[float64] { return channel[float64](name, agents.DeltaAdd) }
 
-// Name gives the channel's name, the key under which clients see it.
-func (c Channel[T]) Name() string { return c.name }
+// Reduce makes a channel with a reducer of its own. label must change when what
+// reduce does changes: it stands in the graph's hash, and a thread whose values
+// another reducer made is not resumed. reduce must not change its arguments and
+// must depend on nothing else; old is the zero value before the first write. The
+// merged value is stored whole with each write, so it should stay small.
+func Reduce[T any](name, label string, reduce func(old, in T) T) Channel[T] {
+	c := channel[T](name, agents.DeltaReduce)
+	c.d.label = string(agents.DeltaReduce) + ":" + label
+	c.d.reduce = func(old, in json.RawMessage) (json.RawMessage, error) {
+		var a, b T
+		if len(old) > 0 {
+			if err := json.Unmarshal(old, &a); err != nil {
+				return nil, fmt.Errorf("reading the value: %w", err)
+			}
+		}
+		if err := json.Unmarshal(in, &b); err != nil {
+			return nil, fmt.Errorf("reading the change: %w", err)
+		}
+		return json.Marshal(reduce(a, b))
+	}
+	return c
+}
+
+// Private makes the channel one that never leaves the server: it is stored with
+// the run's checkpoints, so that whoever goes on has it, but no client sees or
+// updates it, and a new input begins without it.
+func (c Channel[T]) Private() Channel[T] {
+	if !agents.Hidden(c.d.name) {
+		c.d.name = "_" + c.d.name
+	}
+	return c
+}
+
+// Name gives the name under which the channel is stored and clients see it.
+func (c Channel[T]) Name() string { return c.d.name }
 
 // Get reads the channel from a state; ok is false when nothing was written yet.
+// The error is a [*DecodeError].
 func (c Channel[T]) Get(s State) (value T, ok bool, err error) {
-	raw, ok := s.values[c.name]
+	raw, ok := s.values[c.d.name]
 	if !ok {
 		return value, false, nil
 	}
 	if err := json.Unmarshal(raw, &value); err != nil {
-		return value, true, fmt.Errorf("reading channel %s: %w", c.name, err)
+		return value, true, &DecodeError{Channel: c.d.name, Err: err}
 	}
 	return value, true, nil
 }
@@ -49,55 +111,19 @@ func (c Channel[T]) Get(s State) (value T, ok bool, err error) {
 // Put makes a write to the channel.
 func (c Channel[T]) Put(value T) Write {
 	raw, err := json.Marshal(value)
-	return Write{channel: c.name, delta: agents.Delta{Op: c.op, Value: raw}, err: err}
+	return Write{Change: agents.Change{Channel: c.d.name, Delta: &agents.Delta{Op: c.d.op, Value: raw}}, err: err}
 }
 
-// Write is one change a node asks for: to a channel, or to the messages.
-type Write struct {
-	channel string
-	delta   agents.Delta
-	message *agents.Message
-	remove  agents.MessageID
-	err     error
+// Remove makes a write that takes elements out of an [AppendByID] channel; ids
+// that are not there are passed over.
+func (c Channel[T]) Remove(ids ...string) Write {
+	raw, err := json.Marshal(ids)
+	return Write{Change: agents.Change{Channel: c.d.name, Delta: &agents.Delta{Op: agents.DeltaRemove, Value: raw}}, err: err}
 }
 
-// AddMessage appends a message, or replaces the one with its id.
-func AddMessage(m agents.Message) Write { return Write{message: &m} }
+// validName is what a channel may be called: the names of clients' JSON, and of
+// slots.
+var validName = regexp.MustCompile(`^_?[A-Za-z][A-Za-z0-9_.-]{0,63}(:[A-Za-z][A-Za-z0-9_.-]{0,63}:v[0-9]{1,9})?$`)
 
-// AddMessages is AddMessage for several.
-func AddMessages(ms ...agents.Message) []Write {
-	out := make([]Write, len(ms))
-	for i, m := range ms {
-		out[i] = AddMessage(m)
-	}
-	return out
-}
-
-// RemoveMessage takes a message out of the thread's list.
-func RemoveMessage(id agents.MessageID) Write { return Write{remove: id} }
-
-// State is a frozen snapshot: what every node of one super-step reads.
-type State struct {
-	messages []agents.Message
-	values   map[string]json.RawMessage
-}
-
-// NewState makes a state from stored messages and values; neither may be
-// changed afterwards.
-func NewState(messages []agents.Message, values map[string]json.RawMessage) State {
-	return State{messages: messages, values: values}
-}
-
-// Messages gives the thread's messages in order. The slice must not be changed.
-func (s State) Messages() []agents.Message { return s.messages }
-
-// Values gives the raw channels. The map must not be changed.
-func (s State) Values() map[string]json.RawMessage { return s.values }
-
-// Last gives the newest message.
-func (s State) Last() (agents.Message, bool) {
-	if len(s.messages) == 0 {
-		return agents.Message{}, false
-	}
-	return s.messages[len(s.messages)-1], true
-}
+// messagesChannel is the name that clients know the messages by.
+const messagesChannel = "messages"

@@ -1,12 +1,14 @@
 // Package graph compiles declared workflows and executes them in super-steps:
-// all nodes that are due read one frozen state, run side by side, and their
+// all tasks that are due read one frozen state, run side by side, and their
 // writes are merged in a fixed order. The package performs no I/O: storing a
 // step and telling watchers go through the [Host] that whoever runs the graph
-// supplies.
+// supplies; [Runner] is a ready-made one over a [Checkpointer] for programs
+// that use the package as a library.
 //
 // Invariants: a compiled [Graph] is immutable and shared by all runs; the
 // result of a super-step doesn't depend on which node finished first; nothing
-// of a step is visible before its commit.
+// of a step is visible before its commit; a task that finished never runs again
+// for the same step, whatever became of its siblings or of the process.
 //
 // agents/run, agents/prebuilt and custom graphs import it; it imports agents,
 // event and auth.
@@ -14,11 +16,13 @@ package graph
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+	"time"
+
+	"github.com/heddle/heddle/agents"
 )
 
 // The virtual nodes every graph has.
@@ -30,96 +34,67 @@ const (
 // Node is one unit of work. It may run again after a crash, from its top.
 type Node func(ctx context.Context, t *Task) (Command, error)
 
-// Command is a node's result: writes to the state and, instead of the declared
-// edges, the nodes to go to.
+// Command is a node's result: writes to the state, and where to go.
 type Command struct {
 	Update []Write
-	Goto   []string
+	// Goto replaces the node's declared edges; nil follows them, an empty list
+	// leads nowhere.
+	Goto []string
+	// Also leads to further nodes beside the declared edges or Goto.
+	Also []string
+	// Send starts tasks with inputs of their own, beside all the others.
+	Send []Send
+}
+
+// Send is a task for a node with an input of its own, see [InputOf].
+type Send struct {
+	Node string
+	// Input must marshal to JSON.
+	Input any
 }
 
 // Router decides where to go after a node; it must return some of the targets
-// declared with the branch.
-type Router func(State) []string
+// declared with the branch. It must depend on the state alone.
+type Router func(State) ([]string, error)
+
+// Spread decides which tasks to start after a node; their nodes must be among
+// the targets declared with the fan. It must depend on the state alone.
+type Spread func(State) ([]Send, error)
 
 type branch struct {
 	route   Router
+	spread  Spread
 	targets []string
 }
 
-// Builder declares a graph. Errors are gathered and reported by Compile.
-type Builder struct {
-	name     string
-	nodes    map[string]Node
-	edges    map[string][]string
-	branches map[string]branch
-	errs     []error
+// node is a declared node with its options.
+type node struct {
+	run     Node
+	sub     *subgraph
+	retry   *RetryPolicy
+	timeout time.Duration
+	handler string
+	ends    []string
 }
 
-// New starts the declaration of a graph.
-func New(name string) *Builder {
-	return &Builder{name: name, nodes: map[string]Node{}, edges: map[string][]string{}, branches: map[string]branch{}}
+// join is an edge that waits for all its sources.
+type join struct {
+	from []string // in order of name
+	to   string
 }
 
-// Node declares a node.
-func (b *Builder) Node(name string, run Node) *Builder {
-	if _, taken := b.nodes[name]; taken || name == Start || name == End || name == "" {
-		b.errs = append(b.errs, &CompileError{Graph: b.name, Node: name, Rule: ErrBadName})
-		return b
-	}
-	b.nodes[name] = run
-	return b
-}
-
-// Edge declares that to follows from. Start and End may be named.
-func (b *Builder) Edge(from, to string) *Builder {
-	if from == End {
-		b.errs = append(b.errs, &CompileError{Graph: b.name, Node: to, Rule: ErrEdgeFromEnd})
-	}
-	if slices.Contains(b.edges[from], to) {
-		b.errs = append(b.errs, &CompileError{Graph: b.name, Node: from + " → " + to, Rule: ErrDuplicateEdge})
-	}
-	b.edges[from] = append(b.edges[from], to)
-	return b
-}
-
-// Branch declares a conditional edge: route chooses among targets.
-func (b *Builder) Branch(from string, route Router, targets ...string) *Builder {
-	b.branches[from] = branch{route: route, targets: targets}
-	return b
-}
-
-// The rules a graph can break; errors.Is finds them in a [CompileError].
-var (
-	ErrBadName       = errors.New("the name is empty, reserved or used twice")
-	ErrNoEntry       = errors.New("nothing follows the start")
-	ErrUnknownNode   = errors.New("an edge names a node that doesn't exist")
-	ErrEdgeFromEnd   = errors.New("an edge leaves the end")
-	ErrDuplicateEdge = errors.New("the edge is declared twice")
-	ErrUnreachable   = errors.New("the node can't be reached from the start")
-	ErrNoPathToEnd   = errors.New("no path leads from the node to the end")
-	ErrCycle         = errors.New("a cycle has no conditional edge that could leave it")
-)
-
-// CompileError names the node at fault and the rule it breaks.
-type CompileError struct {
-	Graph, Node string
-	Rule        error
-}
-
-// Error says which graph and node break which rule.
-func (e *CompileError) Error() string {
-	return fmt.Sprintf("graph %s, node %s: %v", e.Graph, e.Node, e.Rule)
-}
-
-// Unwrap returns the rule.
-func (e *CompileError) Unwrap() error { return e.Rule }
+// channel is where the engine keeps which sources have finished.
+func (j join) channel() string { return "__join:" + fmt.Sprint(j.from) + ":" + j.to }
 
 // Graph is a compiled workflow. Safe for concurrent use.
 type Graph struct {
 	name     string
-	nodes    map[string]Node
+	nodes    map[string]node
 	edges    map[string][]string
-	branches map[string]branch
+	branches map[string][]branch
+	joins    []join
+	channels map[string]declaration
+	hash     string
 }
 
 // Name gives the graph's name.
@@ -128,160 +103,302 @@ func (g *Graph) Name() string { return g.name }
 // Nodes lists the declared nodes in order of name.
 func (g *Graph) Nodes() []string { return slices.Sorted(maps.Keys(g.nodes)) }
 
-// Successors lists where a node's declared edges and branches can lead.
-func (g *Graph) Successors(node string) []string {
-	return append(slices.Clone(g.edges[node]), g.branches[node].targets...)
+// Has reports whether the graph has a node of that name.
+func (g *Graph) Has(name string) bool {
+	_, ok := g.nodes[name]
+	return ok
 }
+
+// Subgraph gives the graph that a node stands for, nil for any other node.
+func (g *Graph) Subgraph(name string) *Graph {
+	if sub := g.nodes[name].sub; sub != nil {
+		return sub.graph
+	}
+	return nil
+}
+
+// ChannelInfo describes a declared channel to people and programs.
+type ChannelInfo struct {
+	// Name is the stored name, Reducer the stable label of what merges writes.
+	Name, Reducer string
+	// Private says that no client sees the channel.
+	Private bool
+}
+
+// Channels lists the declared channels in order of name.
+func (g *Graph) Channels() []ChannelInfo {
+	var out []ChannelInfo
+	for _, name := range slices.Sorted(maps.Keys(g.channels)) {
+		out = append(out, ChannelInfo{Name: name, Reducer: g.channels[name].label, Private: agents.Hidden(name)})
+	}
+	return out
+}
+
+// Successors lists where a node's declared edges, branches, joins and options
+// can lead; one target may stand there twice.
+func (g *Graph) Successors(name string) []string {
+	out := slices.Clone(g.edges[name])
+	for _, b := range g.branches[name] {
+		out = append(out, b.targets...)
+	}
+	for _, j := range g.joins {
+		if slices.Contains(j.from, name) {
+			out = append(out, j.to)
+		}
+	}
+	n := g.nodes[name]
+	out = append(out, n.ends...)
+	if n.handler != "" {
+		out = append(out, n.handler)
+	}
+	return out
+}
+
+// EdgeKind says what makes an edge be taken.
+type EdgeKind string
+
+// The kinds of edges.
+const (
+	EdgePlain   EdgeKind = ""        // always
+	EdgeBranch  EdgeKind = "branch"  // a router chooses it
+	EdgeSend    EdgeKind = "send"    // a spread starts tasks there
+	EdgeJoin    EdgeKind = "join"    // once all sources have finished
+	EdgeGoto    EdgeKind = "goto"    // the node itself may go there
+	EdgeFailure EdgeKind = "failure" // the node failed
+)
 
 // Edge is one declared way from a node to another.
 type Edge struct {
 	From, To string
-	// Conditional says that a branch chooses it.
-	Conditional bool
+	Kind     EdgeKind
 }
+
+// Conditional reports whether something decides about the edge.
+func (e Edge) Conditional() bool { return e.Kind != EdgePlain && e.Kind != EdgeJoin }
 
 // Edges lists the declared edges: those of the start first, then of the nodes
 // in order of name, each in order of declaration. Where a node goes by its own
-// [Command] is not declared and so not among them.
+// [Command] is among them only if it was declared with [Ends].
 func (g *Graph) Edges() []Edge {
 	var out []Edge
 	for _, from := range append([]string{Start}, g.Nodes()...) {
-		for _, to := range g.edges[from] {
-			out = append(out, Edge{From: from, To: to})
+		add := func(kind EdgeKind, targets ...string) {
+			for _, to := range targets {
+				out = append(out, Edge{From: from, To: to, Kind: kind})
+			}
 		}
-		for _, to := range g.branches[from].targets {
-			out = append(out, Edge{From: from, To: to, Conditional: true})
+		add(EdgePlain, g.edges[from]...)
+		for _, b := range g.branches[from] {
+			if b.spread != nil {
+				add(EdgeSend, b.targets...)
+			} else {
+				add(EdgeBranch, b.targets...)
+			}
+		}
+		for _, j := range g.joins {
+			if slices.Contains(j.from, from) {
+				add(EdgeJoin, j.to)
+			}
+		}
+		add(EdgeGoto, g.nodes[from].ends...)
+		if h := g.nodes[from].handler; h != "" {
+			add(EdgeFailure, h)
 		}
 	}
 	return out
 }
 
-// Compile checks the declaration and returns the graph, or every broken rule,
-// joined.
-func (b *Builder) Compile() (*Graph, error) {
-	g := &Graph{name: b.name, nodes: maps.Clone(b.nodes), edges: maps.Clone(b.edges), branches: maps.Clone(b.branches)}
-	errs := slices.Clone(b.errs)
-	fault := func(node string, rule error) {
-		errs = append(errs, &CompileError{Graph: b.name, Node: node, Rule: rule})
+// Entry lists the tasks a run begins with on a state.
+func (g *Graph) Entry(s State) ([]agents.Due, error) {
+	w := walk{g: g, state: s}
+	if err := w.after(Start, agents.Result{}); err != nil {
+		return nil, err
 	}
-	if len(g.Successors(Start)) == 0 {
-		fault(Start, ErrNoEntry)
-	}
-	sources := slices.Sorted(maps.Keys(b.edges))
-	for from := range b.branches {
-		sources = append(sources, from)
-	}
-	slices.Sort(sources)
-	for _, from := range slices.Compact(sources) {
-		if _, ok := g.nodes[from]; !ok && from != Start && from != End {
-			fault(from, ErrUnknownNode)
-		}
-		for _, to := range g.Successors(from) {
-			if _, ok := g.nodes[to]; !ok && to != End {
-				fault(to, ErrUnknownNode)
-			}
-		}
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	reached := g.reach(Start)
-	for _, name := range g.Nodes() {
-		switch {
-		case !reached[name]:
-			fault(name, ErrUnreachable)
-		case !g.reach(name)[End]:
-			fault(name, ErrNoPathToEnd)
-		}
-	}
-	if path := g.plainCycle(); path != nil {
-		fault(strings.Join(path, " → "), ErrCycle)
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return g, nil
+	return w.due(), nil
 }
 
-// reach finds every node that can follow from.
-func (g *Graph) reach(from string) map[string]bool {
-	seen, todo := map[string]bool{}, []string{from}
-	for len(todo) > 0 {
-		node := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for _, next := range g.Successors(node) {
-			if !seen[next] {
-				seen[next] = true
-				todo = append(todo, next)
-			}
-		}
+// After lists the tasks that follow a node on a state, by its declared edges and
+// branches, as if it alone had finished. The error is an [*InputError] of the
+// field as_node where there is no such node.
+func (g *Graph) After(name string, s State) ([]agents.Due, error) {
+	if !g.Has(name) && name != Start {
+		return nil, g.refuse("as_node", ErrNoSuchNode, name)
 	}
-	return seen
+	w := walk{g: g, state: s}
+	if err := w.after(name, agents.Result{}); err != nil {
+		return nil, err
+	}
+	return w.due(), nil
 }
 
-// plainCycle finds a cycle of unconditional edges only: nothing could end it.
-func (g *Graph) plainCycle() []string {
-	state, path := map[string]int{}, []string{}
-	var visit func(string) []string
-	visit = func(node string) []string {
-		state[node] = 1
-		path = append(path, node)
-		for _, next := range g.edges[node] {
-			switch state[next] {
-			case 1:
-				return append(slices.Clone(path[slices.Index(path, next):]), next)
-			case 0:
-				if found := visit(next); found != nil {
-					return found
-				}
-			}
-		}
-		state[node], path = 2, path[:len(path)-1]
-		return nil
-	}
-	for _, node := range append([]string{Start}, g.Nodes()...) {
-		if state[node] == 0 {
-			if found := visit(node); found != nil {
-				return found
-			}
+// Known checks that nodes exist; field names them in the error.
+func (g *Graph) Known(field string, names ...string) error {
+	for _, n := range names {
+		if !g.Has(n) && n != End {
+			return g.refuse(field, ErrNoSuchNode, n)
 		}
 	}
 	return nil
 }
 
-// After lists the nodes that follow a node on a state, by its declared edges
-// and branches.
-func (g *Graph) After(node string, s State) ([]string, error) {
-	if _, ok := g.nodes[node]; !ok && node != Start {
-		return nil, fmt.Errorf("graph %s has no node %q", g.name, node)
-	}
-	next, err := g.after(node, s, Command{})
-	return settle(next), err
+func (g *Graph) refuse(field string, rule error, detail string) *InputError {
+	return &InputError{Graph: g.name, Field: field, Rule: rule, Detail: detail}
 }
 
-// after decides which nodes follow a finished node.
-func (g *Graph) after(node string, s State, cmd Command) ([]string, error) {
-	if cmd.Goto != nil {
-		return g.known(node, cmd.Goto)
-	}
-	next := slices.Clone(g.edges[node])
-	if b, ok := g.branches[node]; ok {
-		chosen := b.route(s)
-		for _, c := range chosen {
-			if !slices.Contains(b.targets, c) {
-				return nil, fmt.Errorf("graph %s: the branch of node %s chose %q, which isn't among its targets", g.name, node, c)
+// walk collects what follows the finished tasks of a step.
+type walk struct {
+	g     *Graph
+	state State
+	// joined are the sources of joins that finished, as the state had them and as
+	// they are now.
+	marks map[string]map[string]bool
+	plain []string
+	sent  []agents.Due
+}
+
+// after adds what follows one finished task.
+func (w *walk) after(name string, r agents.Result) error {
+	g := w.g
+	next := slices.Clone(r.Goto)
+	if !r.Jump {
+		next = append(next, g.edges[name]...)
+		for _, b := range g.branches[name] {
+			if err := w.choose(name, b, &next); err != nil {
+				return err
 			}
 		}
-		next = append(next, chosen...)
-	}
-	return next, nil
-}
-
-func (g *Graph) known(node string, targets []string) ([]string, error) {
-	for _, t := range targets {
-		if _, ok := g.nodes[t]; !ok && t != End {
-			return nil, fmt.Errorf("graph %s: node %s went to %q, which doesn't exist", g.name, node, t)
+		if err := w.mark(name, &next); err != nil {
+			return err
 		}
 	}
-	return slices.Clone(targets), nil
+	next = append(next, r.Also...)
+	if err := g.Known("goto", next...); err != nil {
+		return &NodeError{Node: name, Err: err}
+	}
+	for _, s := range r.Send {
+		if err := g.Known("send", s.Node); err != nil {
+			return &NodeError{Node: name, Err: err}
+		}
+		if s.Node != End {
+			w.sent = append(w.sent, s)
+		}
+	}
+	w.plain = append(w.plain, next...)
+	return nil
+}
+
+// choose asks one branch or fan.
+func (w *walk) choose(name string, b branch, next *[]string) error {
+	if b.spread != nil {
+		sends, err := b.spread(w.state)
+		if err != nil {
+			return &NodeError{Node: name, Err: fmt.Errorf("spreading tasks: %w", err)}
+		}
+		for _, s := range sends {
+			if !slices.Contains(b.targets, s.Node) {
+				return &NodeError{Node: name, Err: fmt.Errorf("the fan sent to %q, which isn't among its targets", s.Node)}
+			}
+			d, err := s.task()
+			if err != nil {
+				return &NodeError{Node: name, Err: err}
+			}
+			w.sent = append(w.sent, d)
+		}
+		return nil
+	}
+	chosen, err := b.route(w.state)
+	if err != nil {
+		return &NodeError{Node: name, Err: fmt.Errorf("choosing a way: %w", err)}
+	}
+	for _, c := range chosen {
+		if !slices.Contains(b.targets, c) {
+			return &NodeError{Node: name, Err: fmt.Errorf("the branch chose %q, which isn't among its targets", c)}
+		}
+	}
+	*next = append(*next, chosen...)
+	return nil
+}
+
+// mark notes a finished source of joins; a join whose sources have all finished
+// leads on and begins anew.
+func (w *walk) mark(name string, next *[]string) error {
+	for _, j := range w.g.joins {
+		if !slices.Contains(j.from, name) {
+			continue
+		}
+		key := j.channel()
+		if w.marks == nil {
+			w.marks = map[string]map[string]bool{}
+		}
+		if w.marks[key] == nil {
+			w.marks[key] = map[string]bool{}
+			if raw, ok := w.state.values[key]; ok {
+				var done []string
+				if err := json.Unmarshal(raw, &done); err != nil {
+					return &DecodeError{Channel: key, Err: err}
+				}
+				for _, d := range done {
+					w.marks[key][d] = true
+				}
+			}
+		}
+		w.marks[key][name] = true
+		if len(w.marks[key]) == len(j.from) {
+			w.marks[key] = map[string]bool{}
+			*next = append(*next, j.to)
+		}
+	}
+	return nil
+}
+
+// writes are those by which the engine keeps the marks of joins.
+func (w *walk) writes() []agents.Change {
+	var out []agents.Change
+	for _, key := range slices.Sorted(maps.Keys(w.marks)) {
+		raw, err := json.Marshal(slices.Sorted(maps.Keys(w.marks[key])))
+		if err != nil || len(w.marks[key]) == 0 {
+			raw = json.RawMessage("[]")
+		}
+		if have, ok := w.state.values[key]; ok && string(have) == string(raw) || !ok && string(raw) == "[]" {
+			continue
+		}
+		out = append(out, agents.Change{Channel: key, Delta: &agents.Delta{Op: agents.DeltaSet, Value: raw}})
+	}
+	return out
+}
+
+// due gives the tasks in the order in which their results are merged: by name
+// what edges lead to, each once, then what was sent, in the order of sending.
+func (w *walk) due() []agents.Due {
+	slices.Sort(w.plain)
+	plain := slices.DeleteFunc(slices.Compact(w.plain), func(n string) bool { return n == End })
+	return append(agents.DueNodes(plain...), w.sent...)
+}
+
+// task writes a send as a task.
+func (s Send) task() (agents.Due, error) {
+	raw, err := json.Marshal(s.Input)
+	if err != nil {
+		return agents.Due{}, fmt.Errorf("writing the input for %s as JSON: %w", s.Node, err)
+	}
+	return agents.Due{Node: s.Node, Input: raw}, nil
+}
+
+// result writes a command in its stored form.
+func (c Command) result() (agents.Result, error) {
+	r := agents.Result{Jump: c.Goto != nil, Goto: c.Goto, Also: c.Also}
+	for _, w := range c.Update {
+		if w.err != nil {
+			return r, fmt.Errorf("writing channel %s as JSON: %w", w.Channel, w.err)
+		}
+		r.Writes = append(r.Writes, w.Change)
+	}
+	for _, s := range c.Send {
+		d, err := s.task()
+		if err != nil {
+			return r, err
+		}
+		r.Send = append(r.Send, d)
+	}
+	return r, nil
 }

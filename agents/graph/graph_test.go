@@ -18,6 +18,7 @@ import (
 
 // host keeps what a run commits and tells.
 type host struct {
+	graph.Ephemeral
 	mu      sync.Mutex
 	commits []graph.Commit
 	events  []event.Envelope
@@ -50,7 +51,7 @@ func TestCompileNamesTheNodeAndTheRule(t *testing.T) {
 		"NoEntry":      {graph.New("g").Node("a", nothing).Edge("a", graph.End), graph.ErrNoEntry, graph.Start},
 		"UnknownTo":    {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", "b"), graph.ErrUnknownNode, "b"},
 		"UnknownFrom":  {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("b", "a"), graph.ErrUnknownNode, "b"},
-		"UnknownRoute": {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Branch("a", nil, "b"), graph.ErrUnknownNode, "b"},
+		"UnknownRoute": {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Branch("a", func(graph.State) ([]string, error) { return nil, nil }, "b"), graph.ErrUnknownNode, "b"},
 		"FromEnd":      {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge(graph.End, "a"), graph.ErrEdgeFromEnd, "a"},
 		"EdgeTwice":    {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("a", graph.End), graph.ErrDuplicateEdge, "a"},
 		"Unreachable":  {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("b", graph.End), graph.ErrUnreachable, "b"},
@@ -71,7 +72,7 @@ func TestCompileNamesTheNodeAndTheRule(t *testing.T) {
 func TestACycleWithAWayOutCompiles(t *testing.T) {
 	t.Parallel()
 	_, err := graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").
-		Branch("a", func(graph.State) []string { return []string{graph.End} }, "b", graph.End).Edge("b", "a").Compile()
+		Branch("a", func(graph.State) ([]string, error) { return []string{graph.End}, nil }, "b", graph.End).Edge("b", "a").Compile()
 	require.NoError(t, err)
 }
 
@@ -88,7 +89,7 @@ var log = graph.Append[string]("log")
 // fan is five nodes of one super-step that finish in the order the test says.
 func fan(t *testing.T, order func(node string)) *graph.Graph {
 	t.Helper()
-	b := graph.New("fan").Node("join", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+	b := graph.New("fan").Channels(log).Node("join", func(_ context.Context, task *graph.Task) (graph.Command, error) {
 		return graph.Command{Update: []graph.Write{log.Put([]string{"join"})}}, nil
 	}).Edge("join", graph.End)
 	for _, name := range []string{"e", "c", "a", "d", "b"} {
@@ -133,7 +134,7 @@ func TestASuperStepMergesTheSameWhoeverFinishesFirst(t *testing.T) {
 			}
 			require.Equal(t, "abcde", strings.Join(ids, ""))
 			require.Len(t, h.commits, 2)
-			require.Equal(t, []string{"join"}, h.commits[0].Next)
+			require.Equal(t, agents.DueNodes("join"), h.commits[0].Next)
 			require.Empty(t, h.commits[1].Next)
 		})
 	}
@@ -145,7 +146,7 @@ func TestNodesOfAStepSeeTheStateBeforeIt(t *testing.T) {
 		seen, _, err := log.Get(task.State)
 		return graph.Command{Update: []graph.Write{log.Put([]string{strings.Join(seen, "") + task.Node})}}, err
 	}
-	g, err := graph.New("g").Node("a", read).Node("b", read).Node("c", read).Edge(graph.Start, "a").Edge(graph.Start, "b").
+	g, err := graph.New("g").Channels(log).Node("a", read).Node("b", read).Node("c", read).Edge(graph.Start, "a").Edge(graph.Start, "b").
 		Edge("a", "c").Edge("b", "c").Edge("c", graph.End).Compile()
 	require.NoError(t, err)
 	state, err := g.Run(t.Context(), graph.Execution{Host: &host{}, Step: -1})
@@ -158,7 +159,7 @@ func TestNodesOfAStepSeeTheStateBeforeIt(t *testing.T) {
 func TestARunThatNeverEndsMeetsItsLimit(t *testing.T) {
 	t.Parallel()
 	g, err := graph.New("g").Node("a", nothing).Edge(graph.Start, "a").
-		Branch("a", func(graph.State) []string { return []string{"a"} }, "a", graph.End).Compile()
+		Branch("a", func(graph.State) ([]string, error) { return []string{"a"}, nil }, "a", graph.End).Compile()
 	require.NoError(t, err)
 	for limit, want := range map[int]int{0: graph.DefaultRecursionLimit, 3: 3} {
 		h := &host{}
@@ -226,9 +227,9 @@ func TestGotoAndBranchesMayOnlyGoWhereTheGraphGoes(t *testing.T) {
 	}{
 		"Known":   {graph.New("g").Node("a", jump("c")).Node("b", nothing).Node("c", nothing).Edge(graph.Start, "a").Edge("a", "b").Edge("b", "c").Edge("c", graph.End), "", 2},
 		"End":     {graph.New("g").Node("a", jump(graph.End)).Node("b", nothing).Edge(graph.Start, "a").Edge("a", "b").Edge("b", graph.End), "", 1},
-		"Unknown": {graph.New("g").Node("a", jump("z")).Edge(graph.Start, "a").Edge("a", graph.End), `went to "z"`, 0},
+		"Unknown": {graph.New("g").Node("a", jump("z")).Edge(graph.Start, "a").Edge("a", graph.End), "goto is no node of the graph: z", 0},
 		"Branch": {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("b", graph.End).
-			Branch("a", func(graph.State) []string { return []string{graph.End} }, "b"), "isn't among its targets", 0},
+			Branch("a", func(graph.State) ([]string, error) { return []string{graph.End}, nil }, "b"), "isn't among its targets", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -249,9 +250,9 @@ func TestGotoAndBranchesMayOnlyGoWhereTheGraphGoes(t *testing.T) {
 func TestEdgesTellPlainOnesFromThoseABranchChooses(t *testing.T) {
 	t.Parallel()
 	g, err := graph.New("g").Node("b", nothing).Node("a", nothing).Edge(graph.Start, "b").Edge("b", "a").
-		Branch("a", func(graph.State) []string { return []string{graph.End} }, "b", graph.End).Compile()
+		Branch("a", func(graph.State) ([]string, error) { return []string{graph.End}, nil }, "b", graph.End).Compile()
 	require.NoError(t, err)
 	require.Equal(t, []graph.Edge{
-		{From: graph.Start, To: "b"}, {From: "a", To: "b", Conditional: true}, {From: "a", To: graph.End, Conditional: true}, {From: "b", To: "a"},
+		{From: graph.Start, To: "b"}, {From: "a", To: "b", Kind: graph.EdgeBranch}, {From: "a", To: graph.End, Kind: graph.EdgeBranch}, {From: "b", To: "a"},
 	}, g.Edges())
 }

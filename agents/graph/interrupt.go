@@ -36,21 +36,22 @@ type pause struct {
 	reviews []agents.Review
 }
 
-// pauseOf finds what a resume says to a node.
-func pauseOf(resume []agents.Interrupt, node string) pause {
-	for i := range resume {
-		if resume[i].Node != node {
+// pauseOf finds what a resume says to a task of its own.
+func pauseOf(resume []agents.Interrupt, task int, ns []string) pause {
+	var p pause
+	for i, r := range resume {
+		if r.Task != task || r.Break != "" || !slices.Equal(r.NS, ns) {
 			continue
 		}
-		p := pause{answers: slices.Clone(resume[i].Answered)}
-		if resume[i].Answer != nil {
-			p.answers = append(p.answers, resume[i].Answer)
+		p.answers = slices.Clone(r.Answered)
+		if r.Answer != nil {
+			p.answers = append(p.answers, r.Answer)
 		} else {
 			p.open = &resume[i]
 		}
-		return p
+		break
 	}
-	return pause{}
+	return p
 }
 
 // Interrupt asks whoever may write to the thread and returns the answer. Without
@@ -87,7 +88,7 @@ func (t *Task) ask(kind agents.InterruptKind, value json.RawMessage, requests []
 	if t.pause.asked != nil {
 		return ErrPaused // it swallowed the first
 	}
-	asked := agents.Interrupt{ID: t.NewID(), Node: t.Node, Kind: kind, Value: value, Answered: t.pause.answers}
+	asked := agents.Interrupt{ID: t.NewID(), Node: t.Node, NS: t.NS, Task: t.Index, Kind: kind, Value: value, Answered: t.pause.answers}
 	if t.pause.open != nil && t.pause.open.Kind == kind && kind == agents.Question {
 		asked.ID = t.pause.open.ID
 	}
@@ -96,4 +97,28 @@ func (t *Task) ask(kind agents.InterruptKind, value json.RawMessage, requests []
 	}
 	t.pause.asked, t.pause.reviews = &asked, requests
 	return ErrPaused
+}
+
+// Breakpoints are nodes at which a developer wants a run to pause. "*" is every
+// node; a node of a subgraph is written SUB/NODE.
+type Breakpoints struct {
+	Before, After []string
+}
+
+// The places of a breakpoint in its interrupt.
+const (
+	breakBefore = "before"
+	breakAfter  = "after"
+)
+
+func hits(points []string, node string) bool {
+	return slices.Contains(points, "*") || slices.Contains(points, node)
+}
+
+// breakAt makes the pause of a breakpoint.
+func (e *engine) breakAt(where string, task int, node string) agents.Interrupt {
+	value, _ := json.Marshal(map[string]string{"breakpoint": where, "node": node}) // two strings always marshal
+	return agents.Interrupt{
+		ID: e.x.IDs(e.taskID(task) + ":" + where)(), Node: node, NS: e.ns, Task: task, Kind: agents.Question, Break: where, Value: value,
+	}
 }

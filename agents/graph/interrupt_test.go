@@ -10,19 +10,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
-	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 )
 
 // notes is a host that keeps what was committed.
-type notes struct{ commits []graph.Commit }
+type notes struct {
+	graph.Ephemeral
+	commits []graph.Commit
+}
 
 func (n *notes) Commit(_ context.Context, c graph.Commit) error {
 	n.commits = append(n.commits, c)
 	return nil
 }
-
-func (n *notes) Emit(event.Envelope) {}
 
 var said = graph.Append[string]("said")
 
@@ -34,15 +34,12 @@ func heard(t *testing.T, s graph.State) []string {
 }
 
 // ids counts, so that a run can be compared with another.
-func ids() func() string {
-	n := 0
-	return func() string { n++; return fmt.Sprintf("id-%d", n) }
-}
+func ids() graph.IDs { return graph.NamedIDs("test") }
 
 func TestANodeThatAsksStartsAgainWithItsAnswers(t *testing.T) {
 	t.Parallel()
 	starts := 0
-	g, err := graph.New("two").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+	g, err := graph.New("two").Channels(said).Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
 		starts++
 		name, err := task.Interrupt("name?")
 		if err != nil {
@@ -56,16 +53,16 @@ func TestANodeThatAsksStartsAgainWithItsAnswers(t *testing.T) {
 	}).Edge(graph.Start, "ask").Edge("ask", graph.End).Compile()
 	require.NoError(t, err)
 	host := &notes{}
-	x := graph.Execution{Host: host, NewID: ids()}
+	x := graph.Execution{Host: host, IDs: ids()}
 	state, err := g.Run(t.Context(), x)
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 1)
 	require.JSONEq(t, `"name?"`, string(paused.Interrupts[0].Value))
-	require.Equal(t, []string{"ask"}, host.commits[0].Next, "the node stays due")
+	require.Equal(t, agents.DueNodes("ask"), host.commits[0].Next, "the node stays due")
 
 	// Going on without an answer asks the same again, under the same id.
-	x.State, x.Next, x.Resume = state, []string{"ask"}, paused.Interrupts
+	x.State, x.Next, x.Resume, x.Step = state, agents.DueNodes("ask"), paused.Interrupts, 1
 	_, err = g.Run(t.Context(), x)
 	var again *graph.Interrupted
 	require.ErrorAs(t, err, &again)
@@ -73,7 +70,7 @@ func TestANodeThatAsksStartsAgainWithItsAnswers(t *testing.T) {
 
 	answered := again.Interrupts
 	answered[0].Answer = json.RawMessage(`null`)
-	x.Resume = answered
+	x.Resume, x.Step = answered, 2
 	_, err = g.Run(t.Context(), x)
 	require.ErrorAs(t, err, &paused)
 	require.Equal(t, []json.RawMessage{json.RawMessage(`null`)}, paused.Interrupts[0].Answered, "null is an answer")
@@ -89,7 +86,7 @@ func TestANodeThatAsksStartsAgainWithItsAnswers(t *testing.T) {
 
 func TestASwallowedPauseIsAPauseAllTheSame(t *testing.T) {
 	t.Parallel()
-	g, err := graph.New("swallow").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+	g, err := graph.New("swallow").Channels(said).Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
 		_, _ = task.Interrupt("really?")
 		_, _ = task.Interrupt("and this?")
 		return graph.Command{Update: []graph.Write{said.Put([]string{"went on"})}}, nil
@@ -118,44 +115,52 @@ func TestOneNodePausesAndTheOthersResultsAreKept(t *testing.T) {
 			return graph.Command{Update: []graph.Write{said.Put([]string{name})}}, nil
 		}
 	}
-	g, err := graph.New("fan").Node("a", node("a", true)).Node("b", node("b", false)).Node("c", node("c", true)).
+	g, err := graph.New("fan").Channels(said).Node("a", node("a", true)).Node("b", node("b", false)).Node("c", node("c", true)).
 		Edge(graph.Start, "a").Edge(graph.Start, "b").Edge(graph.Start, "c").
 		Edge("a", graph.End).Edge("b", graph.End).Edge("c", graph.End).Compile()
 	require.NoError(t, err)
-	x := graph.Execution{Host: &notes{}, Parallel: 1}
+	host := &notes{}
+	x := graph.Execution{Host: host, Parallel: 1}
 	state, err := g.Run(t.Context(), x)
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 2, "several at once")
-	require.Equal(t, []string{"b"}, heard(t, state))
+	require.Empty(t, heard(t, state), "nothing is merged before all are done")
+	pending := host.commits[0].Pending
+	require.Len(t, pending, 1, "but what the finished one gave is kept")
 	answered, err := agents.Match(json.RawMessage(fmt.Sprintf(`{%q:1}`, paused.Interrupts[1].ID)), paused.Interrupts)
 	require.NoError(t, err)
-	x.State, x.Next, x.Resume = state, []string{"a", "c"}, answered
+	x.State, x.Next, x.Pending, x.Resume = state, agents.DueNodes("a", "b", "c"), pending, answered
 	state, err = g.Run(t.Context(), x)
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 1)
 	require.Equal(t, "a", paused.Interrupts[0].Node)
-	require.Equal(t, []string{"b", "c1"}, heard(t, state))
+	require.Equal(t, map[string]int{"a": 1, "b": 1, "c": 2}, runs, "who was not answered waits on, who finished is done")
+	paused.Interrupts[0].Answer = json.RawMessage(`2`)
+	x.Pending, x.Resume = host.commits[1].Pending, paused.Interrupts
+	state, err = g.Run(t.Context(), x)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a2", "b", "c1"}, heard(t, state), "merged in the order of the step")
 	require.Equal(t, 1, runs["b"], "a finished sibling never runs again")
 }
 
 func TestAnAnswerIsForOneStepOnly(t *testing.T) {
 	t.Parallel()
 	rounds := 0
-	g, err := graph.New("loop").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+	g, err := graph.New("loop").Channels(said).Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
 		answer, err := task.Interrupt("again?")
 		if err != nil {
 			return graph.Command{}, err
 		}
 		rounds++
 		return graph.Command{Update: []graph.Write{said.Put([]string{string(answer)})}}, nil
-	}).Edge(graph.Start, "ask").Branch("ask", func(graph.State) []string { return []string{"ask"} }, "ask", graph.End).Compile()
+	}).Edge(graph.Start, "ask").Branch("ask", func(graph.State) ([]string, error) { return []string{"ask"}, nil }, "ask", graph.End).Compile()
 	require.NoError(t, err)
 	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}})
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	paused.Interrupts[0].Answer = json.RawMessage(`true`)
-	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}, Next: []string{"ask"}, Resume: paused.Interrupts})
+	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}, Next: agents.DueNodes("ask"), Resume: paused.Interrupts})
 	require.True(t, errors.As(err, &paused), "the next round asks anew")
 	require.Equal(t, 1, rounds)
 	require.Empty(t, paused.Interrupts[0].Answered)

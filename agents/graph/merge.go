@@ -1,10 +1,14 @@
 package graph
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/heddle/heddle/agents"
 )
@@ -15,56 +19,306 @@ type Changes struct {
 	Messages []agents.Message
 	Ops      []agents.Op
 	Deltas   map[string][]agents.Delta
+	// Wrote says which task made which of them.
+	Wrote []agents.Wrote
 }
 
-// merge applies writes in their order, which the caller fixes by node name, to
-// a state and returns the next state with the changes that lead to it. The old
-// state is untouched.
-func merge(s State, writes []Write) (State, Changes, error) {
-	var changes Changes
+// With gives these changes followed by others.
+func (c Changes) With(more Changes) Changes {
+	out := Changes{
+		Messages: slices.Concat(c.Messages, more.Messages), Ops: slices.Concat(c.Ops, more.Ops), Wrote: slices.Concat(c.Wrote, more.Wrote),
+		Deltas: maps.Clone(c.Deltas),
+	}
+	for channel, deltas := range more.Deltas {
+		if out.Deltas == nil {
+			out.Deltas = map[string][]agents.Delta{}
+		}
+		out.Deltas[channel] = slices.Concat(out.Deltas[channel], deltas)
+	}
+	return out
+}
+
+// merger applies writes in their order, which the caller fixes, to a state. The
+// old state is untouched.
+type merger struct {
+	// g knows the reducers; nil allows messages only.
+	g       *Graph
+	next    State
+	changes Changes
+	all     []agents.Change // what was written, in stored form
+	// place names the step among all of the thread: revisions are made of it.
+	place   string
+	revised int
+	// fresh says that whatever is added gets a revision of its own: ids that
+	// clients choose may stand on another line with another text.
+	fresh bool
+}
+
+func newMerger(g *Graph, s State, place string, fresh bool) *merger {
+	m := &merger{g: g, place: place, fresh: fresh, next: State{messages: slices.Clone(s.messages), values: maps.Clone(s.values)}}
+	if m.next.values == nil {
+		m.next.values = map[string]json.RawMessage{}
+	}
+	return m
+}
+
+// take applies the writes of one task, or of the engine where node is empty.
+func (m *merger) take(node string, writes []agents.Change) error {
+	ops, deltas := len(m.changes.Ops), map[string]int{}
+	for _, w := range writes {
+		if err := m.one(w); err != nil {
+			return err
+		}
+		if w.Delta != nil {
+			deltas[w.Channel]++
+		}
+	}
+	if node != "" {
+		w := agents.Wrote{Node: node, Ops: len(m.changes.Ops) - ops}
+		if len(deltas) > 0 {
+			w.Deltas = deltas
+		}
+		m.changes.Wrote = append(m.changes.Wrote, w)
+	}
+	return nil
+}
+
+func (m *merger) one(w agents.Change) error {
+	switch {
+	case w.Message != nil:
+		m.put(*w.Message)
+	case w.Remove != "":
+		at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == w.Remove })
+		if at >= 0 {
+			m.next.messages = slices.Delete(m.next.messages, at, at+1)
+			m.changes.Ops = append(m.changes.Ops, agents.Op{Kind: agents.OpRemove, ID: w.Remove})
+			m.all = append(m.all, w)
+		}
+	case w.Delta != nil:
+		return m.delta(w.Channel, *w.Delta)
+	}
+	return nil
+}
+
+// delta merges a write to a channel by its reducer.
+func (m *merger) delta(name string, d agents.Delta) error {
+	value, stored, err := m.reduced(name, d)
+	if err != nil {
+		return err
+	}
+	if value == nil {
+		delete(m.next.values, name)
+	} else {
+		m.next.values[name] = value
+	}
+	if m.changes.Deltas == nil {
+		m.changes.Deltas = map[string][]agents.Delta{}
+	}
+	m.changes.Deltas[name] = append(m.changes.Deltas[name], stored)
+	m.all = append(m.all, agents.Change{Channel: name, Delta: &stored})
+	return nil
+}
+
+func (m *merger) reduced(name string, d agents.Delta) (value json.RawMessage, stored agents.Delta, err error) {
+	declared, known := m.declared(name)
+	switch {
+	case !known:
+		return nil, d, m.refuse(name, ErrUnknownChannel, nil)
+	case d.Op == agents.DeltaDrop:
+		return nil, d, nil
+	case engineChannel(name):
+		return d.Value, d, nil
+	case d.Op != declared.op && !(d.Op == agents.DeltaRemove && declared.op == agents.DeltaUpsert):
+		return nil, d, m.refuse(name, ErrWrongType, fmt.Errorf("the write asks for %s, the channel is merged by %s", d.Op, declared.label))
+	case d.Op == agents.DeltaReduce:
+		if value, err = m.reduce(declared, name, d.Value); err != nil {
+			return nil, d, err
+		}
+		return value, agents.Delta{Op: agents.DeltaSet, Value: value, From: d.Value}, nil
+	}
+	value, err = agents.ApplyDeltas(m.next.values[name], []agents.Delta{d})
+	if err != nil {
+		return nil, d, m.refuse(name, ErrWrongType, err)
+	}
+	return value, d, nil
+}
+
+// reduce calls a graph's own reducer, which may panic.
+func (m *merger) reduce(d declaration, name string, in json.RawMessage) (out json.RawMessage, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("merging channel %s: %w", name, panicked(v))
+		}
+	}()
+	out, err = d.reduce(m.next.values[name], in)
+	if err != nil {
+		return nil, m.refuse(name, ErrWrongType, err)
+	}
+	return out, nil
+}
+
+func (m *merger) declared(name string) (declaration, bool) {
+	if m.g == nil {
+		return declaration{}, false
+	}
+	if engineChannel(name) {
+		return declaration{op: agents.DeltaSet}, true
+	}
+	d, ok := m.g.channels[name]
+	return d, ok
+}
+
+func (m *merger) refuse(channel string, rule, cause error) error {
+	e := &InputError{Field: "values." + channel, Rule: rule, cause: cause}
+	if m.g != nil {
+		e.Graph = m.g.name
+	}
+	if cause != nil {
+		e.Detail = cause.Error()
+	}
+	return e
+}
+
+// engineChannel reports whether the engine keeps a channel for itself.
+func engineChannel(name string) bool { return len(name) > 1 && name[0] == '_' && name[1] == '_' }
+
+// put adds a message or a revision of one.
+func (m *merger) put(msg agents.Message) {
+	at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == msg.ID })
+	op := agents.Op{Kind: agents.OpAppend, ID: msg.ID}
+	msg.Revision = 0
+	if at >= 0 || m.fresh {
+		msg.Revision = m.revision(msg.ID)
+	}
+	if at < 0 {
+		m.next.messages = append(m.next.messages, msg)
+	} else {
+		m.next.messages[at] = msg
+		op.Kind = agents.OpReplace
+	}
+	op.Rev = msg.Revision
+	m.changes.Messages = append(m.changes.Messages, msg)
+	m.changes.Ops = append(m.changes.Ops, op)
+	m.all = append(m.all, agents.Change{Message: &msg})
+}
+
+// revision numbers a form of a message so that no other form of the thread has
+// the number, on whatever line: a place is committed once. It fits the integers
+// of JSON.
+func (m *merger) revision(id agents.MessageID) int64 {
+	m.revised++
+	sum := sha256.Sum256([]byte(m.place + ":" + strconv.Itoa(m.revised) + ":" + string(id)))
+	return int64(binary.BigEndian.Uint64(sum[:8])>>12) | 1
+}
+
+// place names a step of a line among all steps of a thread.
+func place(line agents.LineID, step int) string { return string(line) + ":" + strconv.Itoa(step) }
+
+// Apply applies writes to a state outside a run: a run's input, a change by a
+// client. line and step are where it will be committed. The error is an
+// [*InputError].
+func (g *Graph) Apply(s State, line agents.LineID, step int, writes []Write) (State, Changes, error) {
+	m := newMerger(g, s, place(line, step), true)
+	changes, err := storable(writes)
+	if err == nil {
+		err = m.take("", changes)
+	}
+	if err != nil {
+		return s, Changes{}, err
+	}
+	return m.next, m.changes, nil
+}
+
+// ApplyMessages is [Graph.Apply] where there is no graph: writes to messages only.
+func ApplyMessages(s State, line agents.LineID, step int, writes []Write) (State, Changes, error) {
+	return (*Graph)(nil).Apply(s, line, step, writes)
+}
+
+// Settle applies the results of the tasks of a step that will not be completed,
+// because something else comes in its place, so that nothing they did is lost.
+func (g *Graph) Settle(s State, line agents.LineID, step int, due []agents.Due, known []agents.Pending) (State, Changes, error) {
+	m := newMerger(g, s, place(line, step), false)
+	for i, d := range due {
+		if p, ok := agents.PendingOf(known, i); ok && p.Result != nil {
+			if err := m.take(d.Node, p.Result.Writes); err != nil {
+				return s, Changes{}, err
+			}
+		}
+	}
+	return m.next, m.changes, nil
+}
+
+func storable(writes []Write) ([]agents.Change, error) {
+	out := make([]agents.Change, 0, len(writes))
+	for _, w := range writes {
+		if w.err != nil {
+			return nil, fmt.Errorf("writing channel %s as JSON: %w", w.Channel, w.err)
+		}
+		out = append(out, w.Change)
+	}
+	return out, nil
+}
+
+// Decode reads what a client wants to write, a JSON object of channels, into
+// writes in the order of names. The error joins an [*InputError] for each
+// channel that is unknown, private, or not of the type the graph declares; the
+// key "messages" is the caller's affair and refused here as unknown.
+func (g *Graph) Decode(values map[string]json.RawMessage) ([]Write, error) {
+	var out []Write
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		field := "values." + name
+		d, ok := g.channels[name]
+		switch {
+		case agents.Hidden(name):
+			errs = append(errs, g.refuse(field, ErrPrivateChannel, ""))
+		case !ok:
+			errs = append(errs, g.refuse(field, ErrUnknownChannel, ""))
+		default:
+			if err := d.check(values[name]); err != nil {
+				errs = append(errs, g.refuse(field, ErrWrongType, err.Error()))
+				continue
+			}
+			out = append(out, Write{Change: agents.Change{Channel: name, Delta: &agents.Delta{Op: d.op, Value: values[name]}}})
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// Forget makes the writes that clear what a finished run kept in private, for
+// the run that begins with new input.
+func (g *Graph) Forget(s State) []Write {
+	var out []Write
+	for _, name := range slices.Sorted(maps.Keys(s.values)) {
+		if _, declared := g.channels[name]; agents.Hidden(name) && (declared || engineChannel(name)) {
+			out = append(out, Write{Change: agents.Change{Channel: name, Delta: &agents.Delta{Op: agents.DeltaDrop}}})
+		}
+	}
+	return out
+}
+
+// restore replays changes in their stored form onto a state.
+func restore(s State, changes []agents.Change) (State, error) {
 	next := State{messages: slices.Clone(s.messages), values: maps.Clone(s.values)}
 	if next.values == nil {
 		next.values = map[string]json.RawMessage{}
 	}
-	for _, w := range writes {
+	for _, c := range changes {
 		switch {
-		case w.err != nil:
-			return s, Changes{}, fmt.Errorf("writing channel %s: %w", w.channel, w.err)
-		case w.message != nil:
-			next.messages, changes = putMessage(next.messages, changes, *w.message)
-		case w.remove != "":
-			at := slices.IndexFunc(next.messages, func(m agents.Message) bool { return m.ID == w.remove })
-			if at >= 0 {
-				next.messages = slices.Delete(next.messages, at, at+1)
-				changes.Ops = append(changes.Ops, agents.Op{Kind: agents.OpRemove, ID: w.remove})
+		case c.Message != nil:
+			at := slices.IndexFunc(next.messages, func(have agents.Message) bool { return have.ID == c.Message.ID })
+			if at < 0 {
+				next.messages = append(next.messages, *c.Message)
+			} else {
+				next.messages[at] = *c.Message
 			}
-		default:
-			value, err := agents.ApplyDeltas(next.values[w.channel], []agents.Delta{w.delta})
-			if err != nil {
-				return s, Changes{}, fmt.Errorf("merging channel %s: %w", w.channel, err)
+		case c.Remove != "":
+			next.messages = slices.DeleteFunc(next.messages, func(m agents.Message) bool { return m.ID == c.Remove })
+		case c.Delta != nil:
+			if err := agents.Fold(next.values, c.Channel, []agents.Delta{*c.Delta}); err != nil {
+				return s, err
 			}
-			next.values[w.channel] = value
-			if changes.Deltas == nil {
-				changes.Deltas = map[string][]agents.Delta{}
-			}
-			changes.Deltas[w.channel] = append(changes.Deltas[w.channel], w.delta)
 		}
 	}
-	return next, changes, nil
-}
-
-func putMessage(messages []agents.Message, changes Changes, m agents.Message) ([]agents.Message, Changes) {
-	at := slices.IndexFunc(messages, func(have agents.Message) bool { return have.ID == m.ID })
-	op := agents.Op{Kind: agents.OpAppend, ID: m.ID}
-	if at < 0 {
-		m.Revision = 0
-		messages = append(messages, m)
-	} else {
-		m.Revision = messages[at].Revision + 1
-		messages[at] = m
-		op = agents.Op{Kind: agents.OpReplace, ID: m.ID, Rev: m.Revision}
-	}
-	changes.Messages = append(changes.Messages, m)
-	changes.Ops = append(changes.Ops, op)
-	return messages, changes
+	return next, nil
 }

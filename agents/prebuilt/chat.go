@@ -48,11 +48,11 @@ func Chat(o ChatOptions) (*graph.Graph, error) {
 		Compile()
 }
 
-func afterAgent(s graph.State) []string {
+func afterAgent(s graph.State) ([]string, error) {
 	if last, ok := s.Last(); ok && last.Role == agents.RoleAssistant && len(last.ToolCalls) > 0 {
-		return []string{nodeTools}
+		return []string{nodeTools}, nil
 	}
-	return []string{graph.End}
+	return []string{graph.End}, nil
 }
 
 type chat struct{ o ChatOptions }

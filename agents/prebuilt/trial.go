@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/heddle/heddle/agents"
-	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/agents/tool"
@@ -124,16 +123,16 @@ func withoutReviews(policies []agents.ToolPolicy) []agents.ToolPolicy {
 
 // keeper is the host of a trial: it keeps the newest state in memory and tells
 // nobody.
-type keeper struct{ state graph.State }
+type keeper struct {
+	graph.Ephemeral
+	state graph.State
+}
 
 // Commit implements [graph.Host].
 func (k *keeper) Commit(_ context.Context, c graph.Commit) error {
 	k.state = c.State
 	return nil
 }
-
-// Emit implements [graph.Host].
-func (k *keeper) Emit(event.Envelope) {}
 
 // harmless gives the tools as a trial may use them: those that only look, and in
 // place of the others one that says what would have happened.

@@ -41,6 +41,8 @@ type attempt struct {
 	assistant agents.Assistant
 	line      agents.LineID
 	step      int
+	// kept says that something may be pending of the step in flight.
+	kept bool
 }
 
 func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) *attempt {
@@ -116,35 +118,35 @@ func (a *attempt) run(ctx context.Context) error {
 		return graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")
 	}
 	state := graph.NewState(loaded.Messages, loaded.Values)
-	var next []string
-	var resume []agents.Interrupt
+	from := beginning{state: state, pending: loaded.Pending}
 	if r.Input.Resume != nil {
-		resume = r.Input.Resume.Interrupts
+		from.resume = r.Input.Resume.Interrupts
 	}
 	if head := loaded.Head; head != nil && head.Run == r.ID {
 		if err := a.goOn(ctx); err != nil {
 			return err
 		}
-		next = head.Next
+		from.next = head.Next
 		if head.Source != agents.SourceInput {
-			resume = nil // the step that the answers are for is committed
+			from.resume = nil // the step that the answers are for is committed
 		}
 	} else {
 		if err := a.mayStart(); err != nil {
 			return err
 		}
-		if state, next, err = a.begin(ctx, g, loaded, state); err != nil {
+		if from, err = a.begin(ctx, g, loaded, from); err != nil {
 			return err
 		}
 	}
-	if len(next) == 0 {
+	if len(from.next) == 0 {
 		return nil // the beginning was the end, and is committed as such
 	}
+	a.kept = len(from.pending) > 0
 	_, err = g.Run(ctx, graph.Execution{
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
 			Line: a.line, Token: r.Token},
-		State: state, Next: next, Step: a.step, Resume: resume, Host: a, Clock: a.w.o.Clock, Logger: a.logger,
-		RecursionLimit: a.assistant.Config.RecursionLimit,
+		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Clock: a.w.o.Clock,
+		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
 	if errors.As(err, new(*graph.Interrupted)) {
 		return nil // the step that paused is committed with the run's end
@@ -216,9 +218,41 @@ func transcriptOf(view agents.View) (*transcript.Transcript, error) {
 // Emit implements [graph.Host].
 func (a *attempt) Emit(e event.Envelope) { a.out.emit(e) }
 
+// Pend implements [graph.Host].
+func (a *attempt) Pend(ctx context.Context, p agents.PendingWrites) error {
+	if p.Line == a.line {
+		a.kept = true
+	}
+	return a.stored(ctx, a.w.o.Store.Pend(ctx, a.scope, a.lease, p))
+}
+
+// Sub implements [graph.Host].
+func (a *attempt) Sub(ctx context.Context, s agents.SubLine) (agents.State, error) {
+	state, err := a.w.o.Store.SubLine(ctx, a.scope, a.lease, s)
+	return state, a.stored(ctx, err)
+}
+
+// stored sorts an error of the store: a lost lease ends the attempt as such, any
+// other failure leaves the run for another attempt.
+func (a *attempt) stored(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case err == nil, errors.Is(err, agents.ErrFenced):
+		return err
+	case cause != nil:
+		// It may or may not have happened; whoever goes on reads the truth.
+		return &storageError{errors.Join(cause, err)}
+	default:
+		return &storageError{err}
+	}
+}
+
 // Commit implements [graph.Host]: one transaction for the step and, if nothing
-// is due any more or people have to answer first, for the run's end.
+// is due any more or people have to answer first, for the run's end. A step of a
+// subgraph never ends its run.
 func (a *attempt) Commit(ctx context.Context, c graph.Commit) error {
+	if len(c.NS) > 0 {
+		return a.commitSub(ctx, c)
+	}
 	finish, asked := a.finishOf(c), []event.Envelope(nil)
 	for _, i := range c.Interrupts {
 		asked = append(asked, a.requested(i, c.Reviews))
@@ -264,27 +298,14 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	if err := a.out.flush(ctx); err != nil {
 		return err
 	}
-	step := agents.Step{
-		Line: a.line, Step: c.Step, Source: source, Messages: c.Changes.Messages, Ops: c.Changes.Ops,
-		Deltas: c.Changes.Deltas, Next: c.Next, Interrupts: c.Interrupts, Reviews: c.Reviews,
-	}
-	if c.Step > 0 && c.Step%agents.SnapshotEvery == 0 {
-		s := agents.State{Messages: c.State.Messages()}
-		step.Snapshot = &agents.Snapshot{Messages: s.Refs(), Values: c.State.Values()}
-	}
-	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, event.CheckpointValue{
-		Line: string(a.line), Step: c.Step, Source: string(source), Next: append([]string{}, c.Next...)})))
+	step := c.AsStep(source)
+	step.Clear = a.kept
+	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
 	stepped, finished, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, agents.ErrFenced) {
-			// The commit may or may not have happened; whoever goes on reads the truth.
-			return &storageError{errors.Join(cause, err)}
-		}
-		if errors.Is(err, agents.ErrFenced) {
-			return err
-		}
-		return &storageError{err}
+	if err = a.stored(ctx, err); err != nil {
+		return err
 	}
+	a.kept = len(step.Pending) > 0
 	a.step = c.Step
 	logged := a.render(ctx, stepped, step.Events)
 	if finish != nil {
@@ -295,6 +316,28 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
 	}
 	return nil
+}
+
+// commitSub stores a step of a subgraph on its own line.
+func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
+	if err := a.out.flush(ctx); err != nil {
+		return err
+	}
+	step := c.AsStep(agents.SourceLoop)
+	step.Clear = true
+	e := a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step)))
+	e.Step, e.NS = c.Step, c.NS
+	step.Events = []event.Envelope{e}
+	stepped, _, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, nil)
+	if err = a.stored(ctx, err); err != nil {
+		return err
+	}
+	a.publish(ctx, stepped, step.Events)
+	return nil
+}
+
+func checkpointValue(s agents.Step) event.CheckpointValue {
+	return event.CheckpointValue{Line: string(s.Line), Step: s.Step, Source: string(s.Source), Next: agents.Nodes(s.Next)}
 }
 
 func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {

@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/heddle/heddle/agents"
@@ -11,39 +10,38 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
+// beginning is where an attempt starts to execute its graph.
+type beginning struct {
+	state   graph.State
+	next    []agents.Due
+	pending []agents.Pending
+	resume  []agents.Interrupt
+}
+
 // begin commits, as a step of its own, what the run brings: its messages, or
 // that it goes on from a pause. A run that finds nothing to do ends with it.
-func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State, state graph.State) (graph.State, []string, error) {
+func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State, from beginning) (beginning, error) {
 	r := a.claim.Run
-	var next []string
-	var writes []graph.Write
 	var events []event.Envelope
-	if resume := r.Input.Resume; resume != nil {
-		next = slices.DeleteFunc(slices.Clone(resume.Goto), func(node string) bool { return node == graph.End })
-		if len(resume.Goto) == 0 && loaded.Head != nil {
-			next = loaded.Head.Next
-		}
-	}
-	if r.Input.Resume == nil || len(r.Input.Resume.Goto) > 0 || len(next) == 0 {
-		// Nobody will answer these calls any more, and no model takes a thread in
-		// which one is unanswered (LG-15).
-		for _, m := range unanswered(loaded.Messages, r.ID, a.w.o.Clock.Now()) {
-			writes = append(writes, graph.AddMessage(m))
-			events = append(events, a.envelope(event.ToolCallResult, event.Data(cancelledCall(m))))
-		}
-	}
-	writes = append(writes, graph.AddMessages(r.Input.Messages...)...)
-	state, changes, err := graph.Apply(state, writes)
+	b, err := g.Begin(loaded, graph.Input{
+		Writes: graph.AddMessages(r.Input.Messages...), Resume: r.Input.Resume,
+		Fill: func(s graph.State) (writes []graph.Write) {
+			// Nobody will answer these calls any more, and no model takes a thread in
+			// which one is unanswered (LG-15).
+			for _, m := range unanswered(s.Messages(), r.ID, a.w.o.Clock.Now()) {
+				writes = append(writes, graph.AddMessage(m))
+				events = append(events, a.envelope(event.ToolCallResult, event.Data(cancelledCall(m))))
+			}
+			return writes
+		},
+	})
 	if err != nil {
-		return state, nil, err
+		return from, err
 	}
-	if r.Input.Resume == nil {
-		if next, err = g.Entry(state); err != nil {
-			return state, nil, err
-		}
-	}
-	commit := graph.Commit{Step: a.step + 1, Changes: changes, State: state, Next: next}
-	return state, next, a.commit(ctx, agents.SourceInput, commit, append([]event.Envelope{a.started()}, events...), a.finishOf(commit))
+	a.kept = len(loaded.Pending) > 0
+	c := b.Commit
+	from = beginning{state: c.State, next: c.Next, pending: c.Pending, resume: b.Resume}
+	return from, a.commit(ctx, agents.SourceInput, c, append([]event.Envelope{a.started()}, events...), a.finishOf(c))
 }
 
 // started is the envelope that tells of the run's beginning.

@@ -271,7 +271,7 @@ func TestAPanicOutsideANodeEndsItsRunAlone(t *testing.T) {
 	t.Parallel()
 	nothing := func(context.Context, *graph.Task) (graph.Command, error) { return graph.Command{}, nil }
 	astray, err := graph.New("astray").Node("a", nothing).Edge(graph.Start, "a").
-		Branch("a", func(graph.State) []string { panic("no way on") }, graph.End).Compile()
+		Branch("a", func(graph.State) ([]string, error) { panic("no way on") }, graph.End).Compile()
 	require.NoError(t, err)
 	b := setup(t, astray)
 	b.worker(t, nil)

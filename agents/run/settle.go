@@ -40,13 +40,13 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 		a.w.o.Signals.Wake(ctx)
 		return nil
 	}
-	state, changes, err := graph.Apply(graph.NewState(view.State.Messages, view.State.Values), graph.AddMessages(messages...))
+	state, changes, err := graph.ApplyMessages(graph.NewState(view.State.Messages, view.State.Values), a.line, a.step+1, graph.AddMessages(messages...))
 	if err != nil {
 		return err
 	}
 	a.out = newEmitter(a.claim, a.w.o.Log, a.w.o.Clock, func(error) {})
 	defer a.out.close() //nolint:errcheck // nothing is emitted any more
-	return a.commit(ctx, agents.SourceLoop, graph.Commit{Step: a.step + 1, Changes: changes, State: state}, closing, &finish)
+	return a.commit(ctx, agents.SourceLoop, graph.Commit{Line: a.line, Step: a.step + 1, Changes: changes, State: state}, closing, &finish)
 }
 
 // ending says how the run ends, to the database and to watchers.

@@ -16,6 +16,8 @@ import (
 type Change struct {
 	// Messages are appended, or replace those with their ids.
 	Messages []agents.Message
+	// Values are written to the graph's channels, each through its reducer.
+	Values map[string]json.RawMessage
 	// AsNode is the node in whose name the change is made: what follows it is
 	// due next. "__end__" ends the turn. Empty keeps what is due.
 	AsNode string
@@ -38,15 +40,11 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 	if c.Checkpoint != "" && (loaded.Head == nil || loaded.Head.ID != c.Checkpoint) {
 		return agents.Updated{}, fault.Conflict("The checkpoint is not the thread's newest one.").WithCode("checkpoint_old")
 	}
-	writes := graph.AddMessages(c.Messages...)
-	if c.AsNode == graph.End {
-		writes = append(graph.AddMessages(unanswered(loaded.Messages, "", s.clock.Now())...), writes...)
-	}
-	state, changes, err := graph.Apply(graph.NewState(loaded.Messages, loaded.Values), writes)
+	g, err := s.graphOf(ctx, scope, t)
 	if err != nil {
-		return agents.Updated{}, fault.Invalid("values", "can't be merged into the state").WithCause(err)
+		return agents.Updated{}, err
 	}
-	next, pauses, err := s.due(ctx, scope, t, loaded, state, c.AsNode)
+	step, state, err := s.changed(g, loaded, c)
 	if err != nil {
 		return agents.Updated{}, err
 	}
@@ -54,23 +52,13 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 	if err != nil {
 		return agents.Updated{}, err
 	}
-	update := agents.StateUpdate{
-		Line: loaded.Line, At: loaded.Step, Leaves: loaded.Head != nil && len(loaded.Head.Interrupts) > 0 && len(pauses) == 0,
-		Touched: slices.ContainsFunc(open, func(r agents.Review) bool { return !stands(r, state.Messages()) }),
-		Told:    s.decided,
-		Ended:   s.leftBehind,
-		Step: agents.Step{
-			Line: loaded.Line, Step: loaded.Step + 1, Source: agents.SourceUpdate, Messages: changes.Messages, Ops: changes.Ops,
-			Deltas: changes.Deltas, Next: next, Interrupts: pauses, Metadata: event.Data(map[string]string{"as_node": c.AsNode}),
-			Events: []event.Envelope{{Type: event.MessagesSnapshot, Time: s.clock.Now(), ThreadID: string(thread), Step: loaded.Step + 1,
-				Data: event.Data(event.SnapshotData{Messages: []json.RawMessage{}})}},
-		},
-	}
-	if n := loaded.Step + 1; n > 0 && n%agents.SnapshotEvery == 0 {
-		whole := agents.State{Messages: state.Messages()}
-		update.Step.Snapshot = &agents.Snapshot{Messages: whole.Refs(), Values: state.Values()}
-	}
-	done, err := s.queue.UpdateState(ctx, scope, thread, update)
+	step.Events = []event.Envelope{{Type: event.MessagesSnapshot, Time: s.clock.Now(), ThreadID: string(thread), Step: loaded.Step + 1,
+		Data: event.Data(event.SnapshotData{Messages: []json.RawMessage{}})}}
+	done, err := s.queue.UpdateState(ctx, scope, thread, agents.StateUpdate{
+		Line: loaded.Line, At: loaded.Step, Leaves: loaded.Head != nil && len(loaded.Head.Interrupts) > 0 && len(step.Interrupts) == 0,
+		Touched: slices.ContainsFunc(open, func(r agents.Review) bool { return !stands(r, state.Messages) }),
+		Told:    s.decided, Ended: s.leftBehind, Step: step,
+	})
 	if err != nil {
 		return agents.Updated{}, err
 	}
@@ -81,31 +69,45 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 	return done, nil
 }
 
-// due says which nodes follow a change, and which pauses stay open.
-func (s *Service) due(ctx context.Context, scope auth.Scope, t agents.Thread, loaded agents.State, state graph.State, asNode string) ([]string, []agents.Interrupt, error) {
-	switch {
-	case asNode == graph.End:
-		return nil, nil, nil
-	case asNode == "" && loaded.Head == nil:
-		return nil, nil, nil
-	case asNode == "":
-		return loaded.Head.Next, loaded.Head.Interrupts, nil
-	case t.Assistant == "":
-		return nil, nil, fault.Invalid("as_node", "needs a thread that has run before")
+// graphOf finds the graph that a thread runs on; nil for one that never ran, or
+// whose graph is not on this server.
+func (s *Service) graphOf(ctx context.Context, scope auth.Scope, t agents.Thread) (*graph.Graph, error) {
+	if t.Assistant == "" {
+		return nil, nil
 	}
 	a, err := s.queue.AssistantVersion(ctx, scope, t.Assistant, t.AssistantVersion)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	g, ok := s.graphs.Graph(a.Graph)
-	if !ok {
-		return nil, nil, fault.Invalid("as_node", "needs the graph "+a.Graph+", which is not on this server")
+	g, _ := s.graphs.Graph(a.Graph)
+	return g, nil
+}
+
+// changed makes the step by which a change is kept, and the state after it.
+func (s *Service) changed(g *graph.Graph, loaded agents.State, c Change) (agents.Step, agents.State, error) {
+	state := graph.NewState(loaded.Messages, loaded.Values)
+	if g == nil && (c.AsNode != "" && c.AsNode != graph.End || len(c.Values) > 0) {
+		return agents.Step{}, loaded, fault.Invalid("as_node", "needs a thread that has run before, on a graph of this server")
 	}
-	next, err := g.After(asNode, state)
-	if err != nil {
-		return nil, nil, fault.Invalid("as_node", "is no node of the graph "+a.Graph).WithCause(err)
+	change := graph.Change{Writes: graph.AddMessages(c.Messages...), AsNode: c.AsNode}
+	if len(c.Values) > 0 {
+		values, err := g.Decode(c.Values)
+		if err != nil {
+			return agents.Step{}, loaded, err
+		}
+		change.Writes = append(change.Writes, values...)
 	}
-	return next, nil, nil
+	if c.AsNode == graph.End {
+		settled := state
+		if loaded.Head != nil {
+			var err error
+			if settled, _, err = g.Settle(state, loaded.Line, loaded.Step+1, loaded.Head.Next, loaded.Pending); err != nil {
+				return agents.Step{}, loaded, err
+			}
+		}
+		change.Writes = append(graph.AddMessages(unanswered(settled.Messages(), "", s.clock.Now())...), change.Writes...)
+	}
+	return g.Changed(loaded, change)
 }
 
 // stands reports whether the state still holds the call as it was shown.

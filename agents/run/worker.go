@@ -33,6 +33,8 @@ type Store interface {
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
+	Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error
+	SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error)
 	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error)
 }
 

@@ -259,6 +259,14 @@ func (t *Transcript) custom(e event.Envelope) error {
 			}
 			t.setActivity(a, e.Seq)
 		}
+	case event.MessagesDiscarded:
+		var v event.DiscardedValue
+		if err := json.Unmarshal(value, &v); err != nil {
+			return err
+		}
+		for _, id := range v.Discarded {
+			t.remove(agents.MessageID(id), e.Seq)
+		}
 	case event.RunContinued:
 		var v event.ContinuedValue
 		if err := json.Unmarshal(value, &v); err != nil {

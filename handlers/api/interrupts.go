@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -12,6 +13,7 @@ import (
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 )
 
 // command is how a client goes on from a pause (agentserver 5).
@@ -82,10 +84,11 @@ func presentInterrupts(h *agents.Checkpoint) []fiber.Map {
 	return out
 }
 
-func interruptsOf(h *agents.Checkpoint, node string) []fiber.Map {
+// interruptsOf lists those of one task, and of the subgraph it stands for.
+func interruptsOf(h *agents.Checkpoint, task int) []fiber.Map {
 	out := []fiber.Map{}
 	for _, i := range h.Interrupts {
-		if i.Node == node {
+		if i.Of() == task {
 			out = append(out, fiber.Map{"id": i.ID, "value": i.Value})
 		}
 	}
@@ -97,13 +100,16 @@ func threadInterrupts(h *agents.Checkpoint) fiber.Map {
 	out := fiber.Map{}
 	if h != nil {
 		for _, i := range h.Interrupts {
-			out[taskID(h, i.Node)] = interruptsOf(h, i.Node)
+			out[taskID(h, i.Of())] = interruptsOf(h, i.Of())
 		}
 	}
 	return out
 }
 
-func taskID(h *agents.Checkpoint, node string) string { return h.ID + ":" + node }
+// taskID names a task that is due at a checkpoint.
+func taskID(h *agents.Checkpoint, task int) string {
+	return id.Named(id.GraphNamespace, h.ID+":"+strconv.Itoa(task))
+}
 
 type updateState struct {
 	Values       json.RawMessage `json:"values"`

@@ -110,7 +110,7 @@ func presentValues(s agents.State) map[string]any {
 	if s.Head == nil {
 		return out
 	}
-	for name, value := range s.Values {
+	for name, value := range agents.Public(s.Values) {
 		out[name] = value
 	}
 	out["messages"] = presentMessages(s.Messages)
@@ -140,12 +140,14 @@ func presentState(thread agents.ThreadID, s agents.State) fiber.Map {
 	}
 	h := s.Head
 	tasks := []any{}
-	if h.Next != nil {
-		out["next"] = h.Next
-	}
-	for _, name := range h.Next {
+	out["next"] = agents.Nodes(h.Next)
+	for i, due := range h.Next {
+		path := []any{"__pregel_pull", due.Node}
+		if due.Input != nil {
+			path = []any{"__pregel_push", i}
+		}
 		tasks = append(tasks, fiber.Map{
-			"id": taskID(h, name), "name": name, "path": []any{"__pregel_pull", name}, "error": nil, "interrupts": interruptsOf(h, name),
+			"id": taskID(h, i), "name": due.Node, "path": path, "error": nil, "interrupts": interruptsOf(h, i),
 			"checkpoint": nil, "state": nil, "result": nil,
 		})
 	}

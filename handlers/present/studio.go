@@ -25,7 +25,7 @@ const (
 func Graph(g *graph.Graph) studio.Graph {
 	out := studio.Graph{Name: g.Name(), Start: graph.Start, End: graph.End, Nodes: g.Nodes()}
 	for _, e := range g.Edges() {
-		out.Edges = append(out.Edges, studio.Edge{From: e.From, To: e.To, Conditional: e.Conditional})
+		out.Edges = append(out.Edges, studio.Edge{From: e.From, To: e.To, Conditional: e.Conditional()})
 	}
 	return out
 }
@@ -39,7 +39,7 @@ func Inspected(v agents.View, checkpoints []agents.Checkpoint, now time.Time) st
 		out.Runs = append(out.Runs, studio.Run{ID: string(r.ID), Status: string(r.Status)})
 	}
 	if head := v.State.Head; head != nil {
-		out.Next = head.Next
+		out.Next = agents.Nodes(head.Next)
 		for _, i := range head.Interrupts {
 			out.Interrupts = append(out.Interrupts, studio.Interrupt{ID: i.ID, Node: i.Node, Kind: string(i.Kind), Payload: clipped(JSON(i.Value), inspectedJSON)})
 		}
@@ -77,7 +77,7 @@ func Continuable(v agents.View) bool {
 }
 
 func inspectedMessage(m agents.Message) studio.Message {
-	out := studio.Message{ID: string(m.ID), Role: string(m.Role), Revision: m.Revision, Text: clipped(m.Text, inspectedText),
+	out := studio.Message{ID: string(m.ID), Role: string(m.Role), Revised: m.Revision != 0, Text: clipped(m.Text, inspectedText),
 		Status: string(m.Status), Tool: m.Name, CallID: m.ToolCallID}
 	for _, c := range m.ToolCalls {
 		out.Calls = append(out.Calls, studio.Call{ID: c.ID, Name: c.Name, Args: clipped(JSON(c.Args), inspectedJSON)})
@@ -86,7 +86,7 @@ func inspectedMessage(m agents.Message) studio.Message {
 }
 
 func inspectedCheckpoint(c agents.Checkpoint, now time.Time) studio.Checkpoint {
-	out := studio.Checkpoint{Step: c.Step, Source: string(c.Source), Run: string(c.Run), Next: c.Next, Ops: len(c.Ops), Pauses: len(c.Interrupts),
+	out := studio.Checkpoint{Step: c.Step, Source: string(c.Source), Run: string(c.Run), Next: agents.Nodes(c.Next), Ops: len(c.Ops), Pauses: len(c.Interrupts),
 		Whole: c.Snapshot != nil, At: Time(c.CreatedAt, now)}
 	for _, channel := range slices.Sorted(maps.Keys(c.Deltas)) {
 		for _, d := range c.Deltas[channel] {

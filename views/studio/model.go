@@ -97,7 +97,8 @@ type Value struct{ Channel, Value string }
 // Message is one message of the state.
 type Message struct {
 	ID, Role, Text, Status string
-	Revision               int
+	// Revised says that the message was given another form.
+	Revised bool
 	// Tool and CallID are set on a tool's result.
 	Tool, CallID string
 	Calls        []Call

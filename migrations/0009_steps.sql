@@ -1,0 +1,38 @@
+-- What a super-step costs to keep. A checkpoint's id is its line's with the step
+-- in it, so it needs no column and no index; what is empty is null; and what 50
+-- steps changed is rolled up beside the last of them, in place of the whole list
+-- of messages each time.
+alter table checkpoints
+  drop constraint checkpoints_org_id_id_key,
+  drop constraint checkpoints_pkey,
+  drop column id,
+  drop column thread_id,
+  add primary key (line_id, step),
+  alter column ops        drop not null, alter column ops        drop default, alter column ops        type jsonb using nullif(ops, '[]'::jsonb),
+  alter column deltas     drop not null, alter column deltas     drop default, alter column deltas     type jsonb using nullif(deltas, '{}'::jsonb),
+  alter column next       drop not null, alter column next       drop default, alter column next       type jsonb using nullif(next, '[]'::jsonb),
+  alter column interrupts drop not null, alter column interrupts drop default, alter column interrupts type jsonb using nullif(interrupts, '[]'::jsonb),
+  alter column metadata   drop not null, alter column metadata   drop default, alter column metadata   type jsonb using nullif(metadata, '{}'::jsonb),
+  add column wrote  jsonb,
+  add column rollup jsonb;
+
+-- Revisions tell forms of a message apart on all lines; they count nothing.
+alter table messages alter column revision type bigint;
+
+-- The lines of subgraphs: ns names the nodes around, outermost first. Their
+-- parent is where the subgraph's task was due.
+alter table lines add column ns text[];
+
+-- What is known of the tasks of a step that is not complete: results of those
+-- that finished, and the lines of those whose subgraph is under way.
+create table pending_writes (
+  org_id  uuid not null,
+  line_id uuid not null,
+  step    integer not null,
+  task    integer not null check (task >= 0),
+  line    uuid,
+  result  json,
+  primary key (line_id, task),
+  foreign key (org_id, line_id) references lines (org_id, id) on delete cascade
+);
+select heddle_protect('pending_writes');
