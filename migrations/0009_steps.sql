@@ -1,5 +1,6 @@
 -- What a super-step costs to keep. A checkpoint's id is its line's with the step
--- in it, so it needs no column and no index; what is empty is null; and what 50
+-- in it, so it needs no column and no index; what is empty is null; JSON keeps its
+-- bytes, because what goes on from it must read what was written; and what 50
 -- steps changed is rolled up beside the last of them, in place of the whole list
 -- of messages each time.
 alter table checkpoints
@@ -8,13 +9,14 @@ alter table checkpoints
   drop column id,
   drop column thread_id,
   add primary key (line_id, step),
-  alter column ops        drop not null, alter column ops        drop default, alter column ops        type jsonb using nullif(ops, '[]'::jsonb),
-  alter column deltas     drop not null, alter column deltas     drop default, alter column deltas     type jsonb using nullif(deltas, '{}'::jsonb),
-  alter column next       drop not null, alter column next       drop default, alter column next       type jsonb using nullif(next, '[]'::jsonb),
-  alter column interrupts drop not null, alter column interrupts drop default, alter column interrupts type jsonb using nullif(interrupts, '[]'::jsonb),
-  alter column metadata   drop not null, alter column metadata   drop default, alter column metadata   type jsonb using nullif(metadata, '{}'::jsonb),
-  add column wrote  jsonb,
-  add column rollup jsonb;
+  alter column ops        drop not null, alter column ops        drop default, alter column ops        type json using nullif(ops, '[]'::jsonb)::json,
+  alter column deltas     drop not null, alter column deltas     drop default, alter column deltas     type json using nullif(deltas, '{}'::jsonb)::json,
+  alter column next       drop not null, alter column next       drop default, alter column next       type json using nullif(next, '[]'::jsonb)::json,
+  alter column interrupts drop not null, alter column interrupts drop default, alter column interrupts type json using nullif(interrupts, '[]'::jsonb)::json,
+  alter column metadata   drop not null, alter column metadata   drop default, alter column metadata   type json using nullif(metadata, '{}'::jsonb)::json,
+  alter column snapshot   type json using snapshot::json,
+  add column wrote  json,
+  add column rollup json;
 
 -- Revisions tell forms of a message apart on all lines; they count nothing.
 alter table messages alter column revision type bigint;
@@ -36,3 +38,6 @@ create table pending_writes (
   foreign key (org_id, line_id) references lines (org_id, id) on delete cascade
 );
 select heddle_protect('pending_writes');
+
+-- Removing old steps keeps the state before the oldest one that stays whole.
+grant update (snapshot) on checkpoints to heddle_app;

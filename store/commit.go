@@ -36,8 +36,8 @@ const sqlStepCommit = `with head as (
 	returning lines.id
 ), checkpointed as (
 	insert into checkpoints (org_id, line_id, step, run_id, source, ops, deltas, snapshot, rollup, next, wrote, interrupts, metadata, event_seq)
-	select @org::uuid, @line::uuid, @step::int, @run::uuid, @source::text, @ops::jsonb, @deltas::jsonb, @snapshot::jsonb,
-		@rollup::jsonb, @next::jsonb, @wrote::jsonb, @interrupts::jsonb, @metadata::jsonb, head.seq
+	select @org::uuid, @line::uuid, @step::int, @run::uuid, @source::text, @ops::json, @deltas::json, @snapshot::json,
+		@rollup::json, @next::json, @wrote::json, @interrupts::json, @metadata::json, head.seq
 	from head, stepped
 	returning step
 ), reset as (
@@ -182,8 +182,12 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 	for i, m := range step.Messages {
 		messages[i] = stored{ID: m.ID, Revision: m.Revision, Role: m.Role, Body: m}
 	}
+	run := step.Run
+	if run == "" {
+		run = lease.Run
+	}
 	return pgx.NamedArgs{
-		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "holder": string(lease.Run),
+		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
 		"token": lease.Token, "event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
 		"source": string(step.Source), "ops": orNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil,
 		"next": orNone(step.Next), "wrote": orNone(wroteBy(step)), "interrupts": orNone(step.Interrupts), "metadata": orNoObject(step.Metadata),

@@ -96,7 +96,7 @@ func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, ke
 	if len(threads) != 1 {
 		return agents.State{}, false, threadNotFound()
 	}
-	if threads[0].LineID != line || len(rows) == 0 || len(rows) == agents.RollupEvery || rows[0].Step != kept.state.Head.Step {
+	if threads[0].LineID != line || len(rows) == 0 || len(rows) == agents.RollupEvery || !rows[0].CreatedAt.Equal(kept.state.Head.CreatedAt) {
 		return agents.State{}, false, nil
 	}
 	if len(rows) == 1 {

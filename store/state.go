@@ -208,6 +208,12 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 	}
 	l.state.Step = step
 	l.state.Pending = pendingOf(l.pending, step)
+	if h := l.state.Head; h != nil && string(h.Line) != l.line {
+		// A fork asks again: what was open here is open on the parent line only.
+		own := *h
+		own.Interrupts = nil
+		l.state.Head = &own
+	}
 	return nil
 }
 

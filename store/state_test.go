@@ -109,10 +109,10 @@ func TestStateEqualsTheFoldOfAllStepsAcrossSnapshots(t *testing.T) {
 	require.Equal(t, steps-2, state.Parent.Step)
 
 	conn := b.inOrg(t, b.mia)
-	require.Equal(t, 2, scan[int](t, conn, "select count(*) from checkpoints where snapshot is not null"))
+	require.Equal(t, 2, scan[int](t, conn, "select count(*) from checkpoints where rollup is not null"))
 	size := func(from, to int) float64 {
 		return scan[float64](t, conn, `select avg(pg_column_size(c.*))::float8 from checkpoints c
-			where c.snapshot is null and c.step between $1 and $2`, from, to)
+			where c.rollup is null and c.step between $1 and $2`, from, to)
 	}
 	require.InDelta(t, size(1, 40), size(80, 119), 0.1*size(1, 40), "bytes per step grow with the thread")
 }

@@ -190,6 +190,42 @@ var trespasses = map[string]trespass{
 		_, _, err := e.db.CommitStep(ctx, s, e.running, text(e.private.Line, 1, "m1", envelope(e.private.ID, "x")), &finish)
 		return err
 	}},
+	"DB.Pend": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.Pend(ctx, s, e.running, agents.PendingWrites{Line: e.private.Line, Step: 0, Pending: []agents.Pending{{Task: 0}}})
+	}},
+	"DB.SubLine": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.SubLine(ctx, s, e.running, agents.SubLine{Line: agents.LineID(id.New()), NS: []string{"n:x"}, Parent: e.private.Line})
+		return err
+	}},
+	"DB.StateAt": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.StateAt(ctx, s, t.ID, agents.CheckpointID(t.Line, 0))
+			return err
+		})
+	}},
+	"DB.History": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.History(ctx, s, t.ID, agents.HistoryQuery{Limit: 10})
+			return err
+		})
+	}},
+	"DB.Acquire": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		// The same id is free in their own organisation.
+		if _, err := e.db.Acquire(ctx, s, e.private.ID); err != nil {
+			return err
+		}
+		return e.db.DeleteThread(ctx, s, e.private.ID)
+	}},
+	"DB.Fork": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.Fork(ctx, s, e.running, agents.CheckpointID(e.private.Line, 0))
+		return err
+	}},
+	"DB.CopyThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { return e.db.CopyThread(ctx, s, t.ID, agents.ThreadID(id.New())) })
+	}},
+	"DB.PruneThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { _, err := e.db.PruneThread(ctx, s, t.ID, 1); return err })
+	}},
 	"DB.FinishRun": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.FinishRun(ctx, s, e.running, agents.Finish{Status: agents.RunSuccess})
 		return err

@@ -37,7 +37,7 @@ func (db *DB) UpdateState(ctx context.Context, scope auth.Scope, thread agents.T
 			return fmt.Errorf("counting runs: %w", err)
 		}
 		if busy > 0 {
-			return fault.Conflict("Thread is running a task. Wait for it to finish before you change its state.").WithCode("thread_busy")
+			return errThreadBusy()
 		}
 		waiting, err := waitingRun(ctx, tx, scope, thread)
 		if err != nil && !errors.Is(err, agents.ErrNotInterrupted) {
@@ -63,6 +63,10 @@ func (db *DB) UpdateState(ctx context.Context, scope auth.Scope, thread agents.T
 		return agents.Updated{}, fmt.Errorf("changing a thread's state: %w", err)
 	}
 	return out, nil
+}
+
+func errThreadBusy() error {
+	return fault.Conflict("Thread is running a task. Wait for it to finish before you change its state.").WithCode("thread_busy")
 }
 
 // leavePause ends what hung on the pause: its requests are void and asked again,

@@ -47,9 +47,9 @@ type Checkpointer interface {
 	// Delete removes a thread with all that belongs to it; one that is absent is
 	// no error.
 	Delete(ctx context.Context, thread agents.ThreadID) error
-	// Prune removes checkpoints of the thread beyond the newest keep of each
-	// line, which must be 1 or more, and forms of messages that nothing refers to
-	// any more. The newest checkpoint of a line, one that waits for answers, and
+	// Prune removes checkpoints of the thread but for at least the newest keep of
+	// each line, which must be 1 or more, and forms of messages that nothing
+	// refers to any more; up to agents.RollupEvery more of a line may stay. The newest checkpoint of a line, one that waits for answers, and
 	// one at which a fork begins are never removed, nor what they are made of.
 	Prune(ctx context.Context, thread agents.ThreadID, keep int) (removed int, err error)
 }

@@ -1,0 +1,289 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/id"
+)
+
+// sqlLinesOfThread lists a thread's own lines; those of subgraphs are no part of
+// its history.
+const sqlLinesOfThread = `select l.id, l.step from lines l
+	where l.org_id = @org and l.thread_id = @thread and l.ns is null`
+
+type threadLineRow struct {
+	ID   string
+	Step int
+}
+
+// findCheckpoint gives the line and step of a checkpoint's id.
+func findCheckpoint(lines []threadLineRow, checkpoint string) (agents.LineID, int, error) {
+	for _, l := range lines {
+		if step, ok := agents.StepOf(checkpoint, agents.LineID(l.ID)); ok && step <= l.Step {
+			return agents.LineID(l.ID), step, nil
+		}
+	}
+	return "", 0, agents.ErrCheckpointNotFound
+}
+
+// StateAt loads the state at a checkpoint of any of the thread's lines. The scope
+// must be able to read the thread.
+func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.ThreadID, checkpoint string) (agents.State, error) {
+	if _, err := db.Thread(ctx, scope, thread); err != nil {
+		return agents.State{}, err
+	}
+	var state agents.State
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}
+		lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
+		if err != nil {
+			return fmt.Errorf("listing a thread's lines: %w", err)
+		}
+		line, step, err := findCheckpoint(lines, checkpoint)
+		if err != nil {
+			return err
+		}
+		load := stateLoad{org: string(scope.Org), thread: string(thread), line: string(line), upto: &step}
+		if err := load.all(ctx, tx); err != nil {
+			return err
+		}
+		if state = load.state; state.Head == nil || state.Head.Line != line || state.Head.Step != step {
+			return agents.ErrCheckpointNotFound // the parent's, or removed
+		}
+		return nil
+	})
+	if err != nil {
+		return agents.State{}, fmt.Errorf("reading a state: %w", err)
+	}
+	return state, nil
+}
+
+// all loads a state inside a transaction.
+func (l *stateLoad) all(ctx context.Context, tx pgx.Tx) error {
+	var batch pgx.Batch
+	l.queueLine(&batch)
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("reading a line: %w", translate(err))
+	}
+	if err := l.fold(ctx, tx); err != nil {
+		return err
+	}
+	var bodies pgx.Batch
+	l.queueMessages(&bodies)
+	if bodies.Len() > 0 {
+		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
+			return fmt.Errorf("reading messages: %w", translate(err))
+		}
+	}
+	_, err := l.finish()
+	return err
+}
+
+// sqlHistory lists checkpoints of all lines of a thread, the newest first.
+const sqlHistory = `select ` + checkpointColumns + ` from lines l
+	cross join lateral (select * from checkpoints where org_id = @org and line_id = l.id
+		and (@at::timestamptz is null or (created_at, step) < (@at::timestamptz, @step::int))
+		order by step desc limit @limit) c
+	where l.org_id = @org and l.thread_id = @thread and l.ns is null
+	order by c.created_at desc, c.step desc limit @limit`
+
+const sqlCheckpointTime = `select c.created_at from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = @step`
+
+// History lists states of all lines of a thread, the newest first. The scope must
+// be able to read the thread.
+func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.ThreadID, q agents.HistoryQuery) ([]agents.State, error) {
+	if err := q.Check(); err != nil {
+		return nil, err
+	}
+	if _, err := db.Thread(ctx, scope, thread); err != nil {
+		return nil, err
+	}
+	out := []agents.State{}
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil}
+		if err := beforeArgs(ctx, tx, args, q.Before); err != nil {
+			return err
+		}
+		rows, err := pgxMany[checkpointRow](ctx, tx, sqlHistory, args)
+		if err != nil {
+			return fmt.Errorf("listing checkpoints: %w", err)
+		}
+		out, err = statesOf(ctx, tx, string(scope.Org), string(thread), rows)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading a thread's history: %w", err)
+	}
+	return out, nil
+}
+
+// beforeArgs finds where a page of history begins.
+func beforeArgs(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, before string) error {
+	if before == "" {
+		return nil
+	}
+	lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
+	if err != nil {
+		return fmt.Errorf("listing a thread's lines: %w", err)
+	}
+	line, step, err := findCheckpoint(lines, before)
+	if err != nil {
+		return err
+	}
+	args["line"], args["step"] = string(line), step
+	at, err := pgxMany[struct{ CreatedAt time.Time }](ctx, tx, sqlCheckpointTime, args)
+	if err != nil {
+		return fmt.Errorf("finding a checkpoint: %w", err)
+	}
+	if len(at) == 0 {
+		return agents.ErrCheckpointNotFound
+	}
+	args["at"] = at[0].CreatedAt
+	return nil
+}
+
+// statesOf gives the states at checkpoints, in their order. Those of one line
+// follow each other without a gap, so that only the oldest has to be loaded.
+func statesOf(ctx context.Context, tx pgx.Tx, org, thread string, rows []checkpointRow) ([]agents.State, error) {
+	byLine := map[string][]int{}
+	for i, r := range rows {
+		byLine[r.LineID] = append(byLine[r.LineID], i)
+	}
+	out, refs := make([]agents.State, len(rows)), make([][]agents.Ref, len(rows))
+	all := stateLoad{org: org, thread: thread}
+	wanted := map[agents.Ref]bool{}
+	for line, at := range byLine {
+		slices.SortFunc(at, func(a, b int) int { return rows[a].Step - rows[b].Step })
+		oldest := rows[at[0]].Step
+		load := stateLoad{org: org, thread: thread, line: line, upto: &oldest}
+		var batch pgx.Batch
+		load.queueLine(&batch)
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return nil, fmt.Errorf("reading a line: %w", translate(err))
+		}
+		if err := load.fold(ctx, tx); err != nil {
+			return nil, err
+		}
+		state := load.state
+		for n, i := range at {
+			if n > 0 {
+				r := rows[i]
+				r.Snapshot, r.Rollup = nil, nil
+				state.Values = maps.Clone(state.Values)
+				var err error
+				if load.refs, err = agents.Replay(&state, load.refs, []agents.Checkpoint{r.checkpoint()}); err != nil {
+					return nil, fmt.Errorf("replaying a line: %w", err)
+				}
+				state.Pending = pendingOf(load.pending, r.Step)
+			}
+			out[i], refs[i] = state, load.refs
+			for _, ref := range load.refs {
+				wanted[ref] = true
+			}
+		}
+	}
+	for ref := range wanted {
+		all.refs = append(all.refs, ref)
+	}
+	var bodies pgx.Batch
+	all.queueMessages(&bodies)
+	if bodies.Len() > 0 {
+		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
+			return nil, fmt.Errorf("reading messages: %w", translate(err))
+		}
+	}
+	known := make(map[agents.Ref]agents.Message, len(wanted))
+	messages, err := inOrder(all.refs, nil, all.messages)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
+		known[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
+	}
+	for i := range out {
+		if out[i].Messages, err = inOrder(refs[i], known, nil); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+const sqlAcquireBusy = `select count(*) from runs r
+	where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')`
+
+// Acquire makes a thread if it is new and takes its lease, so that steps can be
+// committed that no run makes. The scope must be able to write to the thread. A
+// thread with an open run is a conflict.
+func (db *DB) Acquire(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Lease, error) {
+	args, err := newThreadArgs(scope, agents.NewThread{ID: thread})
+	if err != nil {
+		return agents.Lease{}, err
+	}
+	lease := agents.Lease{Thread: thread}
+	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sqlThreadInsert, args); err != nil {
+			return fmt.Errorf("making a thread: %w", translate(err))
+		}
+		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
+			return err
+		}
+		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}
+		open, err := pgxScalar[int](ctx, tx, sqlAcquireBusy, args)
+		if err != nil {
+			return fmt.Errorf("counting runs: %w", err)
+		}
+		if open > 0 {
+			return errThreadBusy()
+		}
+		lease.Token, err = pgxScalar[int64](ctx, tx, sqlHeadTake, args)
+		return err
+	})
+	if err != nil {
+		return agents.Lease{}, fmt.Errorf("taking a thread: %w", err)
+	}
+	return lease, nil
+}
+
+// sqlFork begins a line and makes it the active one, under the lease's token.
+const sqlFork = `with head as (
+	select 1 from thread_heads where org_id = @org and thread_id = @thread and token = @token for update
+), made as (
+	insert into lines (org_id, id, thread_id, parent_line, parent_step, step)
+	select @org::uuid, @line::uuid, @thread::uuid, @parent::uuid, @parent_step::int, @parent_step::int from head returning id
+)
+update threads t set line_id = made.id, updated_at = now() from made where t.org_id = @org and t.id = @thread`
+
+// Fork begins a line at a checkpoint and makes it the active one; what was open
+// at the old one stays with it. agents.ErrFenced means that the lease is gone.
+func (db *DB) Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, checkpoint string) (agents.LineID, error) {
+	state, err := db.StateAt(ctx, scope, lease.Thread, checkpoint)
+	if err != nil {
+		return "", err
+	}
+	line := agents.LineID(id.New())
+	n, err := db.exec(ctx, scope, "forking a thread", sqlFork, pgx.NamedArgs{
+		"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(line),
+		"parent": string(state.Line), "parent_step": state.Step})
+	if err == nil && n == 0 {
+		return "", agents.ErrFenced
+	}
+	return line, err
+}
+
+// pgxMany collects rows inside a transaction.
+func pgxMany[T any](ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs) ([]T, error) {
+	rows, _ := tx.Query(ctx, sql, args) // its error comes back from CollectRows
+	out, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
+	if err != nil {
+		return nil, translate(err)
+	}
+	return out, nil
+}

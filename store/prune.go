@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
+)
+
+// sqlPrunable gives, for each line of a thread, up to which step its checkpoints
+// may go: not the newest @keep, nothing that waits for answers, nothing at or
+// after which a fork begins. It is a multiple of @part, because there the state
+// can be kept whole where every load looks for it.
+const sqlPrunable = `with bound as (
+	select l.id, least(l.step - @keep::int + 1,
+		coalesce((select min(f.parent_step) from lines f where f.org_id = @org and f.parent_line = l.id and f.ns is null), l.step)) as step
+	from lines l where l.org_id = @org and l.thread_id = @thread and l.ns is null
+)
+select b.id, b.step - b.step % @part::int as step from bound b
+where exists (select 1 from checkpoints c where c.org_id = @org and c.line_id = b.id and c.step = b.step - b.step % @part::int)
+	and exists (select 1 from checkpoints c where c.org_id = @org and c.line_id = b.id and c.step < b.step - b.step % @part::int)`
+
+const sqlKeepWhole = `update checkpoints set snapshot = @snapshot where org_id = @org and line_id = @line and step = @step and snapshot is null`
+
+const sqlPrune = `delete from checkpoints where org_id = @org and line_id = @line and step < @step`
+
+// sqlPruneSubLines removes the lines of subgraphs whose task is over.
+const sqlPruneSubLines = `delete from lines s using lines l
+	where s.org_id = @org and s.thread_id = @thread and s.ns is not null and l.org_id = @org and l.id = s.parent_line
+		and s.parent_step < l.step
+		and not exists (select 1 from pending_writes p where p.org_id = @org and p.line_id = l.id and p.line = s.id)`
+
+// sqlPruneMessages removes forms of messages that no step refers to any more.
+const sqlPruneMessages = `with used as materialized (
+	select o ->> 'id' as id, coalesce((o ->> 'rev')::bigint, 0) as rev
+	from lines l join checkpoints c on c.line_id = l.id and c.org_id = @org
+		cross join lateral (select json_array_elements(coalesce(c.ops, '[]'))
+			union all select json_array_elements(coalesce(c.snapshot -> 'messages', '[]'))) as e(o)
+	where l.org_id = @org and l.thread_id = @thread
+)
+delete from messages m where m.org_id = @org and m.thread_id = @thread
+	and not exists (select 1 from used u where u.id = m.id and u.rev = m.revision)`
+
+// PruneThread removes a thread's oldest checkpoints, all but at least the newest
+// keep of each line, and what only they refer to; it returns how many
+// checkpoints went. The scope must be able to write to the thread.
+func (db *DB) PruneThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, keep int) (int, error) {
+	if err := scope.Require(auth.PermChat); err != nil {
+		return 0, err
+	}
+	if keep < 1 {
+		return 0, fault.Invalid("keep", "must be 1 or more")
+	}
+	removed := 0
+	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
+			return err
+		}
+		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "keep": keep, "part": agents.RollupEvery}
+		if _, err := tx.Exec(ctx, sqlPruneSubLines, args); err != nil {
+			return fmt.Errorf("removing lines of subgraphs: %w", translate(err))
+		}
+		lines, err := pgxMany[threadLineRow](ctx, tx, sqlPrunable, args)
+		if err != nil {
+			return fmt.Errorf("finding what may go: %w", err)
+		}
+		for _, l := range lines {
+			n, err := pruneLine(ctx, tx, args, l)
+			if err != nil {
+				return err
+			}
+			removed += n
+		}
+		if removed == 0 {
+			return nil
+		}
+		if _, err := tx.Exec(ctx, sqlPruneMessages, args); err != nil {
+			return fmt.Errorf("removing messages: %w", translate(err))
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("pruning a thread: %w", err)
+	}
+	db.states.drop(stateKey{scope.Org, thread})
+	return removed, nil
+}
+
+// pruneLine keeps the state at a step whole and removes what lies before.
+func pruneLine(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, l threadLineRow) (int, error) {
+	load := stateLoad{org: args["org"].(string), thread: args["thread"].(string), line: l.ID, upto: &l.Step}
+	var batch pgx.Batch
+	load.queueLine(&batch)
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return 0, fmt.Errorf("reading a line: %w", translate(err))
+	}
+	if err := load.fold(ctx, tx); err != nil {
+		return 0, err
+	}
+	args["line"], args["step"] = l.ID, l.Step
+	args["snapshot"] = agents.Snapshot{Messages: load.refs, Values: load.state.Values}
+	if _, err := tx.Exec(ctx, sqlKeepWhole, args); err != nil {
+		return 0, fmt.Errorf("keeping a state whole: %w", translate(err))
+	}
+	done, err := tx.Exec(ctx, sqlPrune, args)
+	if err != nil {
+		return 0, fmt.Errorf("removing checkpoints: %w", translate(err))
+	}
+	return int(done.RowsAffected()), nil
+}
