@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -103,7 +104,7 @@ func TestEveryEnvelopeIsAsTheCatalogueSays(t *testing.T) {
 // play runs the scenarios side by side.
 func play(t *testing.T, all *logs) {
 	gates, gate := newGates(t)
-	s := testweb.Start(t, testweb.Options{Graphs: []*graph.Graph{gate}})
+	s := testweb.Start(t, testweb.Options{Graphs: []*graph.Graph{gate, stuttering(t)}})
 	mia := s.SignIn("mia@acme.test")
 	for name, text := range map[string]string{
 		"Text": "count to 30", "OneTool": "what is 17*23", "SeveralTools": "weather in Berlin and Oslo",
@@ -122,6 +123,13 @@ func play(t *testing.T, all *logs) {
 		thread := startOn(t, s, mia, "failing", "go")
 		s.WaitIdle(mia, thread)
 		all.read(t, s, "Failure", thread)
+	})
+
+	t.Run("TriedAgain", func(t *testing.T) {
+		t.Parallel()
+		thread := startOn(t, s, mia, "stuttering", "go")
+		s.WaitIdle(mia, thread)
+		all.read(t, s, "TriedAgain", thread)
 	})
 
 	t.Run("Stopped", func(t *testing.T) {
@@ -181,6 +189,25 @@ func play(t *testing.T, all *logs) {
 	})
 }
 
+// stuttering is a graph whose node says something, fails, and says it anew when
+// it is tried again.
+func stuttering(t *testing.T) *graph.Graph {
+	t.Helper()
+	compiled, err := graph.New("stuttering").Node("stuttering", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		m := agents.Message{ID: agents.MessageID(task.NewID()), Role: agents.RoleAssistant, Run: task.Run, CreatedAt: task.Clock.Now(),
+			Text: fmt.Sprintf("try %d", task.Try)}
+		task.Emit(event.TextMessageStart, event.TextStartData{MessageID: string(m.ID), Role: "assistant"})
+		task.Emit(event.TextMessageContent, event.TextContentData{MessageID: string(m.ID), Delta: m.Text})
+		if task.Try == 1 {
+			return graph.Command{}, io.ErrUnexpectedEOF
+		}
+		task.Emit(event.TextMessageEnd, event.TextEndData{MessageID: string(m.ID)})
+		return graph.Command{Update: []graph.Write{graph.AddMessage(m)}}, nil
+	}, graph.Retry(graph.RetryPolicy{})).Edge(graph.Start, "stuttering").Edge("stuttering", graph.End).Compile()
+	require.NoError(t, err)
+	return compiled
+}
+
 // interrupted is a graph whose first attempt says half a sentence, begins to
 // ask for a tool and goes no further; the next one answers.
 func interrupted(t *testing.T) *graph.Graph {
@@ -220,7 +247,7 @@ func cutWorkers(t *testing.T, databaseURL string) {
 
 // goldenOrder says from which scenario an example comes: of the first that has
 // one. In the first two nothing depends on how fast the machine is.
-var goldenOrder = []string{"QueueAndTitle", "OneTool", "Failure", "Stopped", "LostWorker", "Review"}
+var goldenOrder = []string{"QueueAndTitle", "OneTool", "Failure", "TriedAgain", "Stopped", "LostWorker", "Review"}
 
 // golden compares one envelope of each kind with what the documentation shows.
 func golden(t *testing.T, all *logs) {
