@@ -54,6 +54,8 @@ type Step struct {
 	Metadata   json.RawMessage
 	// Events are appended with the step, in this order, where there is a log.
 	Events []event.Envelope
+	// Manifest is given with the step that begins a run.
+	Manifest *Manifest
 	// At is when the step was made, where the database has no clock of its own.
 	At time.Time
 }

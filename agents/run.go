@@ -104,6 +104,9 @@ type Run struct {
 	// Request is what an API client sent, verbatim, for the field kwargs.
 	Request  json.RawMessage
 	Metadata json.RawMessage
+	// Manifest is nil until the run begins; one that goes on from a pause has that
+	// of the run before until then.
+	Manifest *Manifest
 	Attempt  int
 	Failures int
 	Token    int64
@@ -115,4 +118,10 @@ type Run struct {
 	StartedAt       time.Time
 	EndedAt         time.Time
 	UpdatedAt       time.Time
+}
+
+// OpenWork is a run that has not ended, as operators see it.
+type OpenWork struct {
+	Run     Run
+	OrgSlug string
 }

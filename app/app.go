@@ -124,7 +124,7 @@ func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Tools: tools,
 		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents")})
 	a.worker = run.NewWorker(run.Options{
-		Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
+		Version: a.o.Version, Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
 		Arrive: func(ctx context.Context, name string) (run.Presence, error) { return a.db.Arrive(ctx, name) },
 		Expire: a.service.ExpireDue,
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
@@ -282,7 +282,7 @@ func (a *App) work(ctx context.Context) {
 // waitForSchema reports whether the schema became current before ctx ended.
 func (a *App) waitForSchema(ctx context.Context) bool {
 	for told := false; ctx.Err() == nil; {
-		err := a.schemaCurrent(ctx)
+		err := a.SchemaCurrent(ctx)
 		if err == nil {
 			return true
 		}
@@ -295,7 +295,8 @@ func (a *App) waitForSchema(ctx context.Context) bool {
 	return false
 }
 
-func (a *App) schemaCurrent(ctx context.Context) error {
+// SchemaCurrent checks that the database is at this binary's schema.
+func (a *App) SchemaCurrent(ctx context.Context) error {
 	state, err := a.db.Migrations(ctx, migrations.FS)
 	if err != nil {
 		return errors.New("the database does not answer")

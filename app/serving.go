@@ -211,7 +211,7 @@ func (a *App) checks() []handlers.Check {
 			}
 			return nil
 		}},
-		{Name: "migrations", Required: true, Probe: a.schemaCurrent},
+		{Name: "migrations", Required: true, Probe: a.SchemaCurrent},
 		{Name: "redis", Probe: func(context.Context) error {
 			if s := a.hub.State(); !s.Connected {
 				return errors.New("other nodes are not heard: " + s.Reason)

@@ -41,3 +41,6 @@ select heddle_protect('pending_writes');
 
 -- Removing old steps keeps the state before the oldest one that stays whole.
 grant update (snapshot) on checkpoints to heddle_app;
+
+-- What a run was executed with: names and fingerprints.
+alter table runs add column manifest json;

@@ -41,8 +41,8 @@ const sqlStepCommit = `with head as (
 	from head, stepped
 	returning step
 ), reset as (
-	update runs set failures = 0, updated_at = now() from head
-	where runs.org_id = @org and runs.id = @run and runs.failures > 0
+	update runs set failures = 0, manifest = coalesce(@manifest::json, manifest), updated_at = now() from head
+	where runs.org_id = @org and runs.id = @run and (runs.failures > 0 or @manifest::json is not null)
 )
 select head.base, head.epoch::text as epoch from head, checkpointed`
 
@@ -189,7 +189,7 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
 		"token": lease.Token, "event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
-		"source": string(step.Source), "ops": orNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil,
+		"source": string(step.Source), "ops": orNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil, "manifest": step.Manifest,
 		"next": orNone(step.Next), "wrote": orNone(wroteBy(step)), "interrupts": orNone(step.Interrupts), "metadata": orNoObject(step.Metadata),
 		"since_steps": agents.RollupEvery,
 	}, nil

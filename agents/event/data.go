@@ -29,6 +29,12 @@ type RunStartedData struct {
 	Version    int      `json:"assistantVersion"`
 	Graph      string   `json:"graph"`
 	Resumes    string   `json:"resumes,omitempty" jsonschema:"the run whose pause this one goes on from"`
+	// Model and Memory are names; the hashes are cut to their first digits, the
+	// run's manifest has them whole.
+	Model      string   `json:"model,omitempty" jsonschema:"the model the assistant uses"`
+	Memory     []string `json:"memory,omitempty" jsonschema:"the kinds of memory the run can reach"`
+	GraphHash  string   `json:"graphHash,omitempty" jsonschema:"the first 12 digits of the graph's fingerprint"`
+	ConfigHash string   `json:"configHash,omitempty" jsonschema:"the first 12 digits of the configuration's fingerprint"`
 }
 
 // RunFinishedData is the data of RUN_FINISHED. Reason says why a cancelled run

@@ -41,6 +41,8 @@ type attempt struct {
 	assistant agents.Assistant
 	line      agents.LineID
 	step      int
+	// begins is given with the step that begins the run.
+	begins *agents.Manifest
 	// kept says that something may be pending of the step in flight.
 	kept bool
 }
@@ -118,6 +120,11 @@ func (a *attempt) run(ctx context.Context) error {
 		return graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")
 	}
 	state := graph.NewState(loaded.Messages, loaded.Values)
+	if m := r.Manifest; m != nil {
+		if err := g.SameReducers(m.Channels, loaded.Values); err != nil {
+			return notResumable(err)
+		}
+	}
 	from := beginning{state: state, pending: loaded.Pending}
 	if r.Input.Resume != nil {
 		from.resume = r.Input.Resume.Interrupts
@@ -135,7 +142,7 @@ func (a *attempt) run(ctx context.Context) error {
 			return err
 		}
 		if from, err = a.begin(ctx, g, loaded, from); err != nil {
-			return err
+			return notResumable(err)
 		}
 	}
 	if len(from.next) == 0 {
@@ -148,6 +155,9 @@ func (a *attempt) run(ctx context.Context) error {
 		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Clock: a.w.o.Clock,
 		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
+	if errors.Is(err, graph.ErrNotResumable) {
+		return notResumable(err)
+	}
 	if errors.As(err, new(*graph.Interrupted)) {
 		return nil // the step that paused is committed with the run's end
 	}
@@ -299,13 +309,13 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		return err
 	}
 	step := c.AsStep(source)
-	step.Clear = a.kept
+	step.Clear, step.Manifest = a.kept, a.begins
 	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
 	stepped, finished, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
-	a.kept = len(step.Pending) > 0
+	a.kept, a.begins = len(step.Pending) > 0, nil
 	a.step = c.Step
 	logged := a.render(ctx, stepped, step.Events)
 	if finish != nil {

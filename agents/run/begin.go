@@ -2,11 +2,13 @@ package run
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -16,6 +18,15 @@ type beginning struct {
 	next    []agents.Due
 	pending []agents.Pending
 	resume  []agents.Interrupt
+}
+
+// manifest says what the run is executed with.
+func (a *attempt) manifest(g *graph.Graph) agents.Manifest {
+	return agents.Manifest{
+		App: a.w.o.Version, Graph: g.Name(), GraphHash: g.Hash(), ConfigHash: agents.ConfigHash(a.assistant.Config), Channels: g.Labels(),
+		Model: a.assistant.Config.Defaults().Model, Memory: a.assistant.Config.MemoryKinds(), Strategy: a.claim.Run.Strategy,
+		Checkpointer: "postgres", Clock: clock.Name(a.w.o.Clock), Parallel: runtime.GOMAXPROCS(0),
+	}
 }
 
 // begin commits, as a step of its own, what the run brings: its messages, or
@@ -39,17 +50,20 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 		return from, err
 	}
 	a.kept = len(loaded.Pending) > 0
+	m := a.manifest(g)
+	a.begins = &m
 	c := b.Commit
 	from = beginning{state: c.State, next: c.Next, pending: c.Pending, resume: b.Resume}
-	return from, a.commit(ctx, agents.SourceInput, c, append([]event.Envelope{a.started()}, events...), a.finishOf(c))
+	return from, a.commit(ctx, agents.SourceInput, c, append([]event.Envelope{a.started(m)}, events...), a.finishOf(c))
 }
 
 // started is the envelope that tells of the run's beginning.
-func (a *attempt) started() event.Envelope {
+func (a *attempt) started(m agents.Manifest) event.Envelope {
 	r := a.claim.Run
 	data := event.RunStartedData{
 		ThreadID: string(r.Thread), RunID: string(r.ID), MessageIDs: make([]string, len(r.Input.Messages)), Assistant: string(r.Assistant),
-		Version: r.AssistantVersion, Graph: a.assistant.Graph,
+		Version: r.AssistantVersion, Graph: a.assistant.Graph, Model: m.Model, Memory: m.Memory, GraphHash: m.GraphHash[:12],
+		ConfigHash: m.ConfigHash[:12],
 	}
 	for i, m := range r.Input.Messages {
 		data.MessageIDs[i] = string(m.ID)

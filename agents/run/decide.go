@@ -63,6 +63,11 @@ func (s *Service) Decide(ctx context.Context, scope auth.Scope, decisions []agen
 		if err != nil {
 			return agents.Decided{}, err
 		}
+		if i == 0 && r.Status == agents.ReviewOpen {
+			if err := s.decidable(ctx, scope, r.Thread); err != nil {
+				return agents.Decided{}, err
+			}
+		}
 		if decisions[i], err = s.checked(r, d); err != nil {
 			return agents.Decided{}, err
 		}
@@ -73,6 +78,15 @@ func (s *Service) Decide(ctx context.Context, scope auth.Scope, decisions []agen
 	}
 	s.afterDecision(ctx, scope, done)
 	return done, nil
+}
+
+// decidable checks that a decision on a thread can be carried out.
+func (s *Service) decidable(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error {
+	state, err := s.queue.State(ctx, scope, thread)
+	if err != nil {
+		return err
+	}
+	return s.mayGoOn(ctx, scope, thread, state)
 }
 
 // checked judges what a decision brings. An edit that changes nothing is an
@@ -188,6 +202,11 @@ func (s *Service) Resume(ctx context.Context, scope auth.Scope, thread agents.Th
 	matched, err := agents.Match(c.Answer, state.Head.Interrupts)
 	if err != nil {
 		return agents.Run{}, err
+	}
+	if len(c.Goto) == 0 {
+		if err := s.mayGoOn(ctx, scope, thread, state); err != nil {
+			return agents.Run{}, err
+		}
 	}
 	var decisions []agents.Decision
 	for _, i := range matched {

@@ -82,6 +82,8 @@ type Options struct {
 	// Expire ends requests for review that ran out; optional. It is called with
 	// every sweep.
 	Expire func(ctx context.Context) (int, error)
+	// Version is the program's, for manifests of runs.
+	Version string
 	// MaxAttempts is how often one step is tried; default 3.
 	MaxAttempts int
 }

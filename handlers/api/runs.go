@@ -211,6 +211,9 @@ func presentRun(r agents.Run) fiber.Map {
 	if r.CancelReason != "" {
 		out["cancel_reason"] = r.CancelReason
 	}
+	if r.Manifest != nil {
+		out["manifest"] = r.Manifest
+	}
 	return out
 }
 

@@ -76,3 +76,12 @@ func (f *Fake) Advance(d time.Duration) {
 	}
 	f.waiters = kept
 }
+
+// Name says which clock it is, for records of what a run was executed with:
+// "system" or "fake".
+func Name(c Clock) string {
+	if _, ok := c.(*Fake); ok {
+		return "fake"
+	}
+	return "system"
+}
