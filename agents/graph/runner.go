@@ -85,7 +85,7 @@ func RecursionLimit(n int) RunOption { return func(o *runOptions) { o.limit = &n
 func Subgraphs() RunOption { return func(o *runOptions) { o.subs = true } }
 
 // Invoke runs to the end, or to a pause ([*Interrupted]), and returns the state
-// then. Other errors are those of [Graph.Run] and [Graph.Begin], and the
+// then, which [StateOf] makes readable for channels. Other errors are those of [Graph.Run] and [Graph.Begin], and the
 // checkpointer's.
 func (r *Runner) Invoke(ctx context.Context, thread agents.ThreadID, in Input, options ...RunOption) (agents.State, error) {
 	err := r.run(ctx, thread, in, options, nil, nil)
@@ -212,7 +212,7 @@ func (r *Runner) changed(state agents.State, changes []Change) ([]agents.Step, e
 // Changed computes the step by which a change from outside is kept, and the state
 // after it. Errors are [*InputError]s.
 func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.State, error) {
-	state := NewState(loaded.Messages, loaded.Values)
+	state := StateOf(loaded)
 	number := loaded.Step + 1
 	var settled Changes
 	var err error
