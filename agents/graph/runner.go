@@ -85,8 +85,8 @@ func RecursionLimit(n int) RunOption { return func(o *runOptions) { o.limit = &n
 func Subgraphs() RunOption { return func(o *runOptions) { o.subs = true } }
 
 // Invoke runs to the end, or to a pause ([*Interrupted]), and returns the state
-// then, which [StateOf] makes readable for channels. Other errors are those of [Graph.Run] and [Graph.Begin], and the
-// checkpointer's.
+// then; [StateOf] makes it readable for channels. Other errors are those of
+// [Graph.Run] and [Graph.Begin], and the checkpointer's.
 func (r *Runner) Invoke(ctx context.Context, thread agents.ThreadID, in Input, options ...RunOption) (agents.State, error) {
 	err := r.run(ctx, thread, in, options, nil, nil)
 	if err != nil && !errors.As(err, new(*Interrupted)) {
@@ -315,14 +315,15 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err != nil {
 		return err
 	}
-	if o.run == "" {
-		o.run = agents.RunID(r.o.IDs("run:" + string(thread) + ":" + itoa(loaded.Step))())
-	}
 	if _, err := r.g.Begin(loaded, in); err != nil {
 		return err
 	}
 	if loaded.Line, err = r.lineFor(ctx, lease, o.from, loaded.Line); err != nil {
 		return err
+	}
+	if o.run == "" {
+		// By the place where it begins: another line may have had a run at this step.
+		o.run = agents.RunID(r.o.IDs("run:" + string(thread) + ":" + place(loaded.Line, loaded.Step))())
 	}
 	b, err := r.g.Begin(loaded, in)
 	if err != nil {
