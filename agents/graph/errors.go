@@ -35,7 +35,10 @@ type InputError struct {
 
 // Error names the field, the rule and the graph.
 func (e *InputError) Error() string {
-	text := fmt.Sprintf("graph %s: %s %v", e.Graph, e.Field, e.Rule)
+	text := fmt.Sprintf("%s %v", e.Field, e.Rule)
+	if e.Graph != "" {
+		text = fmt.Sprintf("graph %s: %s", e.Graph, text)
+	}
 	if e.Detail != "" {
 		text += ": " + e.Detail
 	}
