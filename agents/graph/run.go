@@ -10,7 +10,6 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
-	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -118,7 +117,7 @@ type Execution struct {
 	Timeout, StepTimeout, NodeTimeout time.Duration
 	// Break are a developer's breakpoints.
 	Break  Breakpoints
-	Clock  clock.Clock
+	Clock  Clock
 	IDs    IDs
 	Logger *slog.Logger
 }
@@ -134,7 +133,7 @@ func (x Execution) withDefaults() Execution {
 		x.OnFailure = Panic
 	}
 	if x.Clock == nil {
-		x.Clock = clock.System{}
+		x.Clock = SystemClock()
 	}
 	if x.IDs == nil {
 		x.IDs = RandomIDs

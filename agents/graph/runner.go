@@ -11,7 +11,6 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
-	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -30,7 +29,7 @@ type RunnerOptions struct {
 	Parallel                          int
 	OnFailure                         FailurePolicy
 	Timeout, StepTimeout, NodeTimeout time.Duration
-	Clock                             clock.Clock
+	Clock                             Clock
 	IDs                               IDs
 	Logger                            *slog.Logger
 }
@@ -47,7 +46,7 @@ type Runner struct {
 // NewRunner makes a runner.
 func NewRunner(g *Graph, o RunnerOptions) *Runner {
 	if o.Clock == nil {
-		o.Clock = clock.System{}
+		o.Clock = SystemClock()
 	}
 	if o.IDs == nil {
 		o.IDs = RandomIDs
