@@ -90,6 +90,9 @@ var rooms = []room{
 	{"app/...", list("*")},
 	{"cmd/...", list("*")},
 
+	// What newcomers read first: the engine as anybody outside may use it.
+	{"examples/...", list("agents", "agents/event", "agents/graph", "agents/checkpoint/memory", "agents/checkpoint/sqlite")},
+
 	{"internal/testpg/...", list("*")},
 	{"internal/testredis/...", list("*")},
 	{"internal/testweb/...", list("*")},
