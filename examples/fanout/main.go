@@ -1,6 +1,7 @@
 // Fanout shows map and reduce: a fan starts one task per text, each task sends its
 // words on to be counted, a reducer of the graph's own adds the counts up, and a
-// join begins the report once all of that and a second, shorter way have finished.
+// join begins the report once all of that and a second, shorter way have finished. The
+// run is watched as it goes.
 //
 //	go run ./examples/fanout
 package main
@@ -126,11 +127,19 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	runner := graph.NewRunner(g, graph.RunnerOptions{Checkpointer: memory.New(memory.Options{})})
-	state, err := runner.Invoke(ctx, "weaving", graph.Begin(texts.Put([]string{
+	input := graph.Begin(texts.Put([]string{
 		"the shuttle carries the weft and the weft crosses the warp",
 		"a heddle lifts the warp",
 		"the warp and the weft make the cloth",
-	})))
+	}))
+	// Stream tells of each step as it is stored; Invoke would only wait for the end.
+	for f, err := range runner.Stream(ctx, "weaving", input, []graph.Mode{graph.ModeUpdates}) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "step %d: %s\n", f.Envelope.Step, f.Update.Node)
+	}
+	state, err := runner.State(ctx, "weaving")
 	if err != nil {
 		return err
 	}

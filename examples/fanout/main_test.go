@@ -12,6 +12,14 @@ import (
 func Example() {
 	main()
 	// Output:
+	// step 1: common
+	// step 1: split
+	// step 1: split
+	// step 1: split
+	// step 2: count
+	// step 2: count
+	// step 2: count
+	// step 3: report
 	// 3 × warp
 	// 3 × weft
 	// 1 × carries

@@ -4,7 +4,8 @@
 // calls them until the number is 1.
 //
 // It also shows what the recursion limit does: a run that uses it up fails, and
-// keeps all it did. Another run goes on from there.
+// keeps all it did; another run goes on from there. And that the past is kept: a run
+// may begin at any step of it, with other input.
 //
 //	go run ./examples/loop
 package main
@@ -124,6 +125,21 @@ func run(ctx context.Context, out io.Writer) error {
 
 	// What was done is kept. Continue goes on with what is due.
 	state, err = runner.Invoke(ctx, "twenty-seven", graph.Continue(), graph.RecursionLimit(300))
+	if err != nil {
+		return err
+	}
+	if err := show(out, state); err != nil {
+		return err
+	}
+
+	// Each step is a checkpoint. Begin anew at the oldest, and replace its message.
+	history, err := runner.History(ctx, "six", agents.HistoryQuery{Limit: 100})
+	if err != nil {
+		return err
+	}
+	oldest := history[len(history)-1]
+	five := agents.Message{ID: oldest.Messages[0].ID, Role: agents.RoleUser, Text: "5"}
+	state, err = runner.Invoke(ctx, "six", graph.Begin(graph.AddMessage(five)), graph.From(oldest.Head.ID))
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ func Example() {
 	// 6: 8 calls. That is all.
 	// 27: stopped after 25 steps.
 	// 27: 111 calls. That is all.
+	// 5: 5 calls. That is all.
 }
 
 func TestEachCallIsAnsweredInItsTurn(t *testing.T) {
