@@ -90,7 +90,7 @@ var rooms = []room{
 	{"app/...", list("*")},
 	{"cmd/...", list("*")},
 
-	// What newcomers read first: the engine as anybody outside may use it.
+	// What newcomers read first: the engine as any program may use it.
 	{"examples/...", list("agents", "agents/event", "agents/graph", "agents/checkpoint/memory", "agents/checkpoint/sqlite")},
 
 	{"internal/testpg/...", list("*")},
