@@ -493,6 +493,9 @@ func (h *runnerHost) finish(err error) {
 		if errors.As(err, &node) {
 			d.Node = node.Node
 		}
+		if code, limit := limitOf(err); limit != nil {
+			d.Code = code
+		}
 		h.Emit(event.Envelope{Type: event.RunError, Data: event.Data(d)})
 		return
 	}
