@@ -60,7 +60,7 @@ type Beginning struct {
 // and, for answers that fit nothing, faults; nothing is changed.
 func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 	step := loaded.Step + 1
-	out := Beginning{Commit: Commit{Line: loaded.Line, Step: step, State: NewState(loaded.Messages, loaded.Values)}}
+	out := Beginning{Commit: Commit{Line: loaded.Line, Step: step, State: StateOf(loaded)}}
 	resume, err := in.resume(loaded)
 	if err != nil {
 		return out, err

@@ -76,6 +76,9 @@ func (b *Builder) add(name string, n node, whole bool, options []Option) *Builde
 	for _, o := range options {
 		o(&n)
 	}
+	if n.sub != nil && (n.retry != nil || n.timeout != 0) {
+		b.fault(name, ErrBadOption)
+	}
 	b.nodes[name] = n
 	return b
 }

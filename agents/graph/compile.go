@@ -20,6 +20,7 @@ var (
 	ErrDuplicateEdge = errors.New("the edge is declared twice")
 	ErrBadJoin       = errors.New("a join needs two or more different sources")
 	ErrBadHandler    = errors.New("a node that handles failures can't have a handler itself")
+	ErrBadOption     = errors.New("a subgraph takes no retries and no limit of its own")
 	ErrUnreachable   = errors.New("the node can't be reached from the start")
 	ErrNoPathToEnd   = errors.New("no path leads from the node to the end")
 	ErrCycle         = errors.New("a cycle has no conditional edge that could leave it")
@@ -40,6 +41,7 @@ var rules = []struct {
 	{ErrDuplicateEdge, "duplicate_edge", "Remove one of the two."},
 	{ErrBadJoin, "bad_join", "Name each source once; for a single one use Edge."},
 	{ErrBadHandler, "bad_handler", "Let the handler deal with its own errors, or let the run fail."},
+	{ErrBadOption, "bad_option", "Declare Retry and Timeout with the nodes inside the subgraph."},
 	{ErrUnreachable, "unreachable", "Lead an edge to the node. If another node goes there by its Command, declare it with Ends."},
 	{ErrNoPathToEnd, "no_path_to_end", "Lead an edge onwards to graph.End. If the node ends by its Command, declare Ends(graph.End)."},
 	{ErrCycle, "cycle", "Make one edge of the cycle a Branch that can leave it."},

@@ -35,7 +35,10 @@ type InputError struct {
 
 // Error names the field, the rule and the graph.
 func (e *InputError) Error() string {
-	text := fmt.Sprintf("graph %s: %s %v", e.Graph, e.Field, e.Rule)
+	text := fmt.Sprintf("%s %v", e.Field, e.Rule)
+	if e.Graph != "" {
+		text = fmt.Sprintf("graph %s: %s", e.Graph, text)
+	}
 	if e.Detail != "" {
 		text += ": " + e.Detail
 	}
@@ -172,15 +175,37 @@ func Fail(text string) *Failure { return &Failure{text: text} }
 // Error gives the text.
 func (f *Failure) Error() string { return f.text }
 
+// limitOf finds the limit that an error says was reached, and its code for
+// programs.
+func limitOf(err error) (code string, limit error) {
+	var node *NodeTimeoutError
+	var step *StepTimeoutError
+	var run *RunTimeoutError
+	var steps *RecursionError
+	switch {
+	case errors.As(err, &node):
+		return "timeout", node
+	case errors.As(err, &step):
+		return "timeout", step
+	case errors.As(err, &run):
+		return "timeout", run
+	case errors.As(err, &steps):
+		return "recursion_limit", steps
+	default:
+		return "", nil
+	}
+}
+
 // publicText is what may be stored and shown of a node's error.
 func publicText(err error) string {
 	var failure *Failure
-	var nodeLimit *NodeTimeoutError
-	switch {
-	case errors.As(err, &failure):
+	if errors.As(err, &failure) {
 		return failure.text
-	case errors.As(err, &nodeLimit):
-		return nodeLimit.Error()
+	}
+	_, limit := limitOf(err)
+	switch {
+	case limit != nil:
+		return limit.Error()
 	case fault.KindOf(err) != fault.KindInternal:
 		return fault.Public(err)
 	default:

@@ -267,7 +267,7 @@ func (w *walk) after(name string, r agents.Result) error {
 				return err
 			}
 		}
-		if err := w.mark(name, &next); err != nil {
+		if err := w.mark(name); err != nil {
 			return err
 		}
 	}
@@ -319,9 +319,8 @@ func (w *walk) choose(name string, b branch, next *[]string) error {
 	return nil
 }
 
-// mark notes a finished source of joins; a join whose sources have all finished
-// leads on and begins anew.
-func (w *walk) mark(name string, next *[]string) error {
+// mark notes a finished source of joins.
+func (w *walk) mark(name string) error {
 	for _, j := range w.g.joins {
 		if !slices.Contains(j.from, name) {
 			continue
@@ -343,12 +342,20 @@ func (w *walk) mark(name string, next *[]string) error {
 			}
 		}
 		w.marks[key][name] = true
-		if len(w.marks[key]) == len(j.from) {
-			w.marks[key] = map[string]bool{}
-			*next = append(*next, j.to)
-		}
 	}
 	return nil
+}
+
+// join lets each join whose sources have all finished lead on and begin anew. It
+// looks at the step as a whole: a source that ran as several tasks of it, as those
+// of a fan do, has finished once.
+func (w *walk) join() {
+	for _, j := range w.g.joins {
+		if key := j.channel(); len(w.marks[key]) == len(j.from) {
+			w.marks[key] = map[string]bool{}
+			w.plain = append(w.plain, j.to)
+		}
+	}
 }
 
 // writes are those by which the engine keeps the marks of joins.
@@ -368,8 +375,10 @@ func (w *walk) writes() []agents.Change {
 }
 
 // due gives the tasks in the order in which their results are merged: by name
-// what edges lead to, each once, then what was sent, in the order of sending.
+// what edges lead to, each once, then what was sent, in the order of sending. It
+// comes after all of after, and before writes.
 func (w *walk) due() []agents.Due {
+	w.join()
 	slices.Sort(w.plain)
 	plain := slices.DeleteFunc(slices.Compact(w.plain), func(n string) bool { return n == End })
 	return append(agents.DueNodes(plain...), w.sent...)

@@ -56,6 +56,7 @@ func TestCompileNamesTheNodeAndTheRule(t *testing.T) {
 		"EdgeTwice":    {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("a", graph.End), graph.ErrDuplicateEdge, "a"},
 		"Unreachable":  {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("b", graph.End), graph.ErrUnreachable, "b"},
 		"NoWayOut":     {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("a", "b"), graph.ErrNoPathToEnd, "b"},
+		"SubRetries":   {graph.New("g").Subgraph("a", &graph.Graph{}, graph.Retry(graph.RetryPolicy{})).Edge(graph.Start, "a").Edge("a", graph.End), graph.ErrBadOption, "a"},
 		"Cycle":        {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", "b").Edge("b", "a").Edge("b", graph.End), graph.ErrCycle, "a → b → a"},
 	} {
 		t.Run(name, func(t *testing.T) {

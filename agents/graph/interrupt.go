@@ -73,6 +73,20 @@ func (t *Task) Interrupt(value any) (json.RawMessage, error) {
 	return nil, t.ask(agents.Question, raw, nil)
 }
 
+// Ask is [Task.Interrupt] for an answer of a type; for one of another type it
+// returns an [*InputError].
+func Ask[T any](t *Task, question any) (T, error) {
+	var answer T
+	raw, err := t.Interrupt(question)
+	if err != nil {
+		return answer, err
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return answer, &InputError{Field: "answer", Rule: ErrWrongType, Detail: err.Error(), cause: err}
+	}
+	return answer, nil
+}
+
 // Review pauses until people have decided on the requests; value is what clients
 // show. It always returns [ErrPaused] or an error: a node that starts again asks
 // the ledger of decisions, not the engine.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/checkpoint/memory"
 	"github.com/heddle/heddle/agents/graph"
 )
 
@@ -31,6 +32,25 @@ func heard(t *testing.T, s graph.State) []string {
 	v, _, err := said.Get(s)
 	require.NoError(t, err)
 	return v
+}
+
+func TestAnAnswerOfAnotherTypeIsNamed(t *testing.T) {
+	t.Parallel()
+	g, err := graph.New("typed").Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		_, err := graph.Ask[bool](task, "Go on?")
+		return graph.Command{}, err
+	}).Entry("ask").Finish("ask").Compile()
+	require.NoError(t, err)
+	r := graph.NewRunner(g, graph.RunnerOptions{Checkpointer: memory.New(memory.Options{})})
+	_, err = r.Invoke(t.Context(), "t", graph.Begin())
+	require.ErrorAs(t, err, new(*graph.Interrupted))
+	_, err = r.Invoke(t.Context(), "t", graph.Answer("perhaps"))
+	require.ErrorIs(t, err, graph.ErrWrongType)
+	require.ErrorContains(t, err, "node ask: answer has the wrong type")
+	_, err = r.Invoke(t.Context(), "t", graph.Continue())
+	require.ErrorAs(t, err, new(*graph.Interrupted), "the question stands")
+	_, err = r.Invoke(t.Context(), "t", graph.Answer(true))
+	require.NoError(t, err)
 }
 
 // ids counts, so that a run can be compared with another.
@@ -131,7 +151,7 @@ func TestOneNodePausesAndTheOthersResultsAreKept(t *testing.T) {
 	answered, err := agents.Match(json.RawMessage(fmt.Sprintf(`{%q:1}`, paused.Interrupts[1].ID)), paused.Interrupts)
 	require.NoError(t, err)
 	x.State, x.Next, x.Pending, x.Resume = state, agents.DueNodes("a", "b", "c"), pending, answered
-	state, err = g.Run(t.Context(), x)
+	_, err = g.Run(t.Context(), x)
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 1)
 	require.Equal(t, "a", paused.Interrupts[0].Node)

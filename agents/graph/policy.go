@@ -108,9 +108,16 @@ func Transient(err error) bool {
 	}
 }
 
+// Clock is where a run's time comes from: what nodes and envelopes are told, and
+// what limits and the delays of retries wait for.
+type Clock = clock.Clock
+
+// SystemClock is the machine's clock, which a runner has by default.
+func SystemClock() Clock { return clock.System{} }
+
 // within bounds a context by the injected clock; a limit of zero is none. The
 // function it returns releases what the bound needs.
-func within(ctx context.Context, c clock.Clock, limit time.Duration, cause error) (context.Context, context.CancelFunc) {
+func within(ctx context.Context, c Clock, limit time.Duration, cause error) (context.Context, context.CancelFunc) {
 	if limit <= 0 {
 		return ctx, func() {}
 	}
@@ -131,7 +138,7 @@ func within(ctx context.Context, c clock.Clock, limit time.Duration, cause error
 }
 
 // wait waits by the injected clock.
-func wait(ctx context.Context, c clock.Clock, d time.Duration) error {
+func wait(ctx context.Context, c Clock, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
 	}

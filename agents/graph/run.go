@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
-	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -118,7 +116,7 @@ type Execution struct {
 	Timeout, StepTimeout, NodeTimeout time.Duration
 	// Break are a developer's breakpoints.
 	Break  Breakpoints
-	Clock  clock.Clock
+	Clock  Clock
 	IDs    IDs
 	Logger *slog.Logger
 }
@@ -134,7 +132,7 @@ func (x Execution) withDefaults() Execution {
 		x.OnFailure = Panic
 	}
 	if x.Clock == nil {
-		x.Clock = clock.System{}
+		x.Clock = SystemClock()
 	}
 	if x.IDs == nil {
 		x.IDs = RandomIDs
@@ -213,9 +211,4 @@ func TaskID(run agents.RunID, ns []string, step, task int) string {
 		name += "/" + n
 	}
 	return id.Named(id.GraphNamespace, name+"/"+itoa(step)+"/"+itoa(task))
-}
-
-// isPause reports whether an error is no failure but a question.
-func isPause(err error) bool {
-	return errors.Is(err, ErrPaused) || errors.As(err, new(*Interrupted))
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
-	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -30,7 +29,7 @@ type RunnerOptions struct {
 	Parallel                          int
 	OnFailure                         FailurePolicy
 	Timeout, StepTimeout, NodeTimeout time.Duration
-	Clock                             clock.Clock
+	Clock                             Clock
 	IDs                               IDs
 	Logger                            *slog.Logger
 }
@@ -47,7 +46,7 @@ type Runner struct {
 // NewRunner makes a runner.
 func NewRunner(g *Graph, o RunnerOptions) *Runner {
 	if o.Clock == nil {
-		o.Clock = clock.System{}
+		o.Clock = SystemClock()
 	}
 	if o.IDs == nil {
 		o.IDs = RandomIDs
@@ -85,8 +84,8 @@ func RecursionLimit(n int) RunOption { return func(o *runOptions) { o.limit = &n
 func Subgraphs() RunOption { return func(o *runOptions) { o.subs = true } }
 
 // Invoke runs to the end, or to a pause ([*Interrupted]), and returns the state
-// then. Other errors are those of [Graph.Run] and [Graph.Begin], and the
-// checkpointer's.
+// then; [StateOf] makes it readable for channels. Other errors are those of
+// [Graph.Run] and [Graph.Begin], and the checkpointer's.
 func (r *Runner) Invoke(ctx context.Context, thread agents.ThreadID, in Input, options ...RunOption) (agents.State, error) {
 	err := r.run(ctx, thread, in, options, nil, nil)
 	if err != nil && !errors.As(err, new(*Interrupted)) {
@@ -212,7 +211,7 @@ func (r *Runner) changed(state agents.State, changes []Change) ([]agents.Step, e
 // Changed computes the step by which a change from outside is kept, and the state
 // after it. Errors are [*InputError]s.
 func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.State, error) {
-	state := NewState(loaded.Messages, loaded.Values)
+	state := StateOf(loaded)
 	number := loaded.Step + 1
 	var settled Changes
 	var err error
@@ -315,14 +314,15 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err != nil {
 		return err
 	}
-	if o.run == "" {
-		o.run = agents.RunID(r.o.IDs("run:" + string(thread) + ":" + itoa(loaded.Step))())
-	}
 	if _, err := r.g.Begin(loaded, in); err != nil {
 		return err
 	}
 	if loaded.Line, err = r.lineFor(ctx, lease, o.from, loaded.Line); err != nil {
 		return err
+	}
+	if o.run == "" {
+		// By the place where it begins: another line may have had a run at this step.
+		o.run = agents.RunID(r.o.IDs("run:" + string(thread) + ":" + place(loaded.Line, loaded.Step))())
 	}
 	b, err := r.g.Begin(loaded, in)
 	if err != nil {
@@ -492,6 +492,9 @@ func (h *runnerHost) finish(err error) {
 		d := event.RunErrorData{Message: publicText(err), Code: "node_failed"}
 		if errors.As(err, &node) {
 			d.Node = node.Node
+		}
+		if code, limit := limitOf(err); limit != nil {
+			d.Code = code
 		}
 		h.Emit(event.Envelope{Type: event.RunError, Data: event.Data(d)})
 		return

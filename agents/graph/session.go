@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -88,10 +89,10 @@ func (s *Session) Feed(ctx context.Context, in Input) error {
 func (s *Session) Frames() <-chan SessionFrame { return s.out }
 
 // Finish ends the session after the input under way, and waits for that. reason
-// stands in the last frame.
+// stands in the last frame, "finished" if it is empty.
 func (s *Session) Finish(reason string) {
 	s.once.Do(func() {
-		s.reason = reason
+		s.reason = cmp.Or(reason, "finished")
 		close(s.stop)
 	})
 	<-s.done

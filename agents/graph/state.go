@@ -18,6 +18,10 @@ func NewState(messages []agents.Message, values map[string]json.RawMessage) Stat
 	return State{messages: messages, values: values}
 }
 
+// StateOf makes a state of what a checkpointer or a [Runner] loaded, so that
+// channels and keys can read it.
+func StateOf(loaded agents.State) State { return NewState(loaded.Messages, loaded.Values) }
+
 // Messages gives the thread's messages in order. The slice must not be changed.
 func (s State) Messages() []agents.Message { return s.messages }
 

@@ -116,10 +116,10 @@ func (e *engine) complete(ctx context.Context, due []agents.Due, done []outcome)
 			return nil, err
 		}
 	}
+	next := w.due()
 	if err := m.take("", w.writes()); err != nil {
 		return nil, err
 	}
-	next := w.due()
 	c := Commit{Line: e.line, NS: e.ns, Step: e.step + 1, Changes: m.changes, State: m.next, Next: next}
 	if len(next) > 0 {
 		for i, d := range due {

@@ -26,8 +26,8 @@ func (s *subgraph) isolated() bool { return s.in != nil }
 // line of their own, so a crash or a pause inside costs no more than outside,
 // and its envelopes carry its namespace. A failure inside is the node's failure.
 //
-// Of the options only [OnError] and [Ends] have an effect: retries and limits
-// are declared with the child's own nodes.
+// Of the options it takes [OnError] and [Ends]: retries and limits are declared
+// with the child's own nodes.
 func (b *Builder) Subgraph(name string, child *Graph, options ...Option) *Builder {
 	return b.add(name, node{sub: &subgraph{graph: child}}, child != nil, options)
 }
@@ -108,10 +108,8 @@ func (e *engine) descend(ctx context.Context, s *subgraph, i int, due agents.Due
 	if err != nil {
 		return child, fmt.Errorf("reading where subgraph %s stands: %w", due.Node, err)
 	}
-	base := e.state
-	if s.isolated() {
-		base = State{}
-	} else {
+	var base State
+	if !s.isolated() {
 		base = e.shared(s.graph)
 	}
 	child.step, child.own = stored.Step, slices.Clone(stored.Own)

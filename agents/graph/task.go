@@ -8,7 +8,6 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
-	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -41,7 +40,7 @@ type Task struct {
 	State State
 	// Input is what was sent to this task, nil if an edge led to it.
 	Input json.RawMessage
-	Clock clock.Clock
+	Clock Clock
 	NewID id.Source
 
 	emit  func(event.Envelope)

@@ -53,6 +53,7 @@ var rooms = []room{
 	{"agents/file/...", list(domain, lowest)},
 	{"agents/review/...", list(domain, lowest)},
 	{"agents/graph/...", list(domain, lowest, "agents/graph/...")},
+	{"agents/graph/graphtest", list(domain, "agents/graph", "agents/checkpoint/memory")},
 	{"agents/checkpoint/memory", list(domain)},
 	{"agents/checkpoint/sqlite", list(domain, "modernc.org/sqlite/...", "github.com/ncruces/go-sqlite3/...")},
 	{"agents/checkpoint/checkpointtest", list(domain, "agents/graph", suite)},
@@ -89,6 +90,9 @@ var rooms = []room{
 	{"app/...", list("*")},
 	{"cmd/...", list("*")},
 
+	// What newcomers read first: the engine as any program may use it.
+	{"examples/...", list("agents", "agents/event", "agents/graph", "agents/checkpoint/memory", "agents/checkpoint/sqlite")},
+
 	{"internal/testpg/...", list("*")},
 	{"internal/testredis/...", list("*")},
 	{"internal/testweb/...", list("*")},
@@ -124,6 +128,7 @@ var keepers = []keeper{
 	{"outbound/mail/mailtest", list("outbound/mail/mailtest"), "it is test support"},
 	{"agents/event/eventtest", list("agents/event/eventtest"), "it is test support"},
 	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
+	{"agents/graph/graphtest", list("agents/graph/graphtest"), "it is test support"},
 	{"agents/checkpoint/checkpointtest", list("agents/checkpoint/checkpointtest"), "it is test support"},
 	{"agents/model/openai/openaitest", list("agents/model/openai/openaitest", "cmd/openaitest", "internal/testweb/..."), "it is test support"},
 	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
