@@ -104,8 +104,7 @@ type Run struct {
 	// Request is what an API client sent, verbatim, for the field kwargs.
 	Request  json.RawMessage
 	Metadata json.RawMessage
-	// Manifest is nil until the run begins; one that goes on from a pause has that
-	// of the run before until then.
+	// Manifest is nil until the run begins.
 	Manifest *Manifest
 	Attempt  int
 	Failures int

@@ -68,9 +68,9 @@ func (a *App) diagnose(ctx context.Context, w agents.OpenWork) (*Stuck, error) {
 	}
 	if w.Run.Status == agents.RunPending && w.Run.Input.Resume == nil && w.Run.Attempt == 0 {
 		// It begins anew: nothing that an older version left concerns it.
-		state, w.Run.Manifest = agents.State{}, nil
+		state = agents.State{}
 	}
-	err = run.Resumable(a.registry, assistant.Graph, w.Run.Manifest, state)
+	err = run.Resumable(a.registry, assistant.Graph, state)
 	if err == nil {
 		return nil, nil
 	}

@@ -272,10 +272,10 @@ const sqlRunResume = `with waited as (
 	update runs set status = 'success', ended_at = updated_at, updated_at = now()
 	where org_id = @org and id = @of and status = 'waiting' returning *
 )
-insert into runs as r (org_id, id, thread_id, position, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata, manifest)
+insert into runs as r (org_id, id, thread_id, position, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata)
 overriding system value
 select w.org_id, @id, w.thread_id, w.position, w.assistant_id, w.assistant_version, coalesce(@user::uuid, w.user_id),
-	case when @user::uuid is null then w.key_id else @key::uuid end, w.strategy, @input, @request, @metadata, w.manifest
+	case when @user::uuid is null then w.key_id else @key::uuid end, w.strategy, @input, @request, @metadata
 from waited w
 returning ` + runColumns
 

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/heddle/heddle/agents"
@@ -92,7 +93,8 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 	if resume == nil {
 		writes = append(writes, g.Forget(c.State)...)
 	}
-	state, more, err := g.Apply(c.State, loaded.Line, step, append(writes, in.Writes...))
+	writes = append(append(writes, g.noteReducers(c.State)...), in.Writes...)
+	state, more, err := g.Apply(c.State, loaded.Line, step, writes)
 	if err != nil {
 		return out, err
 	}
@@ -133,8 +135,8 @@ func (g *Graph) entries(s State, named []string) ([]agents.Due, error) {
 }
 
 // Resumable checks that what is due on a thread can be executed by this version
-// of the graph: its nodes are there, and whatever paused inside a subgraph still
-// has it. The error is an [*InputError] with [ErrNotResumable] that says to a
+// of the graph: its nodes are there, whatever paused inside a subgraph still has
+// it, and channels are merged as they were. The error is an [*InputError] with [ErrNotResumable] that says to a
 // person what is missing.
 func (g *Graph) Resumable(s agents.State) error {
 	if s.Head == nil {
@@ -157,7 +159,7 @@ func (g *Graph) Resumable(s agents.State) error {
 			return g.refuse("next", ErrNotResumable, "it has no node "+i.Node+" any more")
 		}
 	}
-	return nil
+	return g.sameReducers(NewState(nil, s.Values))
 }
 
 // nodeOf gives the node of one part of a namespace.
@@ -170,7 +172,10 @@ func nodeOf(ns string) string {
 	return ns
 }
 
-// Labels gives the label of each channel's reducer, for [Graph.SameReducers].
+// reducersChannel is where the engine keeps which reducers made a thread's values.
+const reducersChannel = "__reducers"
+
+// Labels gives the label of each channel's reducer.
 func (g *Graph) Labels() map[string]string {
 	out := make(map[string]string, len(g.channels))
 	for name, d := range g.channels {
@@ -179,15 +184,34 @@ func (g *Graph) Labels() map[string]string {
 	return out
 }
 
-// SameReducers checks that the channels a thread has values of are merged as
-// they were by the version of the graph that had the given labels. A channel
-// that is new, or gone, is no obstacle. The error is as of [Graph.Resumable].
-func (g *Graph) SameReducers(labels map[string]string, values map[string]json.RawMessage) error {
-	for name := range values {
+// noteReducers keeps the labels with the thread where they aren't yet.
+func (g *Graph) noteReducers(s State) []Write {
+	if len(g.channels) == 0 {
+		return nil
+	}
+	raw, err := json.Marshal(g.Labels())
+	if err != nil || string(raw) == string(s.values[reducersChannel]) {
+		return nil
+	}
+	return []Write{{Change: agents.Change{Channel: reducersChannel, Delta: &agents.Delta{Op: agents.DeltaSet, Value: raw}}}}
+}
+
+// sameReducers checks that the channels a thread has values of are merged as they
+// were. A channel that is new, or gone, is no obstacle.
+func (g *Graph) sameReducers(s State) error {
+	raw, ok := s.values[reducersChannel]
+	if !ok {
+		return nil
+	}
+	var labels map[string]string
+	if err := json.Unmarshal(raw, &labels); err != nil {
+		return &DecodeError{Channel: reducersChannel, Err: err}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.values)) {
 		was, had := labels[name]
 		now, has := g.channels[name]
 		if had && has && was != now.label {
-			return g.refuse("values."+name, ErrNotResumable, "its reducer was "+was+" and is "+now.label+" now")
+			return g.refuse("values."+name, ErrNotResumable, "the reducer of "+name+" was "+was+" and is "+now.label+" now")
 		}
 	}
 	return nil

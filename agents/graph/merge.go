@@ -49,6 +49,8 @@ type merger struct {
 	// place names the step among all of the thread: revisions are made of it.
 	place   string
 	revised int
+	// lenient passes over channels that this version of the graph lacks.
+	lenient bool
 	// fresh says that whatever is added gets a revision of its own: ids that
 	// clients choose may stand on another line with another text.
 	fresh bool
@@ -102,6 +104,9 @@ func (m *merger) one(w agents.Change) error {
 
 // delta merges a write to a channel by its reducer.
 func (m *merger) delta(name string, d agents.Delta) error {
+	if _, known := m.declared(name); !known && m.lenient {
+		return nil
+	}
 	value, stored, err := m.reduced(name, d)
 	if err != nil {
 		return err
@@ -238,6 +243,7 @@ func ApplyMessages(s State, line agents.LineID, step int, writes []Write) (State
 // because something else comes in its place, so that nothing they did is lost.
 func (g *Graph) Settle(s State, line agents.LineID, step int, due []agents.Due, known []agents.Pending) (State, Changes, error) {
 	m := newMerger(g, s, place(line, step), false)
+	m.lenient = true
 	for i, d := range due {
 		if p, ok := agents.PendingOf(known, i); ok && p.Result != nil {
 			if err := m.take(d.Node, p.Result.Writes); err != nil {
@@ -290,7 +296,8 @@ func (g *Graph) Decode(values map[string]json.RawMessage) ([]Write, error) {
 func (g *Graph) Forget(s State) []Write {
 	var out []Write
 	for _, name := range slices.Sorted(maps.Keys(s.values)) {
-		if _, declared := g.channels[name]; agents.Hidden(name) && (declared || engineChannel(name)) {
+		_, declared := g.channels[name]
+		if agents.Hidden(name) && (declared || engineChannel(name)) && name != reducersChannel {
 			out = append(out, Write{Change: agents.Change{Channel: name, Delta: &agents.Delta{Op: agents.DeltaDrop}}})
 		}
 	}

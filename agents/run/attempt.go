@@ -120,11 +120,6 @@ func (a *attempt) run(ctx context.Context) error {
 		return graph.Fail("The graph " + a.assistant.Graph + " is not available on this server.")
 	}
 	state := graph.NewState(loaded.Messages, loaded.Values)
-	if m := r.Manifest; m != nil {
-		if err := g.SameReducers(m.Channels, loaded.Values); err != nil {
-			return notResumable(err)
-		}
-	}
 	from := beginning{state: state, pending: loaded.Pending}
 	if r.Input.Resume != nil {
 		from.resume = r.Input.Resume.Interrupts
@@ -132,6 +127,9 @@ func (a *attempt) run(ctx context.Context) error {
 	if head := loaded.Head; head != nil && head.Run == r.ID {
 		if err := a.goOn(ctx); err != nil {
 			return err
+		}
+		if err := g.Resumable(loaded); err != nil {
+			return notResumable(err)
 		}
 		from.next = head.Next
 		if head.Source != agents.SourceInput {

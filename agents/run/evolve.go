@@ -14,16 +14,12 @@ import (
 // Resumable checks that this program can go on with what is open on a thread:
 // the graph is there, has the nodes that are due, and merges as it did. The fault
 // is a conflict that says what is missing and what a person can do.
-func Resumable(graphs Graphs, name string, m *agents.Manifest, s agents.State) error {
+func Resumable(graphs Graphs, name string, s agents.State) error {
 	g, ok := graphs.Graph(name)
 	if !ok {
 		return cantGoOn("the graph " + name + " is not on this server")
 	}
-	err := g.Resumable(s)
-	if err == nil && m != nil {
-		err = g.SameReducers(m.Channels, s.Values)
-	}
-	return notResumable(err)
+	return notResumable(g.Resumable(s))
 }
 
 // mayGoOn is Resumable for whoever answers on a thread, so that no answer is
@@ -41,7 +37,7 @@ func (s *Service) mayGoOn(ctx context.Context, scope auth.Scope, thread agents.T
 	if err != nil {
 		return err
 	}
-	return Resumable(s.graphs, a.Graph, open[at].Manifest, state)
+	return Resumable(s.graphs, a.Graph, state)
 }
 
 // notResumable turns the engine's refusal into what people read.

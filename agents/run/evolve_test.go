@@ -55,7 +55,7 @@ func TestAPausedRunGoesOnUnderANewVersionOrIsRefusedWithAReason(t *testing.T) {
 		"Same":         {first, ""},
 		"OneMoreNode":  {version(t, sum, sum.Put, "ask", "afterwards"), ""},
 		"NodeRenamed":  {version(t, sum, sum.Put, "question"), "it has no node ask any more"},
-		"OtherReducer": {version(t, set, set.Put, "ask"), "its reducer was add and is set now"},
+		"OtherReducer": {version(t, set, set.Put, "ask"), "the reducer of total was add and is set now"},
 		"Gone":         {nil, "the graph evolving is not on this server"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestAPausedRunGoesOnUnderANewVersionOrIsRefusedWithAReason(t *testing.T) {
 			}
 			state, err := b.db.State(t.Context(), b.scope, thread)
 			require.NoError(t, err)
-			refused := run.Resumable(b.graphs, "evolving", paused.Manifest, state)
+			refused := run.Resumable(b.graphs, "evolving", state)
 			_, err = b.service.Resume(t.Context(), b.scope, thread, run.Command{Answer: json.RawMessage(`"yes"`)})
 			if c.reason != "" {
 				require.ErrorContains(t, refused, c.reason)
