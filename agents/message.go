@@ -2,6 +2,7 @@ package agents
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -28,11 +29,11 @@ const (
 
 // Message is an immutable (ID, Revision). Its JSON form is the stored body.
 type Message struct {
-	ID MessageID `json:"id"`
+	ID MessageID `json:"id,omitempty"`
 	// Revision tells the forms of one message apart. It is 0 for one that a node
 	// added; any other number says nothing but that the form is another one.
 	Revision int64         `json:"revision,omitempty"`
-	Role     MessageRole   `json:"role"`
+	Role     MessageRole   `json:"role,omitempty"`
 	Text     string        `json:"text,omitempty"`
 	Status   MessageStatus `json:"status,omitempty"`
 	// Blocks holds content that is more than plain text, as the client sent
@@ -58,7 +59,7 @@ type Message struct {
 	Author string `json:"author,omitempty"`
 	// Run is the run that brought the message.
 	Run       RunID     `json:"run_id,omitempty"`
-	CreatedAt time.Time `json:"created_at"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
 }
 
 // ToolCall is a model's request to run a tool.
@@ -103,39 +104,78 @@ type Ref struct {
 // reducers of every LangGraph client expect; replacing or removing an absent id
 // does nothing.
 func ApplyOps(refs []Ref, ops []Op) []Ref {
-	out := make([]Ref, len(refs), len(refs)+len(ops))
-	copy(out, refs)
-	index := make(map[MessageID]int, len(out)+len(ops))
-	for i, r := range out {
-		index[r.ID] = i
-	}
-	removed := false
+	l := listOf(refs)
+	l.apply(ops)
+	return l.refs()
+}
+
+// list is a list of messages under change. It finds a message by its id without
+// looking through the others, so that replaying many steps costs as much as
+// there are operations.
+type list struct {
+	all   []Ref
+	index map[MessageID]int
+	// gone counts those that were removed and leave a hole in all; own says that
+	// nobody else has all.
+	gone int
+	own  bool
+}
+
+func listOf(refs []Ref) *list { return &list{all: refs[:len(refs):len(refs)]} }
+
+func (l *list) apply(ops []Op) {
 	for _, op := range ops {
-		at, present := index[op.ID]
+		at, present := l.find(op.ID)
 		switch op.Kind {
 		case OpAppend, OpReplace:
-			if present {
-				out[at].Rev = op.Rev
-			} else if op.Kind == OpAppend {
-				index[op.ID] = len(out)
-				out = append(out, Ref{ID: op.ID, Rev: op.Rev})
+			switch {
+			case present:
+				l.change()
+				l.all[at].Rev = op.Rev
+			case op.Kind == OpAppend:
+				l.index[op.ID] = len(l.all)
+				l.all = append(l.all, Ref{ID: op.ID, Rev: op.Rev})
 			}
 		case OpRemove:
 			if present {
-				out[at].ID = ""
-				delete(index, op.ID)
-				removed = true
+				l.change()
+				l.all[at].ID = ""
+				l.gone++
+				delete(l.index, op.ID)
 			}
 		}
 	}
-	if !removed {
-		return out
-	}
-	kept := out[:0]
-	for _, r := range out {
-		if r.ID != "" {
-			kept = append(kept, r)
+}
+
+func (l *list) find(id MessageID) (int, bool) {
+	if l.index == nil {
+		l.index = make(map[MessageID]int, len(l.all)+8)
+		for i, r := range l.all {
+			l.index[r.ID] = i
 		}
 	}
-	return kept
+	at, ok := l.index[id]
+	return at, ok
+}
+
+// change copies the list before the first change in place: others may read it.
+func (l *list) change() {
+	if !l.own {
+		l.all, l.own = slices.Clone(l.all), true
+	}
+}
+
+// refs gives the list as it is now; what is applied later doesn't change it.
+func (l *list) refs() []Ref {
+	if l.gone > 0 {
+		kept := make([]Ref, 0, len(l.all)-l.gone)
+		for _, r := range l.all {
+			if r.ID != "" {
+				kept = append(kept, r)
+			}
+		}
+		l.all, l.gone, l.index = kept, 0, nil
+	}
+	l.own = false
+	return l.all[:len(l.all):len(l.all)]
 }

@@ -99,13 +99,14 @@ func Replay(s *State, refs []Ref, rows []Checkpoint) ([]Ref, error) {
 			newest = i
 		}
 	}
+	messages := listOf(refs)
 	for i := range rows {
 		c := &rows[i]
 		s.Parent, s.Head, s.Step = s.Head, c, c.Step
 		changed := Rollup{Ops: c.Ops, Deltas: c.Deltas}
 		switch {
 		case c.Snapshot != nil:
-			refs = c.Snapshot.Messages
+			messages = listOf(c.Snapshot.Messages)
 			s.Values = make(map[string]json.RawMessage, len(c.Snapshot.Values))
 			for k, v := range c.Snapshot.Values {
 				s.Values[k] = v
@@ -116,14 +117,14 @@ func Replay(s *State, refs []Ref, rows []Checkpoint) ([]Ref, error) {
 		case i < newest && c.Step%RollupEvery != 0:
 			continue // the parent: a rollup that follows has its changes
 		}
-		refs = ApplyOps(refs, changed.Ops)
+		messages.apply(changed.Ops)
 		for channel, deltas := range changed.Deltas {
 			if err := Fold(s.Values, channel, deltas); err != nil {
 				return nil, fmt.Errorf("step %d: %w", c.Step, err)
 			}
 		}
 	}
-	return refs, nil
+	return messages.refs(), nil
 }
 
 // ChangesOf gives what one step changed as writes in stored form. messages holds

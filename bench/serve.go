@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/config"
@@ -105,7 +106,12 @@ func productOptions(addr, database, redis, dir string) (app.Options, error) {
 	if err != nil {
 		return app.Options{}, err
 	}
+	steps, err := chain()
+	if err != nil {
+		return app.Options{}, fmt.Errorf("compiling the graph of the rows of steps: %w", err)
+	}
 	return app.Options{
+		Graphs: []*graph.Graph{steps},
 		Config: cfg, DatabaseURL: database, RedisURL: redis, SecretKey: []byte("the benchmark's own secret of 32 bytes"),
 		Version: "bench", Logger: logger(), TokensPerSecond: 0,
 	}, nil

@@ -44,3 +44,11 @@ grant update (snapshot) on checkpoints to heddle_app;
 
 -- What a run was executed with: names and fingerprints.
 alter table runs add column manifest json;
+
+-- A message's text and what else it has stand beside what the columns say of it,
+-- so that a thread is read without taking JSON apart. Older rows keep their body.
+alter table messages
+  alter column body drop not null,
+  add column text text,
+  add column author_id uuid,
+  add column rest json;

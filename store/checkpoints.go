@@ -49,7 +49,9 @@ func (db *DB) Checkpoints(ctx context.Context, scope auth.Scope, thread agents.T
 	}
 	out := make([]agents.Checkpoint, len(rows))
 	for i, r := range rows {
-		out[i] = r.checkpoint()
+		if out[i], err = r.checkpoint(); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

@@ -26,9 +26,9 @@ const sqlStepCommit = `with head as (
 	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
 	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
 ), written as (
-	insert into messages (org_id, thread_id, id, revision, role, body, run_id)
-	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.body, @run::uuid
-	from head, json_to_recordset(@messages::json) as m(id text, revision bigint, role text, body json)
+	insert into messages (org_id, thread_id, id, revision, role, text, author_id, rest, run_id)
+	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.text, m.author, m.rest, @run::uuid
+	from head, json_to_recordset(@messages::json) as m(id text, revision bigint, role text, text text, author uuid, rest json)
 	on conflict do nothing
 ), stepped as (
 	update lines set step = @step from head
@@ -172,15 +172,9 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 	if err != nil {
 		return nil, err
 	}
-	type stored struct {
-		ID       agents.MessageID   `json:"id"`
-		Revision int64              `json:"revision"`
-		Role     agents.MessageRole `json:"role"`
-		Body     agents.Message     `json:"body"`
-	}
-	messages := make([]stored, len(step.Messages))
-	for i, m := range step.Messages {
-		messages[i] = stored{ID: m.ID, Revision: m.Revision, Role: m.Role, Body: m}
+	messages, err := messageForms(step.Messages)
+	if err != nil {
+		return nil, err
 	}
 	run := step.Run
 	if run == "" {

@@ -32,8 +32,8 @@ const sqlThreadCopy = `with source as (
 	select made.org_id, r.new_id, made.id, p.new_id, r.parent_step, r.step, r.created_at
 	from made, renamed r left join renamed p on p.id = r.parent_line
 ), copied_messages as (
-	insert into messages (org_id, thread_id, id, revision, role, body, created_at)
-	select made.org_id, made.id, m.id, m.revision, m.role, m.body, m.created_at
+	insert into messages (org_id, thread_id, id, revision, role, body, text, author_id, rest, created_at)
+	select made.org_id, made.id, m.id, m.revision, m.role, m.body, m.text, m.author_id, m.rest, m.created_at
 	from made, messages m where m.org_id = @org and m.thread_id = @from
 )
 insert into checkpoints (org_id, line_id, step, format, source, ops, deltas, snapshot, rollup, next, wrote, metadata, created_at)

@@ -52,7 +52,7 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 			return err
 		}
 		load := stateLoad{org: string(scope.Org), thread: string(thread), line: string(line), upto: &step}
-		if err := load.all(ctx, tx); err != nil {
+		if err := load.all(ctx, inside(tx)); err != nil {
 			return err
 		}
 		if state = load.state; state.Head == nil || state.Head.Line != line || state.Head.Step != step {
@@ -64,27 +64,6 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 		return agents.State{}, fmt.Errorf("reading a state: %w", err)
 	}
 	return state, nil
-}
-
-// all loads a state inside a transaction.
-func (l *stateLoad) all(ctx context.Context, tx pgx.Tx) error {
-	var batch pgx.Batch
-	l.queueLine(&batch)
-	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("reading a line: %w", translate(err))
-	}
-	if err := l.fold(ctx, tx); err != nil {
-		return err
-	}
-	var bodies pgx.Batch
-	l.queueMessages(&bodies)
-	if bodies.Len() > 0 {
-		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
-			return fmt.Errorf("reading messages: %w", translate(err))
-		}
-	}
-	_, err := l.finish()
-	return err
 }
 
 // sqlHistory lists checkpoints of all lines of a thread, the newest first.
@@ -158,18 +137,12 @@ func statesOf(ctx context.Context, tx pgx.Tx, org, thread string, rows []checkpo
 		byLine[r.LineID] = append(byLine[r.LineID], i)
 	}
 	out, refs := make([]agents.State, len(rows)), make([][]agents.Ref, len(rows))
-	all := stateLoad{org: org, thread: thread}
 	wanted := map[agents.Ref]bool{}
 	for line, at := range byLine {
 		slices.SortFunc(at, func(a, b int) int { return rows[a].Step - rows[b].Step })
 		oldest := rows[at[0]].Step
 		load := stateLoad{org: org, thread: thread, line: line, upto: &oldest}
-		var batch pgx.Batch
-		load.queueLine(&batch)
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-			return nil, fmt.Errorf("reading a line: %w", translate(err))
-		}
-		if err := load.fold(ctx, tx); err != nil {
+		if err := load.head(ctx, inside(tx)); err != nil {
 			return nil, err
 		}
 		state := load.state
@@ -178,39 +151,44 @@ func statesOf(ctx context.Context, tx pgx.Tx, org, thread string, rows []checkpo
 				r := rows[i]
 				r.Snapshot, r.Rollup = nil, nil
 				state.Values = maps.Clone(state.Values)
-				var err error
-				if load.refs, err = agents.Replay(&state, load.refs, []agents.Checkpoint{r.checkpoint()}); err != nil {
+				c, err := r.checkpoint()
+				if err != nil {
+					return nil, err
+				}
+				if load.refs, err = agents.Replay(&state, load.refs, []agents.Checkpoint{c}); err != nil {
 					return nil, fmt.Errorf("replaying a line: %w", err)
 				}
 				state.Pending = pendingOf(load.pending, r.Step)
 			}
 			out[i], refs[i] = state, load.refs
-			for _, ref := range load.refs {
-				wanted[ref] = true
+			if n == 0 || len(rows[i].Ops) > 0 {
+				for _, ref := range load.refs {
+					wanted[ref] = true
+				}
 			}
 		}
 	}
-	for ref := range wanted {
-		all.refs = append(all.refs, ref)
-	}
-	var bodies pgx.Batch
-	all.queueMessages(&bodies)
-	if bodies.Len() > 0 {
-		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
-			return nil, fmt.Errorf("reading messages: %w", translate(err))
-		}
-	}
-	known := make(map[agents.Ref]agents.Message, len(wanted))
-	messages, err := inOrder(all.refs, nil, all.messages)
+	all := slices.Collect(maps.Keys(wanted))
+	messages, err := loadMessages(ctx, inside(tx), org, thread, all, nil)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range messages {
-		known[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
+	found := make(map[agents.Ref]*agents.Message, len(all))
+	for i, r := range all {
+		found[r] = &messages[i]
 	}
-	for i := range out {
-		if out[i].Messages, err = inOrder(refs[i], known, nil); err != nil {
-			return nil, err
+	for _, at := range byLine {
+		var before []agents.Ref
+		var list []agents.Message
+		for _, i := range at {
+			// What only grew shares what was there.
+			if len(refs[i]) < len(before) || !slices.Equal(refs[i][:len(before)], before) {
+				list, before = nil, nil
+			}
+			for _, r := range refs[i][len(before):] {
+				list = append(list, *found[r])
+			}
+			before, out[i].Messages = refs[i], slices.Clip(list)
 		}
 	}
 	return out, nil

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,12 +60,16 @@ func (db *DB) keepState(key stateKey, k keptState) {
 	db.states.put(key, k)
 }
 
-func sizeOf(messages []messageRow, values map[string]json.RawMessage) int {
+// sizeOf is about how much text a state is.
+func sizeOf(s agents.State) int {
 	n := 0
-	for _, m := range messages {
-		n += len(m.Body)
+	for _, m := range s.Messages {
+		n += len(m.Text) + len(m.Blocks) + len(m.Data) + 200
+		for _, c := range m.ToolCalls {
+			n += len(c.Args)
+		}
 	}
-	for _, v := range values {
+	for _, v := range s.Values {
 		n += len(v)
 	}
 	return n
@@ -109,28 +112,21 @@ func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, ke
 	for _, m := range kept.state.Messages {
 		load.known[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
 	}
-	newer := make([]agents.Checkpoint, len(rows)-1)
-	for i, r := range rows[1:] {
-		r.Snapshot, r.Rollup = nil, nil // the steps they stand for are read one by one
-		newer[i] = r.checkpoint()
+	for i := range rows {
+		rows[i].Snapshot, rows[i].Rollup = nil, nil // the steps they stand for are read one by one
 	}
-	var err error
-	if load.refs, err = agents.Replay(&load.state, kept.refs, newer); err != nil {
-		return agents.State{}, false, fmt.Errorf("replaying a line: %w", err)
-	}
-	var batch pgx.Batch
-	batch.Queue(sqlSetOrg, org)
-	load.queueMessages(&batch)
-	if batch.Len() > 1 {
-		if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
-			return agents.State{}, false, fmt.Errorf("reading messages: %w", err)
-		}
-	}
-	state, err := load.finish()
+	newer, err := checkpointsOf(rows[1:])
 	if err != nil {
 		return agents.State{}, false, err
 	}
+	if load.refs, err = agents.Replay(&load.state, kept.refs, newer); err != nil {
+		return agents.State{}, false, fmt.Errorf("replaying a line: %w", err)
+	}
+	if err := load.bodies(ctx, db.batches(scope)); err != nil {
+		return agents.State{}, false, err
+	}
+	state := load.state
 	state.Pending = pendingOf(pending, state.Step)
-	db.keepState(key, keptState{state: state, refs: load.refs, size: kept.size + sizeOf(load.messages, state.Values)})
+	db.keepState(key, keptState{state: state, refs: load.refs, size: sizeOf(state)})
 	return state, true, nil
 }

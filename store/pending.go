@@ -131,8 +131,8 @@ func (db *DB) SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease,
 		out.Pending = pendingOf(pending, out.Step)
 		out.Own, err = ownChanges(ctx, tx, args, rows)
 		if len(rows) > 0 {
-			head := rows[len(rows)-1].checkpoint()
-			out.Head = &head
+			head, headErr := rows[len(rows)-1].checkpoint()
+			out.Head, err = &head, errors.Join(err, headErr)
 		}
 		return err
 	})
@@ -145,27 +145,24 @@ func (db *DB) SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease,
 // ownChanges gives all that a line's steps changed, with the bodies of messages.
 func ownChanges(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, rows []checkpointRow) ([]agents.Change, error) {
 	var refs []agents.Ref
-	for _, r := range rows {
-		for _, op := range r.Ops {
+	steps := make([]agents.Checkpoint, len(rows))
+	for i, r := range rows {
+		var err error
+		if steps[i], err = r.changes(); err != nil {
+			return nil, err
+		}
+		for _, op := range steps[i].Ops {
 			if op.Kind != agents.OpRemove {
 				refs = append(refs, agents.Ref{ID: op.ID, Rev: op.Rev})
 			}
 		}
 	}
-	load := stateLoad{org: args["org"].(string), thread: args["thread"].(string), refs: refs}
-	var batch pgx.Batch
-	load.queueMessages(&batch)
-	if batch.Len() > 0 {
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-			return nil, fmt.Errorf("reading messages: %w", translate(err))
-		}
-	}
-	messages, err := inOrder(refs, nil, load.messages)
+	messages, err := loadMessages(ctx, inside(tx), args["org"].(string), args["thread"].(string), refs, nil)
 	if err != nil {
 		return nil, err
 	}
 	var out []agents.Change
-	for _, r := range rows {
+	for _, r := range steps {
 		out = append(out, agents.ChangesOf(r.Ops, r.Deltas, &messages)...)
 	}
 	return out, nil

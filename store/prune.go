@@ -93,12 +93,7 @@ func (db *DB) PruneThread(ctx context.Context, scope auth.Scope, thread agents.T
 // pruneLine keeps the state at a step whole and removes what lies before.
 func pruneLine(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, l threadLineRow) (int, error) {
 	load := stateLoad{org: args["org"].(string), thread: args["thread"].(string), line: l.ID, upto: &l.Step}
-	var batch pgx.Batch
-	load.queueLine(&batch)
-	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return 0, fmt.Errorf("reading a line: %w", translate(err))
-	}
-	if err := load.fold(ctx, tx); err != nil {
+	if err := load.head(ctx, inside(tx)); err != nil {
 		return 0, err
 	}
 	args["line"], args["step"] = l.ID, l.Step

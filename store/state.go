@@ -14,33 +14,82 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
+// checkpointRow is a checkpoint with its JSON as it is stored: what a state is
+// made of is read of every one, the rest of the newest only.
 type checkpointRow struct {
 	LineID     string
 	Step       int
 	RunID      *string
 	Source     string
-	Ops        []agents.Op
-	Deltas     map[string][]agents.Delta
-	Snapshot   *agents.Snapshot
-	Rollup     *agents.Rollup
-	Next       []agents.Due
-	Wrote      []agents.Wrote
-	Interrupts []agents.Interrupt
-	Metadata   json.RawMessage
+	Ops        []byte
+	Deltas     []byte
+	Snapshot   []byte
+	Rollup     []byte
+	Next       []byte
+	Wrote      []byte
+	Interrupts []byte
+	Metadata   []byte
 	EventSeq   int64
 	CreatedAt  time.Time
 }
 
-func (r checkpointRow) checkpoint() agents.Checkpoint {
+// checkpoint reads the row whole.
+func (r checkpointRow) checkpoint() (agents.Checkpoint, error) {
+	c, err := r.changes()
+	if err == nil {
+		err = r.read(part{"next", r.Next, &c.Next}, part{"wrote", r.Wrote, &c.Wrote}, part{"interrupts", r.Interrupts, &c.Interrupts})
+	}
+	c.Metadata = r.Metadata
+	return c, err
+}
+
+// changes reads of the row what its step changed.
+func (r checkpointRow) changes() (agents.Checkpoint, error) {
 	c := agents.Checkpoint{
 		ID: agents.CheckpointID(agents.LineID(r.LineID), r.Step), Line: agents.LineID(r.LineID), Step: r.Step,
-		Source: agents.CheckpointSource(r.Source), Ops: r.Ops, Deltas: r.Deltas, Next: r.Next, Wrote: r.Wrote, Interrupts: r.Interrupts,
-		Metadata: r.Metadata, EventSeq: r.EventSeq, Snapshot: r.Snapshot, Rollup: r.Rollup, CreatedAt: r.CreatedAt.UTC(),
+		Source: agents.CheckpointSource(r.Source), EventSeq: r.EventSeq, CreatedAt: r.CreatedAt.UTC(),
 	}
 	if r.RunID != nil {
 		c.Run = agents.RunID(*r.RunID)
 	}
-	return c
+	return c, r.read(part{"ops", r.Ops, &c.Ops}, part{"deltas", r.Deltas, &c.Deltas}, part{"snapshot", r.Snapshot, &c.Snapshot},
+		part{"rollup", r.Rollup, &c.Rollup})
+}
+
+// part is a column of JSON and where it goes.
+type part struct {
+	name string
+	raw  []byte
+	into any
+}
+
+func (r checkpointRow) read(parts ...part) error {
+	for _, p := range parts {
+		if len(p.raw) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(p.raw, p.into); err != nil {
+			return fmt.Errorf("reading %s of step %d: %w", p.name, r.Step, err)
+		}
+	}
+	return nil
+}
+
+// checkpointsOf reads rows that are replayed: the last two whole.
+func checkpointsOf(rows []checkpointRow) ([]agents.Checkpoint, error) {
+	out := make([]agents.Checkpoint, len(rows))
+	for i, r := range rows {
+		var err error
+		if i < len(rows)-2 {
+			out[i], err = r.changes()
+		} else {
+			out[i], err = r.checkpoint()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 const checkpointColumns = `c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.rollup, c.next, c.wrote, c.interrupts,
@@ -48,7 +97,8 @@ const checkpointColumns = `c.line_id, c.step, c.run_id, c.source, c.ops, c.delta
 
 // sqlCheckpoints reads the steps of a line that its state at a step is made of,
 // up to its head without one. The steps are numbers that need no search: see
-// agents.StepsFor, whose sum this is.
+// agents.StepsFor, whose sum this is. The offset and the limit, which is none, keep
+// it one probe of the key for each step.
 const sqlCheckpoints = `with head as (
 		select least(coalesce(@upto::int, l.step), l.step) as step from lines l where l.org_id = @org and l.id = @line
 	), wanted as (
@@ -56,8 +106,9 @@ const sqlCheckpoints = `with head as (
 		union all select step - 1 from head where step % @part = 0
 		union all select generate_series(step - step % @part, step) from head
 	)
-	select ` + checkpointColumns + ` from wanted w join checkpoints c on c.line_id = @line and c.step = w.step
-	where c.org_id = @org order by c.step`
+	select ` + checkpointColumns + ` from wanted w cross join lateral (select * from checkpoints
+		where org_id = @org and line_id = @line and step = w.step offset 0) c
+	order by c.step limit 2 * @part::int + @whole::int / @part::int`
 
 const sqlLineParent = `select parent_line, parent_step, step from lines where org_id = @org and id = @line`
 
@@ -65,24 +116,6 @@ type lineRow struct {
 	ParentLine *string
 	ParentStep *int
 	Step       int
-}
-
-// sqlMessagesByRef reads revisions of messages; the caller puts them in order.
-// The offset keeps the look-up one probe of the key for each reference: joined,
-// every message of the thread is compared with every reference. The limit is
-// no limit; a plan for any number of references estimates few rows by it, and is
-// kept instead of made anew for each call.
-const sqlMessagesByRef = `select m.id, m.revision, m.body, m.created_at
-	from unnest(@ids::text[], @revs::bigint[]) as w(id, rev)
-	cross join lateral (select * from messages
-		where org_id = @org and thread_id = @thread and id = w.id and revision = w.rev offset 0) m
-	limit @count`
-
-type messageRow struct {
-	ID        string
-	Revision  int64
-	Body      json.RawMessage
-	CreatedAt time.Time
 }
 
 // maxLineage bounds how many forks a line may stand on.
@@ -107,46 +140,47 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	if err != nil {
 		return agents.State{}, err
 	}
-	var state agents.State
-	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		load := stateLoad{org: string(scope.Org), thread: string(t.ID), line: string(t.Line)}
-		var batch pgx.Batch
-		load.queueLine(&batch)
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-			return fmt.Errorf("reading a line: %w", translate(err))
-		}
-		if err := load.fold(ctx, tx); err != nil {
-			return err
-		}
-		var bodies pgx.Batch
-		load.queueMessages(&bodies)
-		if err := tx.SendBatch(ctx, &bodies).Close(); err != nil {
-			return fmt.Errorf("reading messages: %w", err)
-		}
-		if state, err = load.finish(); err != nil {
-			return err
-		}
-		db.keepState(key, keptState{state: state, refs: load.refs, size: sizeOf(load.messages, state.Values)})
-		return nil
-	})
-	return state, err
+	load := stateLoad{org: string(scope.Org), thread: string(t.ID), line: string(t.Line)}
+	if err := load.all(ctx, db.batches(scope)); err != nil {
+		return agents.State{}, err
+	}
+	db.keepState(key, keptState{state: load.state, refs: load.refs, size: sizeOf(load.state)})
+	return load.state, nil
 }
 
-// stateLoad reads a line's head inside a transaction that has the organisation
-// set, in as few round trips as its parts depend on each other: queueLine, fold,
-// queueMessages, finish. What the caller needs beside it may share the batches.
+// sends sends a batch under an organisation: inside a transaction that has it
+// set, or alone, with the setting as its first statement.
+type sends func(ctx context.Context, b *pgx.Batch) error
+
+// batches sends each batch alone. What steps and messages say never changes, so
+// readings that follow each other agree without a transaction around them.
+func (db *DB) batches(scope auth.Scope) sends {
+	return func(ctx context.Context, b *pgx.Batch) error {
+		var all pgx.Batch
+		all.Queue(sqlSetOrg, string(scope.Org))
+		all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
+		return db.app.SendBatch(ctx, &all).Close()
+	}
+}
+
+func inside(tx pgx.Tx) sends {
+	return func(ctx context.Context, b *pgx.Batch) error { return tx.SendBatch(ctx, b).Close() }
+}
+
+// stateLoad reads a line's head in as few round trips as its parts depend on each
+// other: queueLine, fold, bodies. What the caller needs beside it may share the
+// batches.
 type stateLoad struct {
 	org, thread, line string
 	// upto is the step to load; nil is the line's head.
 	upto *int
 
-	lines    []lineRow
-	segment  []checkpointRow // of the line itself
-	pending  []pendingRow
-	state    agents.State
-	refs     []agents.Ref
-	messages []messageRow
-	known    map[agents.Ref]agents.Message // need not be read
+	lines   []lineRow
+	segment []checkpointRow // of the line itself
+	pending []pendingRow
+	state   agents.State
+	refs    []agents.Ref
+	known   map[agents.Ref]agents.Message // need not be read
 }
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
@@ -161,7 +195,7 @@ func checkpointArgs(org, line string, upto *int) pgx.NamedArgs {
 
 // fold goes back through the line's parents to a snapshot and replays the
 // checkpoints onto the state.
-func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
+func (l *stateLoad) fold(ctx context.Context, send sends) error {
 	if len(l.lines) != 1 {
 		return fmt.Errorf("reading a line: %w", translate(pgx.ErrNoRows))
 	}
@@ -188,8 +222,8 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 		var batch pgx.Batch
 		collect(&batch, &next, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": at})
 		collect(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-			return fmt.Errorf("reading a parent line: %w", err)
+		if err := send(ctx, &batch); err != nil {
+			return fmt.Errorf("reading a parent line: %w", translate(err))
 		}
 		if len(next) != 1 {
 			return fmt.Errorf("reading a parent line: %w", pgx.ErrNoRows)
@@ -197,11 +231,10 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 		parent, segments = next[0], append(segments, segment)
 	}
 	for i := len(segments) - 1; i >= 0; i-- {
-		rows := make([]agents.Checkpoint, len(segments[i]))
-		for j, r := range segments[i] {
-			rows[j] = r.checkpoint()
+		rows, err := checkpointsOf(segments[i])
+		if err != nil {
+			return err
 		}
-		var err error
 		if l.refs, err = agents.Replay(&l.state, l.refs, rows); err != nil {
 			return fmt.Errorf("replaying a line: %w", err)
 		}
@@ -217,51 +250,29 @@ func (l *stateLoad) fold(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-func (l *stateLoad) queueMessages(b *pgx.Batch) {
-	ids, revs := make([]string, 0, len(l.refs)), make([]int64, 0, len(l.refs))
-	for _, r := range l.refs {
-		if _, ok := l.known[r]; !ok {
-			ids, revs = append(ids, string(r.ID)), append(revs, r.Rev)
-		}
-	}
-	if len(ids) == 0 {
-		return
-	}
-	collect(b, &l.messages, sqlMessagesByRef, pgx.NamedArgs{"org": l.org, "thread": l.thread, "ids": ids, "revs": revs, "count": len(ids)})
-}
-
-func (l *stateLoad) finish() (agents.State, error) {
+// bodies reads the messages of the state.
+func (l *stateLoad) bodies(ctx context.Context, send sends) error {
 	var err error
-	l.state.Messages, err = inOrder(l.refs, l.known, l.messages)
-	return l.state, err
+	l.state.Messages, err = loadMessages(ctx, send, l.org, l.thread, l.refs, l.known)
+	return err
 }
 
-// inOrder gives the messages that the references name, in their order.
-func inOrder(refs []agents.Ref, known map[agents.Ref]agents.Message, found []messageRow) ([]agents.Message, error) {
-	if len(refs) == 0 {
-		return nil, nil
+// all reads the whole state.
+func (l *stateLoad) all(ctx context.Context, send sends) error {
+	if err := l.head(ctx, send); err != nil {
+		return err
 	}
-	byRef := make(map[agents.Ref]agents.Message, len(found))
-	for _, r := range found {
-		var m agents.Message
-		if err := json.Unmarshal(r.Body, &m); err != nil {
-			return nil, fmt.Errorf("reading the body of message %s: %w", r.ID, err)
-		}
-		m.ID, m.Revision, m.CreatedAt = agents.MessageID(r.ID), r.Revision, r.CreatedAt.UTC()
-		byRef[agents.Ref{ID: m.ID, Rev: r.Revision}] = m
+	return l.bodies(ctx, send)
+}
+
+// head reads all but the messages.
+func (l *stateLoad) head(ctx context.Context, send sends) error {
+	var batch pgx.Batch
+	l.queueLine(&batch)
+	if err := send(ctx, &batch); err != nil {
+		return fmt.Errorf("reading a line: %w", translate(err))
 	}
-	out := make([]agents.Message, 0, len(refs))
-	for _, r := range refs {
-		m, ok := byRef[r]
-		if !ok {
-			m, ok = known[r]
-		}
-		if !ok {
-			return nil, fmt.Errorf("loading a state: message %s revision %d is missing", r.ID, r.Rev)
-		}
-		out = append(out, m)
-	}
-	return out, nil
+	return l.fold(ctx, send)
 }
 
 // pgxOne reads exactly one row inside a transaction.

@@ -64,7 +64,7 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 	if len(heads) != 1 {
 		return fmt.Errorf("reading a log's head: %w", translate(pgx.ErrNoRows))
 	}
-	if err := load.fold(ctx, tx); err != nil {
+	if err := load.fold(ctx, inside(tx)); err != nil {
 		return err
 	}
 	v.Head = agents.Position{Seq: heads[0].Seq, Epoch: heads[0].Epoch}
@@ -72,17 +72,16 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 	if load.state.Head != nil {
 		v.Base.Seq = load.state.Head.EventSeq
 	}
-	var second pgx.Batch
-	load.queueMessages(&second)
-	collect(&second, &v.Tail, sqlLogAfter, pgx.NamedArgs{
-		"org": load.org, "thread": load.thread, "after": v.Base.Seq, "limit": maxLogPage})
-	if err := tx.SendBatch(ctx, &second).Close(); err != nil {
-		return fmt.Errorf("reading a thread's messages and log: %w", err)
-	}
 	var err error
-	if v.State, err = load.finish(); err != nil {
+	v.Tail, err = pgxMany[agents.LogRow](ctx, tx, sqlLogAfter, pgx.NamedArgs{
+		"org": load.org, "thread": load.thread, "after": v.Base.Seq, "limit": maxLogPage})
+	if err != nil {
+		return fmt.Errorf("reading a thread's log: %w", err)
+	}
+	if err := load.bodies(ctx, inside(tx)); err != nil {
 		return err
 	}
+	v.State = load.state
 	v.Reviews = reviewsOf(reviews)
 	for _, r := range open {
 		v.Open = append(v.Open, r.run())

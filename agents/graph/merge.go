@@ -46,6 +46,8 @@ type merger struct {
 	next    State
 	changes Changes
 	all     []agents.Change // what was written, in stored form
+	// copied says that nobody else has next.messages: they may be changed in place.
+	copied bool
 	// place names the step among all of the thread: revisions are made of it.
 	place   string
 	revised int
@@ -57,7 +59,8 @@ type merger struct {
 }
 
 func newMerger(g *Graph, s State, place string, fresh bool) *merger {
-	m := &merger{g: g, place: place, fresh: fresh, next: State{messages: slices.Clone(s.messages), values: maps.Clone(s.values)}}
+	// Without spare room: what is added goes elsewhere, and s stays as it is.
+	m := &merger{g: g, place: place, fresh: fresh, next: State{messages: slices.Clip(s.messages), values: maps.Clone(s.values)}}
 	if m.next.values == nil {
 		m.next.values = map[string]json.RawMessage{}
 	}
@@ -92,6 +95,7 @@ func (m *merger) one(w agents.Change) error {
 	case w.Remove != "":
 		at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == w.Remove })
 		if at >= 0 {
+			m.change()
 			m.next.messages = slices.Delete(m.next.messages, at, at+1)
 			m.changes.Ops = append(m.changes.Ops, agents.Op{Kind: agents.OpRemove, ID: w.Remove})
 			m.all = append(m.all, w)
@@ -198,6 +202,7 @@ func (m *merger) put(msg agents.Message) {
 	if at < 0 {
 		m.next.messages = append(m.next.messages, msg)
 	} else {
+		m.change()
 		m.next.messages[at] = msg
 		op.Kind = agents.OpReplace
 	}
@@ -205,6 +210,13 @@ func (m *merger) put(msg agents.Message) {
 	m.changes.Messages = append(m.changes.Messages, msg)
 	m.changes.Ops = append(m.changes.Ops, op)
 	m.all = append(m.all, agents.Change{Message: &msg})
+}
+
+// change copies the messages before the first change in place.
+func (m *merger) change() {
+	if !m.copied {
+		m.next.messages, m.copied = slices.Clone(m.next.messages), true
+	}
 }
 
 // revision numbers a form of a message so that no other form of the thread has
