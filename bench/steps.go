@@ -180,8 +180,12 @@ type taken struct{ kept, log int64 }
 
 func sizes(ctx context.Context, pool *pgxpool.Pool) (taken, error) {
 	var t taken
-	err := pool.QueryRow(ctx, `select pg_total_relation_size('messages') + pg_total_relation_size('checkpoints'),
-		pg_total_relation_size('events')`).Scan(&t.kept, &t.log)
+	// Rows, what lies outside them, and indexes; not the maps of free and visible
+	// pages, which do not grow with a thread.
+	err := pool.QueryRow(ctx, `with size as (
+			select c.relname, pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) + pg_indexes_size(c.oid) as bytes
+			from pg_class c where c.oid in ('messages'::regclass, 'checkpoints'::regclass, 'events'::regclass))
+		select (sum(bytes) filter (where relname <> 'events'))::bigint, (sum(bytes) filter (where relname = 'events'))::bigint from size`).Scan(&t.kept, &t.log)
 	if err != nil {
 		return t, fmt.Errorf("measuring tables: %w", err)
 	}

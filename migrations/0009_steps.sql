@@ -52,3 +52,11 @@ alter table messages
   add column text text,
   add column author_id uuid,
   add column rest json;
+
+-- Envelopes that are appended together are one row of the log, compressed; older
+-- rows keep their body.
+alter table events
+  alter column type drop not null,
+  alter column body drop not null,
+  add column pack bytea;
+alter table events alter column pack set storage external;

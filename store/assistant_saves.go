@@ -401,7 +401,7 @@ func (db *DB) MoveThread(ctx context.Context, scope auth.Scope, thread agents.Th
 		if out.Event, err = moved(t, to); err != nil {
 			return err
 		}
-		appended, err := appendEvents(ctx, tx, scope, thread, "", []event.Envelope{out.Event})
+		appended, err := db.appendEvents(ctx, tx, scope, thread, "", []event.Envelope{out.Event})
 		if err != nil {
 			return err
 		}

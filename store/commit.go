@@ -16,15 +16,14 @@ import (
 // no row at all. The checkpoint's event_seq is the number of the step's last
 // event: the state contains all that the log says up to there.
 const sqlStepCommit = `with head as (
-	update thread_heads set seq = seq + cardinality(@event_bodies::text[])
+	update thread_heads set seq = seq + @events
 	where org_id = @org and thread_id = @thread and token = @token and run_id is not distinct from @holder::uuid
 		and exists (select 1 from lines l
 			where l.org_id = @org and l.id = @line and l.thread_id = @thread and l.step = @step - 1)
-	returning seq, seq - cardinality(@event_bodies::text[]) as base, epoch
+	returning seq, seq - @events as base, epoch
 ), appended as (
-	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
-	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
-	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
+	insert into events (org_id, thread_id, seq, from_seq, run_id, pack)
+	select @org::uuid, @thread::uuid, head.base + @events, head.base + 1, @run::uuid, @pack::bytea from head where @events > 0
 ), written as (
 	insert into messages (org_id, thread_id, id, revision, role, text, author_id, rest, run_id)
 	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.text, m.author, m.rest, @run::uuid
@@ -50,15 +49,14 @@ select head.base, head.epoch::text as epoch from head, checkpointed`
 // busy still if another run is in line. A finish that comes with a step names
 // its checkpoint: where the step was refused, the run must not end.
 const sqlRunFinish = `with head as (
-	update thread_heads set seq = seq + cardinality(@event_bodies::text[]), run_id = null, worker_id = null, lease_until = null
+	update thread_heads set seq = seq + @events, run_id = null, worker_id = null, lease_until = null
 	where org_id = @org and thread_id = @thread and token = @token and run_id = @run
 		and (@step::int is null or exists (select 1 from checkpoints c
 			where c.org_id = @org and c.line_id = @line and c.step = @step and ` + madeNow + `))
-	returning seq - cardinality(@event_bodies::text[]) as base, epoch
+	returning seq - @events as base, epoch
 ), appended as (
-	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
-	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
-	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
+	insert into events (org_id, thread_id, seq, from_seq, run_id, pack)
+	select @org::uuid, @thread::uuid, head.base + @events, head.base + 1, @run::uuid, @pack::bytea from head where @events > 0
 ), ended as (
 	update runs set status = @status::text, error = @error::jsonb, updated_at = now(),
 		ended_at = case when @status::text <> 'waiting' then now() end from head
@@ -83,7 +81,7 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	if err := checkScope(scope); err != nil {
 		return stepped, finished, err
 	}
-	args, err := stepArgs(scope, lease, step)
+	args, err := db.stepArgs(scope, lease, step)
 	if err != nil {
 		return stepped, finished, err
 	}
@@ -103,7 +101,7 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 			"run": args["run"], "step": args["step"], "reviews": requestForms(step.Reviews)})
 	}
 	if finish != nil {
-		end, err := finishArgs(scope, lease, *finish)
+		end, err := db.finishArgs(scope, lease, *finish)
 		if err != nil {
 			return stepped, finished, err
 		}
@@ -141,7 +139,7 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 
 // FinishRun ends a run without a further step.
 func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error) {
-	args, err := finishArgs(scope, lease, finish)
+	args, err := db.finishArgs(scope, lease, finish)
 	if err != nil {
 		return agents.Appended{}, err
 	}
@@ -167,8 +165,12 @@ func readAppended(results pgx.BatchResults) (agents.Appended, error) {
 	return all[0], nil
 }
 
-func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.NamedArgs, error) {
-	types, bodies, err := renderEvents(step.Events)
+func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.NamedArgs, error) {
+	run := step.Run
+	if run == "" {
+		run = lease.Run
+	}
+	pack, err := db.packed(lease.Thread, run, step.Events)
 	if err != nil {
 		return nil, err
 	}
@@ -176,13 +178,9 @@ func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.Named
 	if err != nil {
 		return nil, err
 	}
-	run := step.Run
-	if run == "" {
-		run = lease.Run
-	}
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
-		"token": lease.Token, "event_types": types, "event_bodies": bodies, "messages": messages, "line": string(step.Line), "step": step.Step,
+		"token": lease.Token, "events": len(step.Events), "pack": pack, "messages": messages, "line": string(step.Line), "step": step.Step,
 		"source": string(step.Source), "ops": orNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil, "manifest": step.Manifest,
 		"next": orNone(step.Next), "wrote": orNone(wroteBy(step)), "interrupts": orNone(step.Interrupts), "metadata": orNoObject(step.Metadata),
 		"since_steps": agents.RollupEvery,
@@ -246,8 +244,8 @@ func pendingStatements(step agents.Step) int {
 	return n
 }
 
-func finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.NamedArgs, error) {
-	types, bodies, err := renderEvents(f.Events)
+func (db *DB) finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.NamedArgs, error) {
+	pack, err := db.packed(lease.Thread, lease.Run, f.Events)
 	if err != nil {
 		return nil, err
 	}
@@ -261,21 +259,25 @@ func finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.Name
 	}
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
-		"event_types": types, "event_bodies": bodies, "status": string(f.Status), "error": f.Error,
+		"events": len(f.Events), "pack": pack, "status": string(f.Status), "error": f.Error,
 		"thread_status": string(status), "line": nil, "step": nil,
 	}, nil
 }
 
-func renderEvents(envelopes []event.Envelope) (types, bodies []string, err error) {
-	types, bodies = make([]string, len(envelopes)), make([]string, len(envelopes))
+// packed makes one row of a thread's events, nil of none.
+func (db *DB) packed(thread agents.ThreadID, run agents.RunID, envelopes []event.Envelope) ([]byte, error) {
+	if len(envelopes) == 0 {
+		return nil, nil
+	}
+	bodies := make([]string, len(envelopes))
 	for i, e := range envelopes {
 		body, err := e.Body()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		types[i], bodies[i] = string(e.Type), string(body)
+		bodies[i] = string(body)
 	}
-	return types, bodies, nil
+	return db.packs.pack(string(thread), string(run), bodies)
 }
 
 func orNoMap[V any](m map[string]V) any {

@@ -78,7 +78,7 @@ func (db *DB) Decide(ctx context.Context, scope auth.Scope, decisions []agents.D
 			}
 			out.Reviews = append(out.Reviews, *r)
 		}
-		return goOn(ctx, tx, scope, &out, told)
+		return db.goOn(ctx, tx, scope, &out, told)
 	})
 	if err != nil {
 		return agents.Decided{}, fmt.Errorf("deciding: %w", err)
@@ -199,7 +199,7 @@ func closeReview(ctx context.Context, tx pgx.Tx, scope auth.Scope, r *agents.Rev
 
 // goOn places the run that goes on once nothing of the paused one is undecided,
 // and appends what tells of the decisions.
-func goOn(ctx context.Context, tx pgx.Tx, scope auth.Scope, out *agents.Decided, told ToldFunc) error {
+func (db *DB) goOn(ctx context.Context, tx pgx.Tx, scope auth.Scope, out *agents.Decided, told ToldFunc) error {
 	last := out.Reviews[len(out.Reviews)-1]
 	out.Thread = last.Thread
 	open, err := pgxScalar[int](ctx, tx, sqlReviewsOpenOfRun, pgx.NamedArgs{"org": string(scope.Org), "run": string(last.Run)})
@@ -224,7 +224,7 @@ func goOn(ctx context.Context, tx pgx.Tx, scope auth.Scope, out *agents.Decided,
 		}
 		out.Events = append(out.Events, e)
 	}
-	out.Appended, err = appendEvents(ctx, tx, scope, last.Thread, last.Run, out.Events)
+	out.Appended, err = db.appendEvents(ctx, tx, scope, last.Thread, last.Run, out.Events)
 	return err
 }
 
@@ -246,7 +246,7 @@ func (db *DB) ExpireReview(ctx context.Context, scope auth.Scope, review agents.
 			return err
 		}
 		out.Reviews = []agents.Review{*r}
-		return goOn(ctx, tx, scope, &out, told)
+		return db.goOn(ctx, tx, scope, &out, told)
 	})
 	if err != nil {
 		return agents.Decided{}, fmt.Errorf("letting a review run out: %w", err)

@@ -18,7 +18,7 @@ type headRow struct {
 
 const sqlHead = `select seq, epoch::text as epoch from thread_heads where org_id = @org and thread_id = @thread`
 
-const sqlLogAfter = `select seq, from_seq as "from", type, body from events
+const sqlLogAfter = `select seq, from_seq as "from", run_id, type, body, pack from events
 	where org_id = @org and thread_id = @thread and seq > @after order by seq limit @limit`
 
 // maxLogPage bounds one read of the log.
@@ -52,10 +52,9 @@ func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID,
 	if err != nil {
 		return nil, agents.Position{}, fmt.Errorf("reading a log's head: %w", translate(err))
 	}
-	found, _ := tx.Query(ctx, sqlLogAfter, args)
-	rows, err := pgx.CollectRows(found, pgx.RowToStructByName[agents.LogRow])
+	rows, err := logAfter(ctx, tx, args)
 	if err != nil {
-		return nil, agents.Position{}, fmt.Errorf("reading a log: %w", err)
+		return nil, agents.Position{}, err
 	}
 	for len(rows) > 0 && rows[len(rows)-1].Seq > head.Seq {
 		rows = rows[:len(rows)-1]
@@ -63,27 +62,48 @@ func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID,
 	return rows, agents.Position{Seq: head.Seq, Epoch: head.Epoch}, nil
 }
 
+// logAfter reads the log after a number, at most as many envelopes as the
+// arguments say: as many mean that there may be more.
+func logAfter(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]agents.LogRow, error) {
+	found, err := pgxMany[logRow](ctx, tx, sqlLogAfter, args)
+	if err != nil {
+		return nil, fmt.Errorf("reading a log: %w", err)
+	}
+	limit := args["limit"].(int)
+	var out []agents.LogRow
+	for _, r := range found {
+		if len(out) >= limit {
+			break
+		}
+		some, err := r.unfold(args["thread"].(string), args["after"].(int64))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, some...)
+	}
+	return out[:min(len(out), limit)], nil
+}
+
 // sqlAppend numbers and appends events to one thread's log without a token, in
 // a transaction that holds the thread's head.
 const sqlAppend = `with head as (
-	update thread_heads set seq = seq + cardinality(@event_bodies::text[])
+	update thread_heads set seq = seq + @events
 	where org_id = @org and thread_id = @thread
-	returning seq - cardinality(@event_bodies::text[]) as base, epoch
+	returning seq - @events as base, epoch
 ), appended as (
-	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
-	select @org::uuid, @thread::uuid, head.base + e.ord, head.base + e.ord, @run::uuid, e.type, e.body
-	from head, unnest(@event_types::text[], @event_bodies::text[]) with ordinality as e(type, body, ord)
+	insert into events (org_id, thread_id, seq, from_seq, run_id, pack)
+	select @org::uuid, @thread::uuid, head.base + @events, head.base + 1, @run::uuid, @pack::bytea from head where @events > 0
 )
 select base, epoch::text as epoch from head`
 
 // appendEvents appends news about a thread that no attempt holds a token for: a
 // queued message, a decision, a new title.
-func appendEvents(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, run agents.RunID, events []event.Envelope) (agents.Appended, error) {
-	types, bodies, err := renderEvents(events)
+func (db *DB) appendEvents(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, run agents.RunID, events []event.Envelope) (agents.Appended, error) {
+	pack, err := db.packed(thread, run, events)
 	if err != nil {
 		return agents.Appended{}, err
 	}
-	args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "run": nil, "event_types": types, "event_bodies": bodies}
+	args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "run": nil, "events": len(events), "pack": pack}
 	if run != "" {
 		args["run"] = string(run)
 	}

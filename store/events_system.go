@@ -10,60 +10,97 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// sqlAppendBatch appends entries of any number of threads in one statement:
-// lock the heads in the order of their keys (so that two nodes can't deadlock),
-// accept the entries whose token is the thread's, number them, add their count
-// to the counter.
+// sqlAppendBatch appends groups of entries of any number of threads in one
+// statement: lock the heads in the order of their keys (so that two nodes can't
+// deadlock), accept the groups whose token is the thread's, number them, add
+// their counts to the counter.
 const sqlAppendBatch = `with input as (
-	select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[])
-		with ordinality as i(org_id, thread_id, run_id, token, type, body, ord)
+	select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::int[], $6::bytea[])
+		with ordinality as i(org_id, thread_id, run_id, token, n, pack, ord)
 ), locked as (
 	select h.org_id, h.thread_id, h.token from thread_heads h
 	where (h.org_id, h.thread_id) in (select org_id, thread_id from input)
 	order by h.org_id, h.thread_id for update
 ), accepted as (
-	select i.*, row_number() over (partition by i.org_id, i.thread_id order by i.ord) as nth
+	select i.*, sum(i.n) over (partition by i.org_id, i.thread_id order by i.ord) as upto
 	from input i join locked l on l.org_id = i.org_id and l.thread_id = i.thread_id and l.token = i.token
 ), counts as (
-	select org_id, thread_id, count(*) as n from accepted group by org_id, thread_id
+	select org_id, thread_id, sum(n) as n from accepted group by org_id, thread_id
 ), heads as (
 	update thread_heads h set seq = h.seq + c.n from counts c
 	where h.org_id = c.org_id and h.thread_id = c.thread_id
 	returning h.org_id, h.thread_id, h.seq - c.n as base, h.epoch
 ), appended as (
-	insert into events (org_id, thread_id, seq, from_seq, run_id, type, body)
-	select a.org_id, a.thread_id, heads.base + a.nth, heads.base + a.nth, a.run_id, a.type, a.body
+	insert into events (org_id, thread_id, seq, from_seq, run_id, pack)
+	select a.org_id, a.thread_id, heads.base + a.upto, heads.base + a.upto - a.n + 1, a.run_id, a.pack
 	from accepted a join heads on heads.org_id = a.org_id and heads.thread_id = a.thread_id
 )
-select a.ord, heads.base + a.nth as seq, heads.epoch::text as epoch
+select a.ord, (heads.base + a.upto - a.n)::bigint as base, heads.epoch::text as epoch
 from accepted a join heads on heads.org_id = a.org_id and heads.thread_id = a.thread_id`
+
+// group is what one attempt appends to one thread: one row.
+type group struct {
+	first   agents.Entry
+	entries []int // places among all
+	bodies  []string
+}
+
+// groups puts entries of one attempt together, in their order.
+func groups(entries []agents.Entry) []group {
+	type key struct {
+		org    auth.OrgID
+		thread agents.ThreadID
+		run    agents.RunID
+		token  int64
+	}
+	at := map[key]int{}
+	var out []group
+	for i, e := range entries {
+		k := key{e.Org, e.Thread, e.Run, e.Token}
+		g, ok := at[k]
+		if !ok {
+			g = len(out)
+			at[k] = g
+			out = append(out, group{first: e})
+		}
+		out[g].entries, out[g].bodies = append(out[g].entries, i), append(out[g].bodies, string(e.Body))
+	}
+	return out
+}
 
 // Append writes a batch of entries and returns their numbers in the same
 // order. Entries of an old token come back with number zero.
 func (db *DB) Append(ctx context.Context, entries []agents.Entry) ([]agents.Numbered, error) {
-	n := len(entries)
+	all := groups(entries)
+	n := len(all)
 	orgs, threads, runs := make([]string, n), make([]string, n), make([]string, n)
-	tokens, types, bodies := make([]int64, n), make([]string, n), make([]string, n)
-	for i, e := range entries {
-		orgs[i], threads[i], runs[i] = string(e.Org), string(e.Thread), string(e.Run)
-		tokens[i], types[i], bodies[i] = e.Token, string(e.Type), string(e.Body)
+	tokens, counts, rowsOf := make([]int64, n), make([]int, n), make([][]byte, n)
+	for i, g := range all {
+		orgs[i], threads[i], runs[i] = string(g.first.Org), string(g.first.Thread), string(g.first.Run)
+		tokens[i], counts[i] = g.first.Token, len(g.entries)
+		var err error
+		if rowsOf[i], err = db.packs.pack(threads[i], runs[i], g.bodies); err != nil {
+			return nil, err
+		}
 	}
-	rows, err := db.system.Query(ctx, sqlAppendBatch, orgs, threads, runs, tokens, types, bodies)
+	rows, err := db.system.Query(ctx, sqlAppendBatch, orgs, threads, runs, tokens, counts, rowsOf)
 	if err != nil {
-		return nil, fmt.Errorf("appending %d events: %w", n, err)
+		return nil, fmt.Errorf("appending %d events: %w", len(entries), err)
 	}
 	defer rows.Close()
-	out := make([]agents.Numbered, n)
+	out := make([]agents.Numbered, len(entries))
 	for rows.Next() {
-		var ord, seq int64
+		var ord, base int64
 		var epoch string
-		if err := rows.Scan(&ord, &seq, &epoch); err != nil {
-			return nil, fmt.Errorf("appending %d events: %w", n, err)
+		if err := rows.Scan(&ord, &base, &epoch); err != nil {
+			return nil, fmt.Errorf("appending %d events: %w", len(entries), err)
 		}
-		out[ord-1] = agents.Numbered{Seq: seq, Epoch: epoch}
+		for i, at := range all[ord-1].entries {
+			out[at] = agents.Numbered{Seq: base + int64(i) + 1, Epoch: epoch}
+		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("appending %d events: %w", n, err)
+		return nil, fmt.Errorf("appending %d events: %w", len(entries), err)
 	}
 	return out, nil
 }

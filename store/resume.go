@@ -64,7 +64,7 @@ func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.Thread
 				return err
 			}
 			if len(out.Told) > 0 {
-				if out.ToldAt, err = appendEvents(ctx, tx, scope, thread, waiting.ID, out.Told); err != nil {
+				if out.ToldAt, err = db.appendEvents(ctx, tx, scope, thread, waiting.ID, out.Told); err != nil {
 					return err
 				}
 			}

@@ -113,7 +113,7 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			return err
 		}
 		if s.Supersede && ahead > 0 && s.Strategy != agents.StrategyReject {
-			done, err := supersede(ctx, tx, scope, s, &out)
+			done, err := db.supersede(ctx, tx, scope, s, &out)
 			if err != nil {
 				return err
 			}
@@ -142,7 +142,7 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 		if s.Input.Resume != nil && ahead > 0 {
 			return fault.Conflict("Thread is already running a task.").WithCode("thread_busy")
 		}
-		out.Run, appended, err = placeRun(ctx, tx, scope, s, out.Queued)
+		out.Run, appended, err = db.placeRun(ctx, tx, scope, s, out.Queued)
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
 		return err
 	})
@@ -193,7 +193,7 @@ const runsAssistantKey = "runs_assistant_version"
 
 // placeRun writes the run, marks its thread busy and appends the event that
 // tells of it, in one round trip.
-func placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, queued event.Envelope) (agents.Run, agents.Appended, error) {
+func (db *DB) placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, queued event.Envelope) (agents.Run, agents.Appended, error) {
 	org, thread := string(scope.Org), string(s.Thread)
 	args := pgx.NamedArgs{
 		"org": org, "id": string(s.Run), "thread": thread, "assistant": string(s.Assistant.ID),
@@ -203,7 +203,7 @@ func placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submiss
 	if scope.Key != "" {
 		args["key"] = string(scope.Key)
 	}
-	types, bodies, err := renderEvents([]event.Envelope{queued})
+	pack, err := db.packed(s.Thread, s.Run, []event.Envelope{queued})
 	if err != nil {
 		return agents.Run{}, agents.Appended{}, err
 	}
@@ -215,7 +215,7 @@ func placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submiss
 		"org": org, "thread": thread, "title": s.Title, "assistant": string(s.Assistant.ID),
 		"version": s.Assistant.Version, "graph": s.Assistant.Graph})
 	collect(&batch, &appended, sqlAppend, pgx.NamedArgs{
-		"org": org, "thread": thread, "run": string(s.Run), "event_types": types, "event_bodies": bodies})
+		"org": org, "thread": thread, "run": string(s.Run), "events": 1, "pack": pack})
 	err = tx.SendBatch(ctx, &batch).Close()
 	switch {
 	case violates(err, codeForeignKeyViolation, runsAssistantKey):
@@ -315,7 +315,7 @@ func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 		}
 		out.Run = row.run()
 		if out.Run.Status == agents.RunWaiting {
-			return cancelWaiting(ctx, tx, scope, args, &out, told)
+			return db.cancelWaiting(ctx, tx, scope, args, &out, told)
 		}
 		if out.Run.Status != agents.RunPending || out.Run.Attempt > 0 {
 			if !out.Run.Status.Ended() {
@@ -336,7 +336,7 @@ func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 		if out.Event, err = ended(out.Run); err != nil {
 			return err
 		}
-		appended, err := appendEvents(ctx, tx, scope, thread, run, []event.Envelope{out.Event})
+		appended, err := db.appendEvents(ctx, tx, scope, thread, run, []event.Envelope{out.Event})
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
 		return err
 	})

@@ -46,6 +46,7 @@ type DB struct {
 	system *pgxpool.Pool
 	url    string
 
+	packs    *packs
 	states   *lru[stateKey, keptState]
 	versions *lru[versionKey, agents.Assistant]
 	opened   *lru[openedKey, time.Time]
@@ -73,7 +74,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	return &DB{
-		app: app, system: system, url: o.URL,
+		app: app, system: system, url: o.URL, packs: newPacks(),
 		states: newLRU[stateKey, keptState](maxKeptStates), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 		opened: newLRU[openedKey, time.Time](maxOpened),
 	}, nil

@@ -187,7 +187,7 @@ func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.
 		if done.RowsAffected() == 0 {
 			return nil
 		}
-		appended, err := appendEvents(ctx, tx, scope, thread, "", []event.Envelope{changed})
+		appended, err := db.appendEvents(ctx, tx, scope, thread, "", []event.Envelope{changed})
 		at = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
 		return err
 	})

@@ -52,7 +52,7 @@ func (db *DB) UpdateState(ctx context.Context, scope auth.Scope, thread agents.T
 				return err
 			}
 		}
-		if out.Checkpoint, err = stepAlone(ctx, tx, scope, t, u, &out); err != nil {
+		if out.Checkpoint, err = db.stepAlone(ctx, tx, scope, t, u, &out); err != nil {
 			return err
 		}
 		args["status"] = string(status)
@@ -96,7 +96,7 @@ func leavePause(ctx context.Context, tx pgx.Tx, scope auth.Scope, waiting agents
 }
 
 // stepAlone commits a step that no run makes, under a token of its own.
-func stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread, u agents.StateUpdate, out *agents.Updated) (string, error) {
+func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread, u agents.StateUpdate, out *agents.Updated) (string, error) {
 	if t.Line != u.Line {
 		return "", fault.Conflict("The thread has moved on since it was read.").WithCode("checkpoint_old")
 	}
@@ -104,7 +104,7 @@ func stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread
 	if err != nil {
 		return "", fmt.Errorf("taking a thread's lease: %w", err)
 	}
-	args, err := stepArgs(scope, agents.Lease{Thread: t.ID, Token: token}, u.Step)
+	args, err := db.stepArgs(scope, agents.Lease{Thread: t.ID, Token: token}, u.Step)
 	if err != nil {
 		return "", err
 	}

@@ -73,10 +73,10 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 		v.Base.Seq = load.state.Head.EventSeq
 	}
 	var err error
-	v.Tail, err = pgxMany[agents.LogRow](ctx, tx, sqlLogAfter, pgx.NamedArgs{
+	v.Tail, err = logAfter(ctx, tx, pgx.NamedArgs{
 		"org": load.org, "thread": load.thread, "after": v.Base.Seq, "limit": maxLogPage})
 	if err != nil {
-		return fmt.Errorf("reading a thread's log: %w", err)
+		return err
 	}
 	if err := load.bodies(ctx, inside(tx)); err != nil {
 		return err

@@ -19,7 +19,7 @@ const sqlRunCancelWaiting = `update runs set status = 'pending', cancel_requeste
 
 // cancelWaiting withdraws the requests of a run that waits, and lets a worker
 // end it. The caller holds the thread's head.
-func cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, args pgx.NamedArgs, out *agents.Cancelled, told ToldFunc) error {
+func (db *DB) cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, args pgx.NamedArgs, out *agents.Cancelled, told ToldFunc) error {
 	thread := out.Run.Thread
 	var err error
 	if out.Told, err = closeAll(ctx, tx, scope, thread, agents.ReviewWithdrawn, told); err != nil {
@@ -33,7 +33,7 @@ func cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, args pgx.Na
 	}
 	out.Run.CancelRequested, out.Run.Status = true, agents.RunPending
 	if len(out.Told) > 0 {
-		out.ToldAt, err = appendEvents(ctx, tx, scope, thread, out.Run.ID, out.Told)
+		out.ToldAt, err = db.appendEvents(ctx, tx, scope, thread, out.Run.ID, out.Told)
 	}
 	return err
 }
@@ -53,7 +53,7 @@ const sqlRunSupersede = `update runs set status = 'cancelled', cancel_reason = @
 
 // supersede ends the run that waits on the thread, if one does, because new
 // input goes on at once; that run's beginning gives unanswered calls a result.
-func supersede(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, out *agents.Submitted) (bool, error) {
+func (db *DB) supersede(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, out *agents.Submitted) (bool, error) {
 	waiting, err := waitingRun(ctx, tx, scope, s.Thread)
 	if errors.Is(err, agents.ErrNotInterrupted) {
 		return false, nil
@@ -69,6 +69,6 @@ func supersede(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submis
 		return false, err
 	}
 	out.Told = append(out.Told, ended)
-	out.ToldAt, err = appendEvents(ctx, tx, scope, s.Thread, waiting.ID, out.Told)
+	out.ToldAt, err = db.appendEvents(ctx, tx, scope, s.Thread, waiting.ID, out.Told)
 	return true, err
 }

@@ -28,6 +28,7 @@ type RunStartedData struct {
 	Assistant  string   `json:"assistantId"`
 	Version    int      `json:"assistantVersion"`
 	Graph      string   `json:"graph"`
+	Line       string   `json:"line,omitempty" jsonschema:"the line of history that the run writes"`
 	Resumes    string   `json:"resumes,omitempty" jsonschema:"the run whose pause this one goes on from"`
 	// Model and Memory are names; the hashes are cut to their first digits, the
 	// run's manifest has them whole.
@@ -166,7 +167,8 @@ type DiscardedValue struct {
 // CheckpointValue is the value of checkpoint: it names the checkpoint and
 // carries no state.
 type CheckpointValue struct {
-	Line   string   `json:"line"`
+	// Line is named where it is not the run's own, which RUN_STARTED names.
+	Line   string   `json:"line,omitempty" jsonschema:"the line of a subgraph; absent means that of RUN_STARTED"`
 	Step   int      `json:"step"`
 	Source string   `json:"source"`
 	Next   []string `json:"next" jsonschema:"the nodes that are due next"`

@@ -333,7 +333,7 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	h.projection = NewProjection(modes, o.subs, h.at)
 	h.Emit(event.Envelope{Type: event.RunStarted, Step: b.Commit.Step, Data: event.Data(event.RunStartedData{
 		ThreadID: string(thread), RunID: string(o.run), MessageIDs: broughtBy(in), Assistant: string(r.o.Assistant.ID),
-		Version: r.o.Assistant.Version, Graph: r.g.Name()})})
+		Version: r.o.Assistant.Version, Graph: r.g.Name(), Line: string(loaded.Line)})})
 	err = h.commit(ctx, b.Commit, agents.SourceInput)
 	if err == nil && len(b.Commit.Next) > 0 {
 		_, err = r.g.Run(ctx, Execution{
@@ -459,8 +459,16 @@ func (h *runnerHost) commit(ctx context.Context, c Commit, source agents.Checkpo
 		}
 	}
 	h.emit(event.Envelope{Type: event.Custom, Step: c.Step, NS: c.NS, Data: event.NewCustom(event.CheckpointMade,
-		event.CheckpointValue{Line: string(c.Line), Step: c.Step, Source: string(source), Next: agents.Nodes(c.Next)})})
+		event.CheckpointValue{Line: lineOf(c), Step: c.Step, Source: string(source), Next: agents.Nodes(c.Next)})})
 	return h.err
+}
+
+// lineOf names the line of a step where it is not the run's own.
+func lineOf(c Commit) string {
+	if len(c.NS) == 0 {
+		return ""
+	}
+	return string(c.Line)
 }
 
 // Pend implements [Host].

@@ -85,8 +85,9 @@ type Stepped struct {
 // Projection turns a run's envelopes into frames.
 type Projection struct {
 	modes []Mode
-	// At reads the step that an envelope names; it is called only for modes that
-	// need it, once for each checkpoint.
+	// at reads the step that an envelope names, of the run's own line where it
+	// names none; it is called only for modes that need it, once for each
+	// checkpoint.
 	at func(line agents.LineID, step int) (Stepped, error)
 	// Subgraphs says whether frames of subgraphs are wanted; envelopes and
 	// messages always are.

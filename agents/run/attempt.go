@@ -301,25 +301,30 @@ func (a *attempt) envelope(t event.Type, data []byte) event.Envelope {
 	}
 }
 
-// commit stores a step after all that was emitted before it.
+// commit stores a step together with all that was emitted before it and is not in
+// the log yet, and with the run's end, if it is one.
 func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c graph.Commit, events []event.Envelope, finish *agents.Finish) error {
-	if err := a.out.flush(ctx); err != nil {
+	said, err := a.out.take(ctx)
+	if err != nil {
 		return err
 	}
 	step := c.AsStep(source)
 	step.Clear, step.Manifest = a.kept, a.begins
-	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
-	stepped, finished, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
+	step.Events = append(said, events...)
+	step.Events = append(step.Events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
+	end := finish
+	if finish != nil {
+		step.Events = append(step.Events, finish.Events...)
+		alone := *finish
+		alone.Events, end = nil, &alone
+	}
+	stepped, _, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, end)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
 	a.kept, a.begins = len(step.Pending) > 0, nil
 	a.step = c.Step
-	logged := a.render(ctx, stepped, step.Events)
-	if finish != nil {
-		logged = append(logged, a.render(ctx, finished, finish.Events)...)
-	}
-	a.w.o.Publish.PublishLogged(ctx, logged)
+	a.publish(ctx, stepped, step.Events)
 	if finish != nil {
 		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
 	}
@@ -328,14 +333,15 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 
 // commitSub stores a step of a subgraph on its own line.
 func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
-	if err := a.out.flush(ctx); err != nil {
+	said, err := a.out.take(ctx)
+	if err != nil {
 		return err
 	}
 	step := c.AsStep(agents.SourceLoop)
 	step.Clear = true
 	e := a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step)))
 	e.Step, e.NS = c.Step, c.NS
-	step.Events = []event.Envelope{e}
+	step.Events = append(said, e)
 	stepped, _, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, nil)
 	if err = a.stored(ctx, err); err != nil {
 		return err
@@ -345,7 +351,11 @@ func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
 }
 
 func checkpointValue(s agents.Step) event.CheckpointValue {
-	return event.CheckpointValue{Line: string(s.Line), Step: s.Step, Source: string(s.Source), Next: agents.Nodes(s.Next)}
+	v := event.CheckpointValue{Step: s.Step, Source: string(s.Source), Next: agents.Nodes(s.Next)}
+	if len(s.NS) > 0 {
+		v.Line = string(s.Line)
+	}
+	return v
 }
 
 func (a *attempt) publish(ctx context.Context, at agents.Appended, events []event.Envelope) {

@@ -62,7 +62,7 @@ func (a *attempt) started(m agents.Manifest) event.Envelope {
 	r := a.claim.Run
 	data := event.RunStartedData{
 		ThreadID: string(r.Thread), RunID: string(r.ID), MessageIDs: make([]string, len(r.Input.Messages)), Assistant: string(r.Assistant),
-		Version: r.AssistantVersion, Graph: a.assistant.Graph, Model: m.Model, Memory: m.Memory, GraphHash: m.GraphHash[:12],
+		Version: r.AssistantVersion, Graph: a.assistant.Graph, Line: string(a.line), Model: m.Model, Memory: m.Memory, GraphHash: m.GraphHash[:12],
 		ConfigHash: m.ConfigHash[:12],
 	}
 	for i, m := range r.Input.Messages {

@@ -41,6 +41,7 @@ type emitter struct {
 
 	wake chan struct{}
 	idle chan chan error
+	give chan chan []event.Envelope
 	done chan struct{}
 }
 
@@ -50,6 +51,8 @@ type waiting struct {
 	event.Envelope
 	message string
 	text    []byte
+	// since is when it began to wait.
+	since time.Time
 }
 
 // wait splits a text delta; any other envelope stays whole.
@@ -72,7 +75,7 @@ func (w waiting) envelope() event.Envelope {
 func newEmitter(claim agents.Claimed, log *Log, c clock.Clock, fail context.CancelCauseFunc) *emitter {
 	e := &emitter{
 		claim: claim, log: log, clock: c, fail: fail, lastDelta: map[string]time.Time{},
-		wake: make(chan struct{}, 1), idle: make(chan chan error), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), idle: make(chan chan error), give: make(chan chan []event.Envelope), done: make(chan struct{}),
 	}
 	e.room = sync.NewCond(&e.mu)
 	go e.run()
@@ -85,6 +88,7 @@ func (e *emitter) emit(v event.Envelope) {
 	v.ThreadID, v.RunID = string(e.claim.Run.Thread), string(e.claim.Run.ID)
 	v.Attempt, v.Time = e.claim.Run.Attempt, e.clock.Now()
 	w := wait(v)
+	w.since = v.Time
 	e.mu.Lock()
 	for len(e.pending) >= maxPending && !e.closed && e.err == nil {
 		e.room.Wait()
@@ -136,6 +140,25 @@ func (e *emitter) flush(ctx context.Context) error {
 	return <-reply
 }
 
+// take gives what waits to a commit, which appends it in its own transaction.
+// Nothing is on its way to the log then.
+func (e *emitter) take(ctx context.Context) ([]event.Envelope, error) {
+	reply := make(chan []event.Envelope, 1)
+	select {
+	case e.give <- reply:
+	case <-e.done:
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return nil, e.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	taken := <-reply
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return taken, e.err
+}
+
 // close flushes and ends the emitter's goroutine.
 func (e *emitter) close() error {
 	e.mu.Lock()
@@ -163,6 +186,13 @@ func (e *emitter) run() {
 		case reply := <-e.idle:
 			reply <- e.write(true)
 			continue
+		case reply := <-e.give:
+			var out []event.Envelope
+			for _, w := range e.drain() {
+				out = append(out, w.envelope())
+			}
+			reply <- out
+			continue
 		}
 		e.mu.Lock()
 		closed := e.closed
@@ -187,17 +217,24 @@ func (e *emitter) due() (time.Duration, bool) {
 	if len(e.pending) == 0 {
 		return 0, false
 	}
-	first := e.pending[0]
-	if len(e.pending) > 1 || first.text == nil || endsSentence(first.text) {
-		return 0, true
+	pause := mergeWindow
+	for _, w := range e.pending {
+		if !quiet(w.Type) {
+			last, seen := e.lastDelta[w.message]
+			if len(e.pending) > 1 || w.text == nil || !seen || endsSentence(w.text) {
+				return 0, true
+			}
+			pause = mergeWindow - e.clock.Now().Sub(last)
+		} else {
+			pause = min(pause, mergeWindow-e.clock.Now().Sub(w.since))
+		}
 	}
-	last, seen := e.lastDelta[first.message]
-	if !seen {
-		return 0, true
-	}
-	pause := mergeWindow - e.clock.Now().Sub(last)
 	return pause, pause <= 0
 }
+
+// quiet reports whether an envelope may wait a moment by itself, so that the
+// steps of a graph that says nothing cost one commit each.
+func quiet(t event.Type) bool { return t == event.StepStarted || t == event.StepFinished }
 
 func endsSentence(text []byte) bool {
 	text = bytes.TrimRight(text, " ")
@@ -208,17 +245,9 @@ func endsSentence(text []byte) bool {
 // too: it would only be split from its successors, never reordered.
 func (e *emitter) write(all bool) error {
 	for {
+		batch := e.drain()
 		e.mu.Lock()
-		batch := e.pending
-		e.pending = nil
 		err := e.err
-		now := e.clock.Now()
-		for _, v := range batch {
-			if v.text != nil {
-				e.lastDelta[v.message] = now
-			}
-		}
-		e.room.Broadcast()
 		e.mu.Unlock()
 		if err != nil || len(batch) == 0 {
 			return err
@@ -238,6 +267,22 @@ func (e *emitter) write(all bool) error {
 			return nil
 		}
 	}
+}
+
+// drain takes what waits.
+func (e *emitter) drain() []waiting {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	batch := e.pending
+	e.pending = nil
+	now := e.clock.Now()
+	for _, v := range batch {
+		if v.text != nil {
+			e.lastDelta[v.message] = now
+		}
+	}
+	e.room.Broadcast()
+	return batch
 }
 
 func (e *emitter) append(batch []waiting) error {
