@@ -153,7 +153,7 @@ func (c *Checkpointer) Acquire(ctx context.Context, id agents.ThreadID) (agents.
 
 // Fork implements graph.Checkpointer.
 func (c *Checkpointer) Fork(ctx context.Context, lease agents.Lease, checkpoint string) (agents.LineID, error) {
-	fork := agents.LineID(c.o.NewID())
+	var fork agents.LineID
 	err := c.write(ctx, "forking a thread", func(tx *conn) error {
 		t, err := tx.held(lease)
 		if err != nil {
@@ -163,6 +163,7 @@ func (c *Checkpointer) Fork(ctx context.Context, lease agents.Lease, checkpoint 
 		if err != nil {
 			return err
 		}
+		fork = agents.LineID(c.o.NewID())
 		no, err := tx.addLine(t.no, fork, from.no, at, nil)
 		if err != nil {
 			return err

@@ -7,8 +7,8 @@
 // As in the server's store, nothing that was written changes: a message is stored
 // once per form, and a step as what it changed. Every [agents.RollupEvery] steps
 // the changes since the last time are kept together, every
-// [agents.SnapshotEvery] the whole state, so that a state is read from some 90
-// rows of each line it stands on, however long the thread is. A fork shares what
+// [agents.SnapshotEvery] the whole state, so that a state is read from 70 rows
+// at most of each line it stands on, however long the thread is. A fork shares what
 // came before it. Files don't shrink: what is deleted or pruned makes room for
 // what comes.
 //

@@ -60,3 +60,30 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 	}
 	require.Greater(t, seen, 30)
 }
+
+func TestPruningRemovesFormsOfMessagesThatNothingNames(t *testing.T) {
+	t.Parallel()
+	c, err := Open(t.Context(), Options{Path: Memory})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	lease, err := c.Acquire(t.Context(), "t")
+	require.NoError(t, err)
+	s, err := c.State(t.Context(), "t", "")
+	require.NoError(t, err)
+	for n := range 20 {
+		ref := agents.Ref{ID: "m", Rev: int64(n)}
+		require.NoError(t, c.Commit(t.Context(), lease, agents.Step{Line: s.Line, Step: n, Messages: []agents.Message{{ID: ref.ID, Revision: ref.Rev}},
+			Ops: []agents.Op{{Kind: agents.OpAppend, ID: ref.ID, Rev: ref.Rev}}}))
+	}
+	removed, err := c.Prune(t.Context(), "t", 3)
+	require.NoError(t, err)
+	require.Equal(t, 17, removed)
+	var left []int
+	require.NoError(t, c.read(t.Context(), "counting", func(tx *conn) error {
+		return tx.each("select revision from messages order by revision", nil, func(r row) error {
+			left = append(left, r.ColumnInt(0))
+			return nil
+		})
+	}))
+	require.Equal(t, []int{16, 17, 18, 19}, left, "of the steps that are left, and of the state before them")
+}
