@@ -61,7 +61,7 @@ func TestManyHandlesOpenOneNewFileAndWriteItTogether(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "heddle.db")
 	var wg sync.WaitGroup
-	errs := make([]error, 6)
+	errs := make([]error, 8)
 	for i := range errs {
 		wg.Go(func() { errs[i] = fill(t.Context(), path, agents.ThreadID(fmt.Sprint("t", i))) })
 	}
@@ -73,7 +73,7 @@ func TestManyHandlesOpenOneNewFileAndWriteItTogether(t *testing.T) {
 	}
 }
 
-// fill opens the file and commits 30 steps.
+// fill opens the file and commits 30 steps, and something pending at each.
 func fill(ctx context.Context, path string, thread agents.ThreadID) error {
 	c, err := sqlite.Open(ctx, sqlite.Options{Path: path, BusyTimeout: time.Minute})
 	if err != nil {
@@ -84,6 +84,9 @@ func fill(ctx context.Context, path string, thread agents.ThreadID) error {
 		var s agents.State
 		if s, err = c.State(ctx, thread, ""); err == nil {
 			err = c.Commit(ctx, lease, said(s.Line, n, "x"))
+		}
+		if err == nil {
+			err = c.Pend(ctx, lease, agents.PendingWrites{Line: s.Line, Step: n, Pending: []agents.Pending{{Task: 0}}})
 		}
 	}
 	if closeErr := c.Close(); err == nil {
