@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -149,6 +150,7 @@ func (c *conn) transact(ctx context.Context, begin string, do func(*conn) error)
 type pool struct {
 	slots  chan *conn
 	closed chan struct{}
+	once   sync.Once
 }
 
 func newPool(size int, first *conn) *pool {
@@ -190,18 +192,15 @@ func (p *pool) lend(ctx context.Context, dial func(context.Context) (*conn, erro
 
 // close waits for the connections that are lent, and closes all.
 func (p *pool) close() error {
-	select {
-	case <-p.closed:
-		return nil
-	default:
-		close(p.closed)
-	}
 	var all error
-	for range cap(p.slots) {
-		if c := <-p.slots; c != nil {
-			all = errors.Join(all, c.close())
+	p.once.Do(func() {
+		close(p.closed)
+		for range cap(p.slots) {
+			if c := <-p.slots; c != nil {
+				all = errors.Join(all, c.close())
+			}
 		}
-	}
+	})
 	return all
 }
 

@@ -198,7 +198,7 @@ func (c *Checkpointer) SubLine(ctx context.Context, lease agents.Lease, sub agen
 		}
 		var steps []agents.Checkpoint
 		if err := tx.each(sqlLineSteps, args{"line": l.no}, func(r row) error {
-			s, err := checkpointOf(r, l.id)
+			s, err := checkpointOf(r, l.id, r.ColumnInt(0) == l.step)
 			steps = append(steps, s)
 			return err
 		}); err != nil {

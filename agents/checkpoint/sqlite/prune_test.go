@@ -21,7 +21,7 @@ import (
 // checkpointer in memory, which has neither rollups nor snapshots.
 func TestPruningLeavesEveryKeptStateAsItIs(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := &twins{T: t, rnd: rand.New(rand.NewPCG(seed, 3)), lease: map[graph.Checkpointer]agents.Lease{}}
@@ -32,7 +32,7 @@ func TestPruningLeavesEveryKeptStateAsItIs(t *testing.T) {
 				w.lease[c], err = c.Acquire(t.Context(), "t")
 				require.NoError(t, err)
 			}
-			if seed%2 == 0 {
+			if seed == 0 {
 				w.commit(960)
 			}
 			for range 20 {

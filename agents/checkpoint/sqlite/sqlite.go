@@ -4,8 +4,8 @@
 //
 // # What is kept, and what loading costs
 //
-// As in the server's store, nothing that was written changes: a message is stored
-// once per form, and a step as what it changed. Every [agents.RollupEvery] steps
+// As in the server's store, what was written stays until it is pruned: a message
+// is stored once per form, and a step as what it changed. Every [agents.RollupEvery] steps
 // the changes since the last time are kept together, every
 // [agents.SnapshotEvery] the whole state, so that a state is read from 70 rows
 // at most of each line it stands on, however long the thread is. A fork shares what
@@ -17,10 +17,11 @@
 // A commit is one transaction in a write-ahead log: a process that is killed
 // leaves what was before it or what is after it. With synchronous=FULL, the
 // default, every commit is on the disk before it is confirmed, so that a power
-// cut takes nothing that was confirmed either; it costs one fsync for each step
-// and each kept result. [Options].Relaxed is synchronous=NORMAL: a power cut may
+// cut takes nothing that was confirmed either. That costs one fsync for each step
+// and each kept result, beside which the rest hardly counts: where a bare row of
+// the same bytes took 0.26 ms, a step took 0.28. [Options].Relaxed is synchronous=NORMAL: a power cut may
 // take the newest commits, never half of one, and tasks whose results it took run
-// again.
+// again; 0.03 ms for the row, 0.13 for the step.
 //
 // One writer works at a time, in one process as among several on one machine;
 // readers wait for nobody. The file must be on a local disk: the log needs memory
@@ -134,6 +135,8 @@ func (c *Checkpointer) prepare(ctx context.Context, first *conn) (inMemory bool,
 	if err != nil {
 		return false, err
 	}
+	first.db.SetInterrupt(ctx)
+	defer first.db.SetInterrupt(context.Background())
 	mode, err := journal(first, sqlJournal)
 	if err == nil && mode == "delete" {
 		mode, err = journal(first, sqlJournalWAL)

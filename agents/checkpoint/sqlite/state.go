@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/heddle/heddle/agents"
@@ -11,15 +12,21 @@ import (
 
 const checkpointColumns = `c.step, c.run, c.source, c.ops, c.deltas, c.snapshot, c.rollup, c.next, c.wrote, c.interrupts, c.metadata, c.made_at`
 
-func checkpointOf(r row, line agents.LineID) (agents.Checkpoint, error) {
+// checkpointOf reads a step. Only whole ones have what is known of tasks, which is
+// asked of heads and their parents alone.
+func checkpointOf(r row, line agents.LineID, whole bool) (agents.Checkpoint, error) {
 	c := agents.Checkpoint{Line: line, Step: r.ColumnInt(0), Run: agents.RunID(r.ColumnText(1)), Source: agents.CheckpointSource(r.ColumnText(2)),
 		CreatedAt: time.UnixMicro(r.ColumnInt64(11)).UTC()}
 	c.ID = agents.CheckpointID(line, c.Step)
 	if metadata := r.ColumnText(10); metadata != "" {
 		c.Metadata = json.RawMessage(metadata)
 	}
-	for column, into := range map[int]any{3: &c.Ops, 4: &c.Deltas, 5: &c.Snapshot, 6: &c.Rollup, 7: &c.Next, 8: &c.Wrote, 9: &c.Interrupts} {
-		if err := decode(r, column, into); err != nil {
+	columns := []any{&c.Ops, &c.Deltas, &c.Snapshot, &c.Rollup, &c.Next, &c.Wrote, &c.Interrupts}
+	if !whole {
+		columns = columns[:4]
+	}
+	for i, into := range columns {
+		if err := decode(r, 3+i, into); err != nil {
 			return c, fmt.Errorf("reading step %d: %w", c.Step, err)
 		}
 	}
@@ -37,12 +44,12 @@ const (
 		cross join messages m on m.thread = @thread and m.id = w.value ->> 0 and m.revision = w.value ->> 1`
 )
 
-// load reads states of a thread within one transaction, each row once.
+// load reads states of a thread within one transaction and keeps what it read.
 type load struct {
 	tx       *conn
 	thread   int64
 	lines    map[int64]line
-	steps    map[place]agents.Checkpoint
+	steps    map[place]kept
 	messages map[agents.Ref]agents.Message
 }
 
@@ -51,8 +58,13 @@ type place struct {
 	step int
 }
 
+type kept struct {
+	agents.Checkpoint
+	whole bool
+}
+
 func newLoad(tx *conn, thread int64) *load {
-	return &load{tx: tx, thread: thread, lines: map[int64]line{}, steps: map[place]agents.Checkpoint{}, messages: map[agents.Ref]agents.Message{}}
+	return &load{tx: tx, thread: thread, lines: map[int64]line{}, steps: map[place]kept{}, messages: map[agents.Ref]agents.Message{}}
 }
 
 // State implements graph.Checkpointer.
@@ -128,7 +140,7 @@ func (l *load) fold(at line, step int) (agents.State, []agents.Ref, error) {
 			return s, nil, fmt.Errorf("reading a line's steps: %w", err)
 		}
 		segments = append(segments, rows)
-		if at.parent == 0 || whole(rows) {
+		if at.parent == 0 || slices.ContainsFunc(rows, func(c agents.Checkpoint) bool { return c.Snapshot != nil }) {
 			break
 		}
 		step = min(step, at.parentStep)
@@ -146,16 +158,6 @@ func (l *load) fold(at line, step int) (agents.State, []agents.Ref, error) {
 	return s, refs, nil
 }
 
-// whole reports whether a state needs nothing from before these steps.
-func whole(rows []agents.Checkpoint) bool {
-	for _, c := range rows {
-		if c.Snapshot != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // segment reads the steps of a line that its state at a step is made of.
 func (l *load) segment(at line, step int) ([]agents.Checkpoint, error) {
 	var wanted, missing []int
@@ -168,7 +170,7 @@ func (l *load) segment(at line, step int) ([]agents.Checkpoint, error) {
 		}
 	}
 	for _, s := range wanted {
-		if _, ok := l.steps[place{at.no, s}]; !ok {
+		if known, ok := l.steps[place{at.no, s}]; !ok || s >= step-1 && !known.whole {
 			missing = append(missing, s)
 		}
 	}
@@ -178,8 +180,9 @@ func (l *load) segment(at line, step int) ([]agents.Checkpoint, error) {
 			return nil, err
 		}
 		if err := l.tx.each(sqlCheckpoints, args{"line": at.no, "steps": string(list)}, func(r row) error {
-			c, err := checkpointOf(r, at.id)
-			l.steps[place{at.no, c.Step}] = c
+			whole := r.ColumnInt(0) >= step-1
+			c, err := checkpointOf(r, at.id, whole)
+			l.steps[place{at.no, c.Step}] = kept{c, whole}
 			return err
 		}); err != nil {
 			return nil, err
@@ -191,7 +194,7 @@ func (l *load) segment(at line, step int) ([]agents.Checkpoint, error) {
 		if !ok {
 			return nil, fmt.Errorf("step %d is missing", s)
 		}
-		rows[i] = c
+		rows[i] = c.Checkpoint
 	}
 	return rows, nil
 }
