@@ -66,13 +66,18 @@ func readerArgs(s auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
 	return args
 }
 
+// firstToken is what a thread's tokens begin after: the milliseconds since 1970.
+// A thread that was deleted may begin anew under its id, and no token of the old
+// one may fit the new.
+const firstToken = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
+
 const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
 	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata)
 	select @org, @id, @user, @visibility, @title, line.id, @metadata from line
 	on conflict do nothing
 	returning *
 ), head as (
-	insert into thread_heads (org_id, thread_id, epoch) select org_id, id, @epoch from made
+	insert into thread_heads (org_id, thread_id, epoch, token) select org_id, id, @epoch, ` + firstToken + ` from made
 ), first_line as (
 	insert into lines (org_id, id, thread_id) select org_id, line_id, id from made
 )

@@ -20,7 +20,8 @@ import (
 type Checkpointer interface {
 	// Acquire makes the thread if it is new, and takes its lease: every write
 	// under an older lease of the thread is refused as [agents.ErrFenced] and
-	// changes nothing. The lease's Run is empty.
+	// changes nothing, also one of a deleted thread whose name begins anew. The
+	// lease's Run is empty.
 	Acquire(ctx context.Context, thread agents.ThreadID) (agents.Lease, error)
 	// State loads the state at a checkpoint; an empty id is the newest one of the
 	// active line. Head, Parent and Pending are set; a thread without steps has
@@ -49,7 +50,9 @@ type Checkpointer interface {
 	Delete(ctx context.Context, thread agents.ThreadID) error
 	// Prune removes checkpoints of the thread but for at least the newest keep of
 	// each line, which must be 1 or more, and forms of messages that nothing
-	// refers to any more; up to agents.RollupEvery more of a line may stay. The newest checkpoint of a line, one that waits for answers, and
-	// one at which a fork begins are never removed, nor what they are made of.
+	// refers to any more; up to agents.RollupEvery more of a line may stay. The
+	// newest checkpoint of a line, one that waits for answers, and one at which a
+	// fork begins are never removed, nor what they are made of; nor any of the
+	// line of a subgraph whose task is under way.
 	Prune(ctx context.Context, thread agents.ThreadID, keep int) (removed int, err error)
 }

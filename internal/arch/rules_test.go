@@ -55,7 +55,7 @@ var rooms = []room{
 	{"agents/graph/...", list(domain, lowest, "agents/graph/...")},
 	{"agents/graph/graphtest", list(domain, "agents/graph", "agents/checkpoint/memory")},
 	{"agents/checkpoint/memory", list(domain)},
-	{"agents/checkpoint/sqlite", list(domain, "modernc.org/sqlite/...", "github.com/ncruces/go-sqlite3/...")},
+	{"agents/checkpoint/sqlite", list(domain, "github.com/ncruces/go-sqlite3/...")},
 	{"agents/checkpoint/checkpointtest", list(domain, "agents/graph", suite)},
 	{"agents/prebuilt/...", list(domain, lowest, "agents/graph/...", "agents/prebuilt/...")},
 	{"agents/run/...", list(domain, lowest, "agents/graph/...", "agents/run/...")},
@@ -135,6 +135,7 @@ var keepers = []keeper{
 	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
 	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/checkpoint/checkpointtest", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},
 	{"github.com/wneessen/go-mail/...", list("outbound/mail"), "mail leaves through one package"},
+	{"github.com/ncruces/go-sqlite3/...", list("agents/checkpoint/sqlite"), "SQLite is for programs that use the graph as a library"},
 	{"github.com/google/uuid", list("internal/id"), "ids are made and read by internal/id"},
 	{"github.com/google/jsonschema-go/...", list("agents/tool/...", "agents/event/eventtest"), "schemas belong to tools and to the envelopes' documentation"},
 }

@@ -542,8 +542,10 @@ func deletes(b *bench) {
 	isNotFound(b.T, err)
 	require.Error(b, b.cp.Commit(b.Context(), b.lease, say(b.line, 1, "b", "b")))
 	require.NoError(b, b.cp.Delete(b.Context(), b.thread))
+	old := b.lease
 	b.open()
 	require.Equal(b, -1, b.state("").Step, "the name may begin anew")
+	require.ErrorIs(b, b.cp.Commit(b.Context(), old, say(b.line, 0, "a", "a")), agents.ErrFenced, "under a lease of the thread that is gone")
 }
 
 func prunes(b *bench) {
@@ -622,6 +624,11 @@ func subLines(b *bench) {
 	require.Equal(b, int64(5), s.Own[2].Message.Revision)
 	require.Equal(b, agents.MessageID("in"), s.Own[3].Remove)
 	require.JSONEq(b, `1`, string(s.Own[4].Delta.From))
+
+	require.NoError(b, b.cp.Pend(b.Context(), b.lease, agents.PendingWrites{Line: b.line, Step: 0, Pending: []agents.Pending{{Task: 0, Line: sub.Line}}}))
+	_, err := b.cp.Prune(b.Context(), b.thread, 1)
+	require.NoError(b, err)
+	require.Empty(b, cmp.Diff(s, open()), "pruning leaves alone what a task under way is made of")
 
 	require.Equal(b, []string{"a"}, texts(b.state("")), "the thread knows nothing of it")
 	all, err := b.cp.History(b.Context(), b.thread, agents.HistoryQuery{Limit: 10})

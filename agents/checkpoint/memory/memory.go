@@ -38,6 +38,9 @@ type Checkpointer struct {
 	o       Options
 	mu      sync.Mutex
 	threads map[agents.ThreadID]*thread
+	// token is the last that was given out, of all threads: a thread that was
+	// deleted may begin anew, and its old leases must not fit again.
+	token int64
 }
 
 // New makes an empty one.
@@ -100,7 +103,8 @@ func (c *Checkpointer) Acquire(_ context.Context, id agents.ThreadID) (agents.Le
 			lines: map[agents.LineID]*line{first: {id: first, step: -1, parentStep: -1}}}
 		c.threads[id] = t
 	}
-	t.token++
+	c.token++
+	t.token = c.token
 	return agents.Lease{Thread: id, Token: t.token}, nil
 }
 
@@ -432,7 +436,7 @@ func (t *thread) prune(l *line, keep int) (int, error) {
 			cut = min(cut, i)
 		}
 	}
-	if cut <= 0 {
+	if cut <= 0 || l.ns != nil { // a task under way is made of all its line's steps
 		return 0, nil
 	}
 	refs, s, err := t.fold(l, l.steps[cut-1].Step)
