@@ -80,7 +80,9 @@ func TestEachRunIsClaimedOnceInItsThreadsOrder(t *testing.T) {
 	conn := b.inOrg(t, b.mia)
 	require.Equal(t, runs, scan[int](t, conn, "select count(*) from runs where status = 'success' and attempt = 1"))
 	require.Equal(t, threads, scan[int](t, conn, "select count(*) from threads where status = 'idle'"))
-	require.Equal(t, threads, scan[int](t, conn, "select count(*) from thread_heads where run_id is null and token = 4"))
+	require.Equal(t, threads, scan[int](t, conn, "select count(*) from thread_heads where run_id is null"))
+	require.Equal(t, runs/threads, scan[int](t, conn, "select max(token - first)::int from thread_heads h join (select thread_id, min(token) - 1 as first from runs group by 1) r using (thread_id)"),
+		"a token for each claim")
 }
 
 func TestWaitingRunKeepsLaterOnesInLine(t *testing.T) {
