@@ -76,7 +76,7 @@ func TestWhatIsRecordedIsReplayed(t *testing.T) {
 	mia, key := s.SignIn("mia@acme.test"), s.Key("acme", "mia@acme.test")
 	for _, c := range []struct{ name, graph, text string }{
 		{"answer", "chat", "count to 5"}, {"tool", "chat", "what is 17*23"}, {"tools", "chat", "weather in Berlin and Oslo"},
-		{"failed-tool", "chat", "what is 1/0"}, {"failure", "failing", "go"}, {"fanout", "weave", "the shuttle carries the weft"},
+		{"failed-tool", "chat", "what is 1/0"}, {"failure", "failing", "go"}, {"failed-model", "chat", "simulate an overload"}, {"fanout", "weave", "the shuttle carries the weft"},
 		{"loom", "loom", "go"}, {"painted-at-once", "paint-at-once", "paint it"}, {"subgraphs-at-once", "order-at-once", "a table, please"}, {"long-answer", "chat", "count to 30"}, {"repaired", "repaired", "go"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -172,7 +172,7 @@ func (f *fold) end(e event.Envelope) {
 	var failed event.RunErrorData
 	switch {
 	case e.Type == event.RunError && e.Decode(&failed) == nil:
-		at.text = "the run fails " + f.names.render(map[string]string{"code": failed.Code, "node": failed.Node, "message": failed.Message})
+		at.text = "the run fails " + f.names.render(map[string]string{"code": failed.Code, "node": failed.Node})
 		f.open, f.inner = map[string][]event.Envelope{}, map[string][]group{}
 	case f.mode == again && e.Decode(&finished) == nil:
 		at.text = "the run ends with " + string(finished.Outcome)
