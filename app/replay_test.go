@@ -2,15 +2,18 @@ package app_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/prebuilt"
@@ -77,7 +80,7 @@ func TestWhatIsRecordedIsReplayed(t *testing.T) {
 	for _, c := range []struct{ name, graph, text string }{
 		{"answer", "chat", "count to 5"}, {"tool", "chat", "what is 17*23"}, {"tools", "chat", "weather in Berlin and Oslo"},
 		{"failed-tool", "chat", "what is 1/0"}, {"failure", "failing", "go"}, {"failed-model", "chat", "simulate an overload"}, {"fanout", "weave", "the shuttle carries the weft"},
-		{"loom", "loom", "go"}, {"painted-at-once", "paint-at-once", "paint it"}, {"subgraphs-at-once", "order-at-once", "a table, please"}, {"long-answer", "chat", "count to 30"}, {"repaired", "repaired", "go"},
+		{"loom", "loom", "go"}, {"relay", "relay", "go"}, {"painted-at-once", "paint-at-once", "paint it"}, {"subgraphs-at-once", "order-at-once", "a table, please"}, {"long-answer", "chat", "count to 30"}, {"repaired", "repaired", "go"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -166,38 +169,71 @@ func TestARecordedRunThatLostItsWorkerIsReplayed(t *testing.T) {
 		lost := (&tape{s, all}).keep(t, "lost-answer", thread)
 		require.True(t, continued(lost), "the run was never taken over")
 	})
-	t.Run("FanOut", func(t *testing.T) {
-		t.Parallel()
-		var once sync.Once
-		held := make(chan struct{})
-		all, own := replayable(t, replaytest.Parts{Hold: func(ctx context.Context, task *graph.Task) error {
-			first := false
-			once.Do(func() { first = true; close(held) })
-			if !first {
-				return nil
-			}
-			<-ctx.Done()
-			return context.Cause(ctx)
-		}})
-		s := testweb.Start(t, testweb.Options{Graphs: own})
-		mia := s.SignIn("mia@acme.test")
-		thread := startOn(t, s, mia, "weave", "the shuttle carries the weft")
-		<-held
-		// Its siblings have ended, and are kept, before it goes down.
-		k := s.Dial(mia)
-		k.Join("thread:"+thread, map[string]any{"after": 0})
-		left := 5
-		k.Envelopes("thread:"+thread, func(e event.Envelope) bool {
-			if e.Type == event.StepFinished && e.Node == "count" {
-				left--
-			}
-			return left == 0
+	for _, c := range []struct {
+		name, graph, text, node string
+		// ends is how many executions of the node end before the worker is lost.
+		ends int
+	}{{"lost-fanout", "weave", "the shuttle carries the weft", "count", 5}, {"lost-subgraph", "relay", "go", "first", 1}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var once sync.Once
+			held := make(chan struct{})
+			all, own := replayable(t, replaytest.Parts{Hold: func(ctx context.Context, task *graph.Task) error {
+				first := false
+				once.Do(func() { first = true; close(held) })
+				if !first {
+					return nil
+				}
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}})
+			s := testweb.Start(t, testweb.Options{Graphs: own})
+			mia := s.SignIn("mia@acme.test")
+			thread := startOn(t, s, mia, c.graph, c.text)
+			<-held
+			k := s.Dial(mia)
+			k.Join("thread:"+thread, map[string]any{"after": 0})
+			left := c.ends
+			k.Envelopes("thread:"+thread, func(e event.Envelope) bool {
+				if e.Type == event.StepFinished && e.Node == c.node {
+					left--
+				}
+				return left == 0
+			})
+			s.Eventually("what has ended is kept", func() bool { return keptOf(t, s, thread) >= c.ends })
+			cutWorkers(t, s.DatabaseURL)
+			k.Envelopes("thread:"+thread, testweb.RunEnds)
+			lost := (&tape{s, all}).keep(t, c.name, thread)
+			require.True(t, continued(lost), "the run was never taken over")
+			require.Empty(t, takenBack(lost), "what is not said again must not be taken back")
 		})
-		cutWorkers(t, s.DatabaseURL)
-		k.Envelopes("thread:"+thread, testweb.RunEnds)
-		lost := (&tape{s, all}).keep(t, "lost-fanout", thread)
-		require.True(t, continued(lost), "the run was never taken over")
-	})
+	}
+}
+
+// keptOf counts the results that are kept of a step that is not complete, and the
+// steps of subgraphs.
+func keptOf(t *testing.T, s *testweb.Server, thread string) int {
+	t.Helper()
+	state, err := s.App.Database().State(t.Context(), s.Scope("acme", "mia@acme.test"), threadID(thread))
+	require.NoError(t, err)
+	return len(state.Pending)
+}
+
+// takenBack lists messages of the final state that a new attempt took back.
+func takenBack(r replay.Recording) (ids []agents.MessageID) {
+	for _, e := range r.Events {
+		var d event.ContinuedValue
+		name, value := e.CustomName()
+		if name != event.RunContinued || json.Unmarshal(value, &d) != nil {
+			continue
+		}
+		for _, m := range r.State.Messages {
+			if slices.Contains(d.Discarded, string(m.ID)) {
+				ids = append(ids, m.ID)
+			}
+		}
+	}
+	return ids
 }
 
 func continued(r replay.Recording) bool {

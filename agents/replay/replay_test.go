@@ -215,7 +215,7 @@ func teller(e event.Envelope) string {
 func TestAnInterruptedRunIsHeldAgainstOneThatWasNot(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"lost-answer", "long-answer"}, {"lost-fanout", "fanout"}, {"painted", "painted-at-once"}, {"subgraphs", "subgraphs-at-once"},
-		{"summary", "summary"},
+		{"summary", "summary"}, {"lost-subgraph", "relay"},
 	} {
 		report := replay.Compare(recording(t, pair[0]), recording(t, pair[1]))
 		require.True(t, report.Same(), "%v: %s", pair, report)

@@ -61,7 +61,7 @@ func Graphs(p Parts) ([]*graph.Graph, error) {
 		p.Hold = func(context.Context, *graph.Task) error { return nil }
 	}
 	var out []*graph.Graph
-	for _, build := range []func(Parts) (*graph.Graph, error){fanout, loom, paint, paintAtOnce, order, orderAtOnce, summary, repaired, diary} {
+	for _, build := range []func(Parts) (*graph.Graph, error){fanout, loom, paint, paintAtOnce, order, orderAtOnce, relay, summary, repaired, diary} {
 		g, err := build(p)
 		if err != nil {
 			return nil, fmt.Errorf("compiling a graph of the recordings: %w", err)
@@ -264,6 +264,33 @@ func ordering(title string, askName func(*graph.Task, any) (string, error), askE
 			return update(graph.AddMessage(say(t, fmt.Sprintf("It costs %d.", p))))
 		}).
 		Entry("talk").Edge("talk", "offer").Edge("offer", "tell").Finish("tell").
+		Compile()
+}
+
+// relay has a subgraph of two steps, the second of which may be held.
+func relay(p Parts) (*graph.Graph, error) {
+	legs, err := graph.New("legs").
+		Node("first", func(_ context.Context, t *graph.Task) (graph.Command, error) {
+			return update(graph.AddMessage(say(t, "The first leg ", "is run.")))
+		}).
+		Node("second", func(ctx context.Context, t *graph.Task) (graph.Command, error) {
+			m := open(t)
+			m.Text = "So is the second."
+			t.Emit(event.TextMessageContent, event.TextContentData{MessageID: string(m.ID), Delta: m.Text})
+			if err := p.Hold(ctx, t); err != nil {
+				return graph.Command{}, err
+			}
+			return update(graph.AddMessage(shut(t, m)))
+		}).
+		Entry("first").Edge("first", "second").Finish("second").Compile()
+	if err != nil {
+		return nil, err
+	}
+	return graph.New("relay").Subgraph("legs", legs).
+		Node("cheer", func(_ context.Context, t *graph.Task) (graph.Command, error) {
+			return update(graph.AddMessage(say(t, "Hooray.")))
+		}).
+		Entry("legs").Edge("legs", "cheer").Finish("cheer").
 		Compile()
 }
 
