@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,6 @@ import (
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/prebuilt"
-	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 )
@@ -119,7 +119,7 @@ func (p *player) run(ctx context.Context, run Run) (ended, err error) {
 	}
 	start := p.recorded.Events[began]
 	p.ledger.until(p.decided, start.Seq)
-	ctx, cancel := context.WithTimeout(ctx, cmpOr(p.o.RunLimit, time.Minute))
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.o.RunLimit, time.Minute))
 	defer cancel()
 	runner := graph.NewRunner(g, graph.RunnerOptions{
 		Checkpointer: p.memory, Sink: p.hear, IDs: p.ids, Clock: standing{start.Time}, RecursionLimit: p.recorded.Config.RecursionLimit,
@@ -131,13 +131,6 @@ func (p *player) run(ctx context.Context, run Run) (ended, err error) {
 		return nil, nil
 	}
 	return err, nil
-}
-
-func cmpOr(d, or time.Duration) time.Duration {
-	if d > 0 {
-		return d
-	}
-	return or
 }
 
 func (p *player) hear(e event.Envelope) {
@@ -212,7 +205,7 @@ func (p *player) compiled(run Run) (*graph.Graph, error) {
 		return nil, err
 	}
 	return prebuilt.Chat(prebuilt.ChatOptions{
-		Models: models, Tools: tools, Call: tool.NewDispatcher(tools, tool.DispatcherOptions{}), Ledger: review.Ledger(p.ledger)})
+		Models: models, Tools: tools, Call: tool.NewDispatcher(tools, tool.DispatcherOptions{}), Ledger: p.ledger})
 }
 
 // standing is a clock that stands where a run began; waits take as long as they

@@ -39,7 +39,7 @@ func answersOf(events []event.Envelope, run agents.RunID) (answers, error) {
 			if err := e.Decode(&d); err != nil {
 				return out, err
 			}
-			out.fails = (&fault.Error{Kind: fault.KindUnavailable, Code: d.Code, Public: d.Message})
+			out.fails = fault.New(fault.KindUnavailable, d.Message).WithCode(d.Code)
 		case name == event.CheckpointMade:
 			for _, node := range nodesOf(open[line]) {
 				chunks, err := chunksOf(newest(ofNode(open[line], node)))
@@ -129,7 +129,7 @@ func (m *recordedModel) Stream(context.Context, model.Request) iter.Seq2[model.C
 		if at >= len(m.answers.calls) {
 			err := m.answers.fails
 			if err == nil {
-				err = m.strange.note("the model is asked for the %s time in this run, and the recording has %d answers", ordinal(at+1), len(m.answers.calls))
+				err = m.strange.note("the model is asked %d times in a run, and the recording has %d answers", at+1, len(m.answers.calls))
 			}
 			yield(model.Chunk{}, err)
 			return
@@ -139,19 +139,6 @@ func (m *recordedModel) Stream(context.Context, model.Request) iter.Seq2[model.C
 				return
 			}
 		}
-	}
-}
-
-func ordinal(n int) string {
-	switch n {
-	case 1:
-		return "first"
-	case 2:
-		return "second"
-	case 3:
-		return "third"
-	default:
-		return fmt.Sprintf("%dth", n)
 	}
 }
 

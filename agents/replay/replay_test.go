@@ -232,6 +232,67 @@ func TestAnInterruptedRunIsHeldAgainstOneThatWasNot(t *testing.T) {
 	require.Equal(t, `channel done ["sanded","painted blue"]`, report.Difference.Sides[0])
 }
 
+// A task of a fan that had told everything when its worker was lost, and was not
+// kept, is executed again beside siblings that are not.
+func TestATaskOfAFanThatWasExecutedTwiceCountsOnce(t *testing.T) {
+	r := recording(t, "lost-fanout")
+	at := slices.IndexFunc(r.Events, func(e event.Envelope) bool { return e.Key() == string(event.RunContinued) })
+	start := at - 1
+	for r.Events[start].Node != "count" || r.Events[start].Type != event.StepStarted {
+		start--
+	}
+	twice := slices.DeleteFunc(slices.Clone(r.Events[start:at]), func(e event.Envelope) bool { return e.Node != "count" })
+	first := messageOf(twice[2])
+	require.NotEmpty(t, first)
+	var second []event.Envelope
+	for _, e := range twice {
+		e.Attempt, e.Data = 2, json.RawMessage(strings.ReplaceAll(string(e.Data), first, anew))
+		second = append(second, e)
+	}
+	require.Len(t, second, 6)
+	r.Events[at].Data = event.NewCustom(event.RunContinued, event.ContinuedValue{Attempt: 2, Discarded: append(discarded(t, r.Events[at]), first)})
+	r.Events = slices.Insert(r.Events, at+1, second...)
+	for i, m := range r.State.Messages {
+		if string(m.ID) == first {
+			r.State.Messages[i].ID = anew
+		}
+	}
+	report := again(t, r, replaytest.Parts{})
+	require.True(t, report.Same(), report.String())
+	// Without what says that the first was void, it is a difference.
+	r.Events[at].Data = event.NewCustom(event.RunContinued, event.ContinuedValue{Attempt: 2, Discarded: []string{}})
+	require.False(t, again(t, r, replaytest.Parts{}).Same())
+}
+
+const anew = "0193ffff-0000-7000-8000-00000000000a"
+
+func messageOf(e event.Envelope) string {
+	var d struct{ MessageID string }
+	_ = json.Unmarshal(e.Data, &d)
+	return d.MessageID
+}
+
+func discarded(t *testing.T, e event.Envelope) []string {
+	t.Helper()
+	var d event.ContinuedValue
+	_, value := e.CustomName()
+	require.NoError(t, json.Unmarshal(value, &d))
+	return d.Discarded
+}
+
+// Servers before this version also took back what finished siblings had said.
+func TestWhatWasTakenBackThoughItStandsCounts(t *testing.T) {
+	r := recording(t, "lost-fanout")
+	at := slices.IndexFunc(r.Events, func(e event.Envelope) bool { return e.Key() == string(event.RunContinued) })
+	all := discarded(t, r.Events[at])
+	for _, m := range r.State.Messages {
+		all = append(all, string(m.ID))
+	}
+	r.Events[at].Data = event.NewCustom(event.RunContinued, event.ContinuedValue{Attempt: 2, Discarded: all})
+	report := again(t, r, replaytest.Parts{})
+	require.True(t, report.Same(), report.String())
+}
+
 func TestARecordingIsWrittenAndReadWithoutLoss(t *testing.T) {
 	r := recording(t, "question")
 	raw, err := r.Encode()
@@ -251,6 +312,17 @@ func TestWhatCannotBeReplayedIsRefused(t *testing.T) {
 		"somebody stopped it": func(r *replay.Recording) {
 			last := &r.Events[len(r.Events)-1]
 			last.Data = json.RawMessage(strings.ReplaceAll(string(last.Data), "success", "cancelled"))
+		},
+		"changed or forked": func(r *replay.Recording) {
+			r.Events = append(r.Events, event.Envelope{Seq: 99, Type: event.Custom, Data: event.NewCustom(event.CheckpointMade, event.CheckpointValue{Source: "update"})})
+		},
+		"under way when its server died": func(r *replay.Recording) {
+			r.Events = append(r.Events, event.Envelope{Seq: 99, Type: event.Custom, Data: event.NewCustom(event.ReviewRequested,
+				event.RequestedValue{Value: json.RawMessage("1"), Reviews: []event.RequestValue{{Rule: "unknown outcome"}}})})
+		},
+		"failed in mid-answer": func(r *replay.Recording) {
+			last := &r.Events[len(r.Events)-1]
+			last.Type, last.Data = event.RunError, json.RawMessage(`{"code":"node_failed","message":"away"}`)
 		},
 		"needs a graph":   func(r *replay.Recording) { r.Graph.Name = "" },
 		"its format is 2": func(r *replay.Recording) { r.Format = 2 },
