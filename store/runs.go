@@ -272,6 +272,29 @@ func (db *DB) OpenRuns(ctx context.Context, scope auth.Scope, thread agents.Thre
 	return out, nil
 }
 
+const sqlAskers = `select distinct m.user_id::text as id, m.role from runs r
+	join threads t on t.org_id = r.org_id and t.id = r.thread_id
+	join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
+	where r.org_id = @org and r.thread_id = @thread and ` + threadReadable
+
+// Askers gives the roles that those who asked for runs of a thread have now;
+// whoever left the organisation is absent.
+func (db *DB) Askers(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (map[auth.UserID]auth.Role, error) {
+	if !id.Valid(string(thread)) {
+		return nil, threadNotFound()
+	}
+	type row struct{ ID, Role string }
+	rows, err := many[row](ctx, db, scope, "reading who asked on a thread", sqlAskers, readerArgs(scope, pgx.NamedArgs{"thread": string(thread)}))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[auth.UserID]auth.Role, len(rows))
+	for _, r := range rows {
+		out[auth.UserID(r.ID)] = auth.Role(r.Role)
+	}
+	return out, nil
+}
+
 const sqlRunLock = `select ` + runColumns + ` from runs r where r.org_id = @org and r.id = @id and r.thread_id = @thread for update`
 
 const sqlRunCancelPending = `update runs set status = 'cancelled', cancel_requested_at = now(), cancel_reason = @reason,

@@ -267,6 +267,10 @@ var trespasses = map[string]trespass{
 		found, err := e.db.OpenRuns(ctx, s, e.private.ID)
 		return seen(found, err, anything)
 	}},
+	"DB.Askers": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.Askers(ctx, s, e.private.ID)
+		return seen(slices.Collect(maps.Keys(found)), err, anything)
+	}},
 	"DB.Submit": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { _, err := e.db.Submit(ctx, s, e.submission(t.ID)); return err })
 	}},

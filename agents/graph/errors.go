@@ -196,6 +196,23 @@ func limitOf(err error) (code string, limit error) {
 	}
 }
 
+// codeOf is what programs know a failure by, as the server tells it: a limit's, a
+// fault's own, or that a node failed.
+func codeOf(err error) string {
+	var public *fault.Error
+	code, limit := limitOf(err)
+	switch {
+	case limit != nil:
+		return code
+	case errors.As(err, new(*Failure)):
+		return "node_failed"
+	case errors.As(err, &public) && public.Kind != fault.KindInternal:
+		return public.Code
+	default:
+		return "node_failed"
+	}
+}
+
 // publicText is what may be stored and shown of a node's error.
 func publicText(err error) string {
 	var failure *Failure

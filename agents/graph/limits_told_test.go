@@ -11,6 +11,7 @@ import (
 	"github.com/heddle/heddle/agents/checkpoint/memory"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/internal/fault"
 )
 
 func TestARunnerTellsWhichLimitWasReached(t *testing.T) {
@@ -33,6 +34,13 @@ func TestARunnerTellsWhichLimitWasReached(t *testing.T) {
 			event.RunErrorData{Code: "timeout", Message: "the step took longer than its limit of 1s"}},
 		"Node": {slow, graph.RunnerOptions{NodeTimeout: time.Second},
 			event.RunErrorData{Code: "timeout", Node: "a", Message: "the node took longer than its limit of 1s"}},
+		"Fault": {func(context.Context, *graph.Task) (graph.Command, error) {
+			return graph.Command{}, fault.New(fault.KindUnavailable, "The printer is away.").WithCode("printer_away")
+		}, graph.RunnerOptions{}, event.RunErrorData{Code: "printer_away", Node: "a", Message: "The printer is away."}},
+		"Words": {func(context.Context, *graph.Task) (graph.Command, error) {
+			return graph.Command{}, graph.Fail("No paper.")
+		},
+			graph.RunnerOptions{}, event.RunErrorData{Code: "node_failed", Node: "a", Message: "No paper."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -497,12 +497,9 @@ func (h *runnerHost) finish(err error) {
 		end.Outcome = event.OutcomeCancelled
 	case err != nil:
 		var node *NodeError
-		d := event.RunErrorData{Message: publicText(err), Code: "node_failed"}
+		d := event.RunErrorData{Message: publicText(err), Code: codeOf(err)}
 		if errors.As(err, &node) {
 			d.Node = node.Node
-		}
-		if code, limit := limitOf(err); limit != nil {
-			d.Code = code
 		}
 		h.Emit(event.Envelope{Type: event.RunError, Data: event.Data(d)})
 		return

@@ -125,7 +125,7 @@ func (a *attempt) run(ctx context.Context) error {
 		from.resume = r.Input.Resume.Interrupts
 	}
 	if head := loaded.Head; head != nil && head.Run == r.ID {
-		if err := a.goOn(ctx); err != nil {
+		if err := a.goOn(ctx, loaded); err != nil {
 			return err
 		}
 		if err := g.Resumable(loaded); err != nil {
@@ -179,7 +179,7 @@ func (a *attempt) mayStart() error {
 
 // goOn tells watchers that a new attempt continues, after it has closed and
 // taken back what the lost one left beyond the last checkpoint.
-func (a *attempt) goOn(ctx context.Context) error {
+func (a *attempt) goOn(ctx context.Context, loaded agents.State) error {
 	if err := a.mayStart(); err != nil {
 		return err
 	}
@@ -191,9 +191,16 @@ func (a *attempt) goOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	kept, err := a.keptMessages(ctx, loaded, nil)
+	if err != nil {
+		return err
+	}
 	left := t.Unfinished(a.claim.Run.ID)
 	discarded := []string{}
 	for _, e := range left.Entries {
+		if kept[e.ID] {
+			continue
+		}
 		discarded = append(discarded, string(e.ID))
 		if e.State == transcript.EntryStreaming && e.Text != "" {
 			a.Emit(event.Envelope{Type: event.TextMessageEnd, Step: a.step, Data: event.Data(event.TextEndData{MessageID: string(e.ID), Broken: true})})

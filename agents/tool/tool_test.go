@@ -170,3 +170,26 @@ func TestTheRegistryListsAllowedToolsInItsOrder(t *testing.T) {
 	_, err = NewRegistry(append(tools, tools[0])...)
 	require.ErrorContains(t, err, "taken")
 }
+
+func TestAToolOfAGivenSpecJudgesAsTheOneThatTheSpecCameFrom(t *testing.T) {
+	from := order(t)
+	given, err := FromSpec(from.Spec(), func(_ context.Context, _ Invocation, args json.RawMessage) (Result, error) {
+		return Text(string(args), "Ordered"), nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, from.Spec(), given.Spec())
+	for _, args := range []string{`{}`, ``, `{"item":""}`, `{"item":"x","count":12}`, `{"item":5}`, `{"item":"x","more":1}`, `{`} {
+		require.Equal(t, fault.FieldsOf(from.Check(json.RawMessage(args))), fault.FieldsOf(given.Check(json.RawMessage(args))), args)
+		_, err := given.Call(t.Context(), caller(), json.RawMessage(args))
+		require.True(t, fault.Is(err, fault.KindInvalid), args)
+	}
+	got, err := given.Call(t.Context(), caller(), json.RawMessage(`{"item":"tea","to":{"city":"Oslo"}}`))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"item":"tea","to":{"city":"Oslo"}}`, got.Content)
+	for name, schema := range map[string]string{"none": ``, "no object": `{"type":"string"}`, "identity": `{"type":"object","properties":{"user_id":{"type":"string"}}}`} {
+		bad := from.Spec()
+		bad.Schema = json.RawMessage(schema)
+		_, err := FromSpec(bad, nil)
+		require.Error(t, err, name)
+	}
+}

@@ -107,9 +107,7 @@ func (t *Typed[Args]) decode(raw json.RawMessage) (Args, error) {
 	if len(raw) > MaxArgs {
 		return args, fault.Invalid("arguments", fmt.Sprintf("must not be longer than %d bytes", MaxArgs))
 	}
-	if len(raw) == 0 {
-		raw = json.RawMessage("{}")
-	}
+	raw = orEmpty(raw)
 	if err := t.schema.check(raw); err != nil {
 		return args, err
 	}

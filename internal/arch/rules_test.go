@@ -58,6 +58,8 @@ var rooms = []room{
 	{"agents/checkpoint/sqlite", list(domain, "github.com/ncruces/go-sqlite3/...")},
 	{"agents/checkpoint/checkpointtest", list(domain, "agents/graph", suite)},
 	{"agents/prebuilt/...", list(domain, lowest, "agents/graph/...", "agents/prebuilt/...")},
+	{"agents/replay", list(domain, lowest, "agents/graph", "agents/checkpoint/memory", "agents/prebuilt")},
+	{"agents/replay/replaytest", list(domain, "agents/graph")},
 	{"agents/run/...", list(domain, lowest, "agents/graph/...", "agents/run/...")},
 	{"agents/sink/...", list(domain, "agents/sink/...")},
 
@@ -130,6 +132,7 @@ var keepers = []keeper{
 	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},
 	{"agents/graph/graphtest", list("agents/graph/graphtest"), "it is test support"},
 	{"agents/checkpoint/checkpointtest", list("agents/checkpoint/checkpointtest"), "it is test support"},
+	{"agents/replay/replaytest", list("agents/replay/replaytest"), "it is test support"},
 	{"agents/model/openai/openaitest", list("agents/model/openai/openaitest", "cmd/openaitest", "internal/testweb/..."), "it is test support"},
 	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
 	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
