@@ -35,7 +35,7 @@ func openBare(ctx context.Context, url string) (*bare, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a pool: %w", err)
 	}
-	for _, sql := range []string{`create schema bench`, `create table bench.commits (id bigserial primary key, body text not null)`} {
+	for _, sql := range []string{`create schema if not exists bench`, `create table if not exists bench.commits (id bigserial primary key, body text not null)`} {
 		if _, err := pool.Exec(ctx, sql); err != nil {
 			pool.Close()
 			return nil, fmt.Errorf("making the table of bare commits: %w", err)

@@ -58,7 +58,7 @@ type settings struct {
 func readFlags(arguments []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	rows := flags.String("rows", "runs,fanout,reviews,steps", "what to measure: runs, fanout, reviews, steps")
+	rows := flags.String("rows", "runs,fanout,reviews,engine,steps", "what to measure: runs, fanout, reviews, engine, steps")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each contender is measured; the tables show medians")
 	flags.IntVar(&s.sockets, "sockets", 1000, "sockets of the fan-out rows, 1 to 2000")
 	clients := flags.String("clients", "1,16,64", "clients of the rows of runs, a level each")
@@ -111,6 +111,11 @@ func drive(ctx context.Context, arguments []string) (err error) {
 	if slices.Contains(s.rows, "reviews") {
 		if err := measureReviews(ctx, b, s); err != nil {
 			return fmt.Errorf("measuring reviews: %w", err)
+		}
+	}
+	if slices.Contains(s.rows, "engine") {
+		if err := measureEngine(ctx, b, s); err != nil {
+			return fmt.Errorf("measuring the engine: %w", err)
 		}
 	}
 	if slices.Contains(s.rows, "steps") {

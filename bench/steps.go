@@ -226,7 +226,7 @@ type naive struct {
 
 func wholeStates(ctx context.Context, b *bare) (naive, error) {
 	var out naive
-	if _, err := b.pool.Exec(ctx, `create table bench.states (thread uuid not null, step int not null, state jsonb not null, primary key (thread, step))`); err != nil {
+	if _, err := b.pool.Exec(ctx, `create table if not exists bench.states (thread uuid not null, step int not null, state jsonb not null, primary key (thread, step))`); err != nil {
 		return out, fmt.Errorf("making the table of whole states: %w", err)
 	}
 	type message struct{ ID, Role, Text string }

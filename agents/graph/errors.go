@@ -175,18 +175,19 @@ func Fail(text string) *Failure { return &Failure{text: text} }
 // Error gives the text.
 func (f *Failure) Error() string { return f.text }
 
-// limitOf finds the limit that an error says was reached, and its code for
-// programs.
-func limitOf(err error) (code string, limit error) {
+// LimitOf finds the limit that an error says was reached, and its code for
+// programs: node_timeout, step_timeout, timeout or recursion_limit; nil if it is
+// about none.
+func LimitOf(err error) (code string, limit error) {
 	var node *NodeTimeoutError
 	var step *StepTimeoutError
 	var run *RunTimeoutError
 	var steps *RecursionError
 	switch {
 	case errors.As(err, &node):
-		return "timeout", node
+		return "node_timeout", node
 	case errors.As(err, &step):
-		return "timeout", step
+		return "step_timeout", step
 	case errors.As(err, &run):
 		return "timeout", run
 	case errors.As(err, &steps):
@@ -200,7 +201,7 @@ func limitOf(err error) (code string, limit error) {
 // fault's own, or that a node failed.
 func codeOf(err error) string {
 	var public *fault.Error
-	code, limit := limitOf(err)
+	code, limit := LimitOf(err)
 	switch {
 	case limit != nil:
 		return code
@@ -219,7 +220,7 @@ func publicText(err error) string {
 	if errors.As(err, &failure) {
 		return failure.text
 	}
-	_, limit := limitOf(err)
+	_, limit := LimitOf(err)
 	switch {
 	case limit != nil:
 		return limit.Error()

@@ -31,9 +31,9 @@ func TestARunnerTellsWhichLimitWasReached(t *testing.T) {
 		"Run": {slow, graph.RunnerOptions{Timeout: time.Second},
 			event.RunErrorData{Code: "timeout", Message: "the run took longer than its limit of 1s"}},
 		"Step": {slow, graph.RunnerOptions{StepTimeout: time.Second},
-			event.RunErrorData{Code: "timeout", Message: "the step took longer than its limit of 1s"}},
+			event.RunErrorData{Code: "step_timeout", Message: "the step took longer than its limit of 1s"}},
 		"Node": {slow, graph.RunnerOptions{NodeTimeout: time.Second},
-			event.RunErrorData{Code: "timeout", Node: "a", Message: "the node took longer than its limit of 1s"}},
+			event.RunErrorData{Code: "node_timeout", Node: "a", Message: "the node took longer than its limit of 1s"}},
 		"Fault": {func(context.Context, *graph.Task) (graph.Command, error) {
 			return graph.Command{}, fault.New(fault.KindUnavailable, "The printer is away.").WithCode("printer_away")
 		}, graph.RunnerOptions{}, event.RunErrorData{Code: "printer_away", Node: "a", Message: "The printer is away."}},

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -38,6 +39,8 @@ type Commit struct {
 	Interrupts []agents.Interrupt
 	// Reviews are the requests that the pauses ask for.
 	Reviews []agents.Review
+	// Metadata is the host's own note, a JSON object.
+	Metadata json.RawMessage
 }
 
 // Host carries out what the engine must not do itself. Its methods but Emit are

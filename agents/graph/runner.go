@@ -511,7 +511,7 @@ func (h *runnerHost) finish(err error) {
 func (c Commit) AsStep(source agents.CheckpointSource) agents.Step {
 	step := agents.Step{
 		Line: c.Line, NS: c.NS, Step: c.Step, Source: source, Messages: c.Changes.Messages, Ops: c.Changes.Ops, Deltas: c.Changes.Deltas,
-		Wrote: c.Changes.Wrote, Next: c.Next, Pending: c.Pending, Interrupts: c.Interrupts, Reviews: c.Reviews,
+		Wrote: c.Changes.Wrote, Next: c.Next, Pending: c.Pending, Interrupts: c.Interrupts, Reviews: c.Reviews, Metadata: c.Metadata,
 	}
 	step.Snapshot = SnapshotOf(step, c.State)
 	return step

@@ -34,8 +34,12 @@ func (a *attempt) manifest(g *graph.Graph) agents.Manifest {
 func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State, from beginning) (beginning, error) {
 	r := a.claim.Run
 	var events []event.Envelope
+	writes := graph.AddMessages(r.Input.Messages...)
+	if again := r.Input.Resume; again != nil && len(again.Goto) == 0 {
+		writes = append(leftovers(loaded.Head), writes...)
+	}
 	b, err := g.Begin(loaded, graph.Input{
-		Writes: graph.AddMessages(r.Input.Messages...), Resume: r.Input.Resume,
+		Writes: writes, Resume: r.Input.Resume,
 		Fill: func(s graph.State) (writes []graph.Write) {
 			// Nobody will answer these calls any more, and no model takes a thread in
 			// which one is unanswered (LG-15).

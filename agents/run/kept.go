@@ -9,8 +9,8 @@ import (
 )
 
 // keptMessages lists the messages of tasks that had finished before their step was
-// complete: their results are stored, so they are not executed again, and what
-// they said must not be taken back.
+// complete, and of the steps of subgraphs under way: they are stored, so nothing
+// says them again, and what they said must not be taken back.
 func (a *attempt) keptMessages(ctx context.Context, of agents.State, ns []string) (map[agents.MessageID]bool, error) {
 	out := map[agents.MessageID]bool{}
 	if of.Head == nil {
@@ -30,7 +30,11 @@ func (a *attempt) keptMessages(ctx context.Context, of agents.State, ns []string
 			if err != nil {
 				return nil, err
 			}
-			sub.Line = p.Line
+			for _, c := range sub.Own {
+				if c.Message != nil {
+					out[c.Message.ID] = true
+				}
+			}
 			below, err := a.keptMessages(ctx, sub, inner)
 			if err != nil {
 				return nil, err

@@ -46,7 +46,32 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	}
 	a.out = newEmitter(a.claim, a.w.o.Log, a.w.o.Clock, func(error) {})
 	defer a.out.close() //nolint:errcheck // nothing is emitted any more
-	return a.commit(ctx, agents.SourceLoop, graph.Commit{Line: a.line, Step: a.step + 1, Changes: changes, State: state}, closing, &finish)
+	c := graph.Commit{Line: a.line, Step: a.step + 1, Changes: changes, State: state}
+	if head := view.State.Head; finish.Status != agents.RunCancelled && head != nil && head.Run == a.claim.Run.ID {
+		// What was due stays due, so that somebody may try again from here; what the
+		// failed attempt said is taken back then.
+		c.Next, c.Pending, c.Metadata = head.Next, view.State.Pending, failedNote
+	}
+	a.kept = true
+	return a.commit(ctx, agents.SourceLoop, c, closing, &finish)
+}
+
+// failedNote marks the step that keeps what a failed run said.
+var failedNote = json.RawMessage(`{"failed":true}`)
+
+// leftovers makes the writes that take back what a failed run said, for whoever
+// tries again.
+func leftovers(head *agents.Checkpoint) []graph.Write {
+	if head == nil || string(head.Metadata) != string(failedNote) {
+		return nil
+	}
+	var out []graph.Write
+	for _, op := range head.Ops {
+		if op.Kind == agents.OpAppend {
+			out = append(out, graph.RemoveMessage(op.ID))
+		}
+	}
+	return out
 }
 
 // ending says how the run ends, to the database and to watchers.
@@ -74,14 +99,14 @@ func runError(err error) agents.RunError {
 	if errors.As(err, &node) {
 		out.Node = node.Node
 	}
-	var limit *graph.RecursionError
+	code, limit := graph.LimitOf(err)
 	var failure *graph.Failure
 	var public *fault.Error
 	switch {
 	case errors.Is(err, errTimeout):
 		out.Code, out.Message = "timeout", "The run took longer than its time limit and was stopped."
-	case errors.As(err, &limit):
-		out.Code, out.Message = "recursion_limit", limit.Error()
+	case limit != nil:
+		out.Code, out.Message = code, limit.Error()
 	case errors.As(err, &failure):
 		out.Message = failure.Error()
 	case errors.As(err, &public) && public.Kind != fault.KindInternal:

@@ -297,7 +297,9 @@ func (t *Transcript) custom(e event.Envelope) error {
 		t.decided(e, v)
 	case event.CheckpointMade:
 		t.works(e.Seq)
-		t.commit()
+		if len(e.NS) == 0 { // that of a subgraph says nothing of its siblings
+			t.commit()
+		}
 	case event.ThreadChanged:
 		var v event.ThreadValue
 		if err := json.Unmarshal(value, &v); err != nil {
