@@ -90,7 +90,9 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 		if err != nil {
 			return stepped, finished, err
 		}
-		args["rollup"] = rollup(rows, step)
+		if args["rollup"], err = rollup(rows, step); err != nil {
+			return stepped, finished, err
+		}
 	}
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(scope.Org))
@@ -181,7 +183,7 @@ func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (
 	return pgx.NamedArgs{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
 		"token": lease.Token, "events": len(step.Events), "pack": pack, "messages": messages, "line": string(step.Line), "step": step.Step,
-		"source": string(step.Source), "ops": orNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil, "manifest": step.Manifest,
+		"source": string(step.Source), "ops": opsOrNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil, "manifest": step.Manifest,
 		"next": orNone(step.Next), "wrote": orNone(wroteBy(step)), "interrupts": orNone(step.Interrupts), "metadata": orNoObject(step.Metadata),
 		"since_steps": agents.RollupEvery,
 	}, nil
@@ -207,17 +209,31 @@ const sqlChangesSince = `select c.ops, c.deltas from checkpoints c
 	where c.org_id = @org and c.line_id = @line and c.step > @step::int - @since_steps::int and c.step < @step order by c.step`
 
 type changedRow struct {
-	Ops    []agents.Op
+	Ops    []byte
 	Deltas map[string][]agents.Delta
 }
 
-func rollup(rows []changedRow, step agents.Step) agents.Rollup {
+func rollup(rows []changedRow, step agents.Step) (agents.Rollup, error) {
 	var out agents.Rollup
 	for _, r := range rows {
-		out.Add(r.Ops, r.Deltas)
+		var ops []agents.Op
+		if len(r.Ops) > 0 {
+			var err error
+			if ops, err = agents.DecodeOps(r.Ops); err != nil {
+				return out, fmt.Errorf("reading what to roll up: %w", err)
+			}
+		}
+		out.Add(ops, r.Deltas)
 	}
 	out.Add(step.Ops, step.Deltas)
-	return out
+	return out, nil
+}
+
+func opsOrNone(ops []agents.Op) any {
+	if len(ops) == 0 {
+		return nil
+	}
+	return agents.EncodeOps(ops)
 }
 
 // queuePending keeps what a paused step knows, and takes away what an earlier one

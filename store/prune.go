@@ -34,16 +34,52 @@ const sqlPruneSubLines = `delete from lines s using lines l
 		and s.parent_step < l.step
 		and not exists (select 1 from pending_writes p where p.org_id = @org and p.line_id = l.id and p.line = s.id)`
 
+// sqlKeptSteps reads what the steps that stay refer to.
+const sqlKeptSteps = `select c.ops, c.snapshot from lines l join checkpoints c on c.line_id = l.id and c.org_id = @org
+	where l.org_id = @org and l.thread_id = @thread and (c.ops is not null or c.snapshot is not null)`
+
 // sqlPruneMessages removes forms of messages that no step refers to any more.
-const sqlPruneMessages = `with used as materialized (
-	select o ->> 'id' as id, coalesce((o ->> 'rev')::bigint, 0) as rev
-	from lines l join checkpoints c on c.line_id = l.id and c.org_id = @org
-		cross join lateral (select json_array_elements(coalesce(c.ops, '[]'))
-			union all select json_array_elements(coalesce(c.snapshot -> 'messages', '[]'))) as e(o)
-	where l.org_id = @org and l.thread_id = @thread
-)
-delete from messages m where m.org_id = @org and m.thread_id = @thread
-	and not exists (select 1 from used u where u.id = m.id and u.rev = m.revision)`
+const sqlPruneMessages = `delete from messages m where m.org_id = @org and m.thread_id = @thread
+	and not exists (select 1 from unnest(@ids::text[], @revs::bigint[]) as u(id, rev) where u.id = m.id and u.rev = m.revision)`
+
+type keptRow struct {
+	Ops      []byte
+	Snapshot *agents.Snapshot
+}
+
+// pruneMessages removes the messages that nothing refers to.
+func pruneMessages(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) error {
+	rows, err := pgxMany[keptRow](ctx, tx, sqlKeptSteps, args)
+	if err != nil {
+		return fmt.Errorf("reading what stays: %w", err)
+	}
+	used := map[agents.Ref]bool{}
+	for _, r := range rows {
+		if r.Ops != nil {
+			ops, err := agents.DecodeOps(r.Ops)
+			if err != nil {
+				return fmt.Errorf("reading what stays: %w", err)
+			}
+			for _, op := range ops {
+				used[agents.Ref{ID: op.ID, Rev: op.Rev}] = true
+			}
+		}
+		if r.Snapshot != nil {
+			for _, ref := range r.Snapshot.Messages {
+				used[ref] = true
+			}
+		}
+	}
+	ids, revs := make([]string, 0, len(used)), make([]int64, 0, len(used))
+	for ref := range used {
+		ids, revs = append(ids, string(ref.ID)), append(revs, ref.Rev)
+	}
+	args["ids"], args["revs"] = ids, revs
+	if _, err := tx.Exec(ctx, sqlPruneMessages, args); err != nil {
+		return fmt.Errorf("removing messages: %w", translate(err))
+	}
+	return nil
+}
 
 // PruneThread removes a thread's oldest checkpoints, all but at least the newest
 // keep of each line, and what only they refer to; it returns how many
@@ -78,10 +114,7 @@ func (db *DB) PruneThread(ctx context.Context, scope auth.Scope, thread agents.T
 		if removed == 0 {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, sqlPruneMessages, args); err != nil {
-			return fmt.Errorf("removing messages: %w", translate(err))
-		}
-		return nil
+		return pruneMessages(ctx, tx, args)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("pruning a thread: %w", err)

@@ -52,7 +52,13 @@ func (r checkpointRow) changes() (agents.Checkpoint, error) {
 	if r.RunID != nil {
 		c.Run = agents.RunID(*r.RunID)
 	}
-	return c, r.read(part{"ops", r.Ops, &c.Ops}, part{"deltas", r.Deltas, &c.Deltas}, part{"snapshot", r.Snapshot, &c.Snapshot},
+	if len(r.Ops) > 0 {
+		var err error
+		if c.Ops, err = agents.DecodeOps(r.Ops); err != nil {
+			return c, fmt.Errorf("reading ops of step %d: %w", r.Step, err)
+		}
+	}
+	return c, r.read(part{"deltas", r.Deltas, &c.Deltas}, part{"snapshot", r.Snapshot, &c.Snapshot},
 		part{"rollup", r.Rollup, &c.Rollup})
 }
 

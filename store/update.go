@@ -115,7 +115,9 @@ func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agen
 		if err != nil {
 			return "", fmt.Errorf("reading what to roll up: %w", translate(err))
 		}
-		args["rollup"] = rollup(changed, u.Step)
+		if args["rollup"], err = rollup(changed, u.Step); err != nil {
+			return "", err
+		}
 	}
 	appended, err := pgxOne[agents.Appended](ctx, tx, sqlStepCommit, args)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -30,13 +30,17 @@ const (
 
 	// sqlSweep removes forms of messages that no step and no whole state names.
 	// The steps of a rollup and of a snapshot that is not a line's base are kept
-	// themselves, or in the base before them.
+	// themselves, or in the base before them. A whole state lists its messages as
+	// texts, each followed by its revision as a number unless that is 0.
 	sqlSweep = `delete from messages where thread = @thread and (id, revision) not in (
 		select o.value ->> 'id', coalesce(o.value ->> 'rev', 0) from checkpoints c, json_each(c.ops) o
 			where c.thread = @thread and o.value ->> 'op' <> 'remove'
 		union all
-		select o.value ->> 'id', coalesce(o.value ->> 'rev', 0) from lines l join checkpoints c on c.line = l.no and c.step = l.first - 1,
-			json_each(c.snapshot, '$.messages') o where l.thread = @thread)`
+		select id, revision from (
+			select o.value as id, o.type, case when lead(o.type) over following = 'integer' then lead(o.value) over following else 0 end as revision
+			from lines l join checkpoints c on c.line = l.no and c.step = l.first - 1, json_each(c.snapshot, '$.messages') o
+			where l.thread = @thread window following as (partition by l.no order by o.key))
+			where type = 'text')`
 )
 
 // Prune implements graph.Checkpointer.
