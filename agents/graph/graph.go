@@ -84,7 +84,7 @@ type join struct {
 }
 
 // channel is where the engine keeps which sources have finished.
-func (j join) channel() string { return "__join:" + fmt.Sprint(j.from) + ":" + j.to }
+func (j join) channel() string { return "__join:" + fmt.Sprintf("%q", j.from) + ":" + j.to }
 
 // Graph is a compiled workflow. Safe for concurrent use.
 type Graph struct {

@@ -36,56 +36,6 @@ func (h *host) Emit(e event.Envelope) {
 	h.events = append(h.events, e)
 }
 
-func nothing(context.Context, *graph.Task) (graph.Command, error) { return graph.Command{}, nil }
-
-func TestCompileNamesTheNodeAndTheRule(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		build *graph.Builder
-		rule  error
-		node  string
-	}{
-		"NameTwice":    {graph.New("g").Node("a", nothing).Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End), graph.ErrBadName, "a"},
-		"Reserved":     {graph.New("g").Node(graph.Start, nothing), graph.ErrBadName, graph.Start},
-		"Empty":        {graph.New("g").Node("", nothing), graph.ErrBadName, ""},
-		"NoEntry":      {graph.New("g").Node("a", nothing).Edge("a", graph.End), graph.ErrNoEntry, graph.Start},
-		"UnknownTo":    {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", "b"), graph.ErrUnknownNode, "b"},
-		"UnknownFrom":  {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("b", "a"), graph.ErrUnknownNode, "b"},
-		"UnknownRoute": {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Branch("a", func(graph.State) ([]string, error) { return nil, nil }, "b"), graph.ErrUnknownNode, "b"},
-		"FromEnd":      {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge(graph.End, "a"), graph.ErrEdgeFromEnd, "a"},
-		"EdgeTwice":    {graph.New("g").Node("a", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("a", graph.End), graph.ErrDuplicateEdge, "a"},
-		"Unreachable":  {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("b", graph.End), graph.ErrUnreachable, "b"},
-		"NoWayOut":     {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", graph.End).Edge("a", "b"), graph.ErrNoPathToEnd, "b"},
-		"Cycle":        {graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").Edge("a", "b").Edge("b", "a").Edge("b", graph.End), graph.ErrCycle, "a → b → a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, err := c.build.Compile()
-			require.ErrorIs(t, err, c.rule)
-			var at *graph.CompileError
-			require.ErrorAs(t, err, &at)
-			require.Contains(t, err.Error(), "node "+c.node)
-		})
-	}
-}
-
-func TestACycleWithAWayOutCompiles(t *testing.T) {
-	t.Parallel()
-	_, err := graph.New("g").Node("a", nothing).Node("b", nothing).Edge(graph.Start, "a").
-		Branch("a", func(graph.State) ([]string, error) { return []string{graph.End}, nil }, "b", graph.End).Edge("b", "a").Compile()
-	require.NoError(t, err)
-}
-
-func TestAllBrokenRulesAreReportedTogether(t *testing.T) {
-	t.Parallel()
-	_, err := graph.New("g").Node("", nothing).Edge("x", "y").Compile()
-	for _, rule := range []error{graph.ErrBadName, graph.ErrNoEntry, graph.ErrUnknownNode} {
-		require.ErrorIs(t, err, rule)
-	}
-}
-
-var log = graph.Append[string]("log")
-
 // fan is five nodes of one super-step that finish in the order the test says.
 func fan(t *testing.T, order func(node string)) *graph.Graph {
 	t.Helper()
@@ -245,14 +195,4 @@ func TestGotoAndBranchesMayOnlyGoWhereTheGraphGoes(t *testing.T) {
 			require.Len(t, h.commits, c.steps)
 		})
 	}
-}
-
-func TestEdgesTellPlainOnesFromThoseABranchChooses(t *testing.T) {
-	t.Parallel()
-	g, err := graph.New("g").Node("b", nothing).Node("a", nothing).Edge(graph.Start, "b").Edge("b", "a").
-		Branch("a", func(graph.State) ([]string, error) { return []string{graph.End}, nil }, "b", graph.End).Compile()
-	require.NoError(t, err)
-	require.Equal(t, []graph.Edge{
-		{From: graph.Start, To: "b"}, {From: "a", To: "b", Kind: graph.EdgeBranch}, {From: "a", To: graph.End, Kind: graph.EdgeBranch}, {From: "b", To: "a"},
-	}, g.Edges())
 }
