@@ -12,6 +12,7 @@ import (
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/clock"
+	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -169,16 +170,16 @@ func (r *Runner) BulkUpdate(ctx context.Context, thread agents.ThreadID, changes
 	if len(changes) == 0 {
 		return "", r.g.refuse("changes", ErrOutOfRange, "there is none")
 	}
-	lease, state, err := r.enter(ctx, thread, changes[0].From)
-	if err != nil {
-		return "", err
-	}
-	for i, c := range changes {
-		if i > 0 && c.From != "" {
+	for _, c := range changes[1:] {
+		if c.From != "" {
 			return "", r.g.refuse("changes", ErrOutOfRange, "only the first may name a checkpoint")
 		}
 	}
-	if _, err := r.changed(state, changes); err != nil {
+	lease, state, err := r.enter(ctx, thread, changes[0].From, func(s agents.State) error {
+		_, err := r.changed(s, changes)
+		return err
+	})
+	if err != nil {
 		return "", err
 	}
 	if state.Line, err = r.lineFor(ctx, lease, changes[0].From, state.Line); err != nil {
@@ -251,6 +252,9 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 
 // Fork begins a line at a checkpoint and makes it the active one.
 func (r *Runner) Fork(ctx context.Context, thread agents.ThreadID, checkpoint string) error {
+	if _, err := r.o.Checkpointer.State(ctx, thread, checkpoint); err != nil {
+		return err
+	}
 	lease, err := r.o.Checkpointer.Acquire(ctx, thread)
 	if err != nil {
 		return err
@@ -269,22 +273,40 @@ func (r *Runner) Delete(ctx context.Context, thread agents.ThreadID) error {
 	return r.o.Checkpointer.Delete(ctx, thread)
 }
 
-// enter takes a thread's lease and reads where to begin.
-func (r *Runner) enter(ctx context.Context, thread agents.ThreadID, from string) (agents.Lease, agents.State, error) {
+// enter takes a thread's lease and reads where to begin. It checks twice: first
+// without the lease, since what is refused must neither take the thread from
+// whoever holds it nor make one.
+func (r *Runner) enter(ctx context.Context, thread agents.ThreadID, from string, check func(agents.State) error) (agents.Lease, agents.State, error) {
+	state, err := r.o.Checkpointer.State(ctx, thread, from)
+	if from == "" && fault.Is(err, fault.KindNotFound) {
+		state, err = agents.State{Step: -1}, nil
+	}
+	if err == nil {
+		err = check(asForked(state, from))
+	}
+	if err != nil {
+		return agents.Lease{}, state, err
+	}
 	lease, err := r.o.Checkpointer.Acquire(ctx, thread)
 	if err != nil {
-		return lease, agents.State{}, err
+		return lease, state, err
 	}
-	state, err := r.o.Checkpointer.State(ctx, thread, from)
-	if err == nil && from != "" {
-		state.Pending = nil // a fork runs everything again
-		if state.Head != nil {
-			head := *state.Head
-			head.Interrupts = nil
-			state.Head = &head
-		}
+	if state, err = r.o.Checkpointer.State(ctx, thread, from); err != nil {
+		return lease, state, err
 	}
-	return lease, state, err
+	state = asForked(state, from)
+	return lease, state, check(state)
+}
+
+// asForked is a state as a line that begins there has it: a fork runs everything
+// again.
+func asForked(state agents.State, from string) agents.State {
+	if from == "" || state.Head == nil {
+		return state
+	}
+	head := *state.Head
+	head.Interrupts, state.Head, state.Pending = nil, &head, nil
+	return state
 }
 
 // lineFor begins the line that a run from an older checkpoint writes.
@@ -311,15 +333,15 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err := r.g.Known("interrupt", breakNodes(r.g, o.breaks)...); err != nil {
 		return err
 	}
-	lease, loaded, err := r.enter(ctx, thread, o.from)
+	lease, loaded, err := r.enter(ctx, thread, o.from, func(s agents.State) error {
+		_, err := r.g.Begin(s, in)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if o.run == "" {
 		o.run = agents.RunID(r.o.IDs("run:" + string(thread) + ":" + itoa(loaded.Step))())
-	}
-	if _, err := r.g.Begin(loaded, in); err != nil {
-		return err
 	}
 	if loaded.Line, err = r.lineFor(ctx, lease, o.from, loaded.Line); err != nil {
 		return err
