@@ -98,7 +98,7 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 	}
 	c.State, c.Changes = state, c.Changes.With(more)
 	if resume == nil {
-		c.Next, err = guard(func() ([]agents.Due, error) { return g.entries(state, in.Entry) })
+		c.Next, err = g.entries(state, in.Entry)
 	}
 	return out, err
 }

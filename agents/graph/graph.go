@@ -249,7 +249,9 @@ func (g *Graph) refuse(field string, rule error, detail string) *InputError {
 type walk struct {
 	g     *Graph
 	state State
-	// joined are the sources of joins that finished, as the state had them and as
+	// path are the names of the subgraphs around g.
+	path string
+	// marks are the sources of joins that finished, as the state had them and as
 	// they are now.
 	marks map[string]map[string]bool
 	plain []string
@@ -273,11 +275,11 @@ func (w *walk) after(name string, r agents.Result) error {
 	}
 	next = append(next, r.Also...)
 	if err := g.Known("goto", next...); err != nil {
-		return &NodeError{Node: name, Err: err}
+		return w.failed(name, err)
 	}
 	for _, s := range r.Send {
 		if err := g.Known("send", s.Node); err != nil {
-			return &NodeError{Node: name, Err: err}
+			return w.failed(name, err)
 		}
 		if s.Node != End {
 			w.sent = append(w.sent, s)
@@ -287,32 +289,40 @@ func (w *walk) after(name string, r agents.Result) error {
 	return nil
 }
 
-// choose asks one branch or fan.
+// failed blames a finished node for where it leads.
+func (w *walk) failed(name string, err error) error {
+	return &NodeError{Node: w.path + name, Tries: 1, Err: err}
+}
+
+// choose asks one branch or fan, which may panic.
 func (w *walk) choose(name string, b branch, next *[]string) error {
 	if b.spread != nil {
-		sends, err := b.spread(w.state)
+		sends, err := guard(func() ([]Send, error) { return b.spread(w.state) })
 		if err != nil {
-			return &NodeError{Node: name, Err: fmt.Errorf("spreading tasks: %w", err)}
+			return w.failed(name, fmt.Errorf("spreading tasks: %w", err))
 		}
 		for _, s := range sends {
 			if !slices.Contains(b.targets, s.Node) {
-				return &NodeError{Node: name, Err: fmt.Errorf("the fan sent to %q, which isn't among its targets", s.Node)}
+				return w.failed(name, fmt.Errorf("the fan sent to %q, which isn't among its targets", s.Node))
+			}
+			if s.Node == End {
+				continue
 			}
 			d, err := s.task()
 			if err != nil {
-				return &NodeError{Node: name, Err: err}
+				return w.failed(name, err)
 			}
 			w.sent = append(w.sent, d)
 		}
 		return nil
 	}
-	chosen, err := b.route(w.state)
+	chosen, err := guard(func() ([]string, error) { return b.route(w.state) })
 	if err != nil {
-		return &NodeError{Node: name, Err: fmt.Errorf("choosing a way: %w", err)}
+		return w.failed(name, fmt.Errorf("choosing a way: %w", err))
 	}
 	for _, c := range chosen {
 		if !slices.Contains(b.targets, c) {
-			return &NodeError{Node: name, Err: fmt.Errorf("the branch chose %q, which isn't among its targets", c)}
+			return w.failed(name, fmt.Errorf("the branch chose %q, which isn't among its targets", c))
 		}
 	}
 	*next = append(*next, chosen...)

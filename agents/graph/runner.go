@@ -241,7 +241,7 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 	case c.AsNode == "":
 		step.Next, step.Interrupts, step.Pending = loaded.Head.Next, loaded.Head.Interrupts, loaded.Pending
 	default:
-		step.Next, err = guard(func() ([]agents.Due, error) { return g.After(c.AsNode, state) })
+		step.Next, err = g.After(c.AsNode, state)
 	}
 	after := agents.State{
 		Line: loaded.Line, Step: number, Messages: state.messages, Values: state.values, Pending: step.Pending,

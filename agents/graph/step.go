@@ -107,12 +107,12 @@ func (e *engine) complete(ctx context.Context, due []agents.Due, done []outcome)
 	m := newMerger(e.g, e.state, place(e.line, e.step+1), false)
 	for _, o := range done {
 		if err := m.take(due[o.task].Node, o.result.Writes); err != nil {
-			return nil, &NodeError{Node: due[o.task].Node, Err: err}
+			return nil, &NodeError{Node: e.path + due[o.task].Node, Tries: 1, Err: err}
 		}
 	}
-	w := walk{g: e.g, state: m.next}
+	w := walk{g: e.g, state: m.next, path: e.path}
 	for _, o := range done {
-		if _, err := guard(func() (struct{}, error) { return struct{}{}, w.after(due[o.task].Node, o.result) }); err != nil {
+		if err := w.after(due[o.task].Node, o.result); err != nil {
 			return nil, err
 		}
 	}

@@ -170,7 +170,7 @@ func (e *engine) begin(ctx context.Context, parent *engine, s *subgraph, i int, 
 		if err := m.take("", changes); err != nil {
 			return nil, &NodeError{Node: parent.path + due.Node, Err: err}
 		}
-		next, err := guard(func() ([]agents.Due, error) { return e.g.Entry(m.next) })
+		next, err := e.g.Entry(m.next)
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +181,7 @@ func (e *engine) begin(ctx context.Context, parent *engine, s *subgraph, i int, 
 		e.state, e.own = m.next, append(e.own, m.all...)
 		return next, nil
 	}
-	next, err := guard(func() ([]agents.Due, error) { return e.g.Entry(e.state) })
+	next, err := e.g.Entry(e.state)
 	for j := range next {
 		if next[j].Input == nil {
 			next[j].Input = due.Input
