@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/internal/id"
 )
 
 // Changes is what one super-step did to the state, in storable form.
@@ -50,7 +51,8 @@ type merger struct {
 	place   string
 	revised int
 	// fresh says that whatever is added gets a revision of its own: ids that
-	// clients choose may stand on another line with another text.
+	// clients choose may stand on another line with another text. The same holds
+	// for ids that a node made up, which are no UUIDs.
 	fresh bool
 }
 
@@ -187,7 +189,7 @@ func (m *merger) put(msg agents.Message) {
 	at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == msg.ID })
 	op := agents.Op{Kind: agents.OpAppend, ID: msg.ID}
 	msg.Revision = 0
-	if at >= 0 || m.fresh {
+	if at >= 0 || m.fresh || !id.Valid(string(msg.ID)) {
 		msg.Revision = m.revision(msg.ID)
 	}
 	if at < 0 {
