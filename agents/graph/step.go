@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -181,7 +180,7 @@ func (e *engine) tasks(ctx context.Context, due []agents.Due, known []agents.Pen
 			}
 		}()
 	}
-	var failed []*NodeError
+	var failed *NodeError // the first
 	var hostErr error
 	for left := len(todo); left > 0; {
 		fresh := []outcome{<-results}
@@ -203,7 +202,9 @@ func (e *engine) tasks(ctx context.Context, due []agents.Due, known []agents.Pen
 			case o.err == nil && len(o.asked) == 0:
 				keep = append(keep, agents.Pending{Task: o.task, Result: &out[o.task].result})
 			case errors.As(o.err, &node):
-				failed = append(failed, node)
+				if failed == nil {
+					failed = node
+				}
 				if e.x.OnFailure == Panic {
 					cancel(errSibling)
 				}
@@ -213,33 +214,39 @@ func (e *engine) tasks(ctx context.Context, due []agents.Due, known []agents.Pen
 			}
 		}
 		// With nothing left to run the step itself is committed next.
-		if len(keep) > 0 && (left > 0 || len(failed) > 0) && hostErr == nil {
+		if len(keep) > 0 && (left > 0 || failed != nil) && hostErr == nil {
 			hostErr = e.x.Host.Pend(context.WithoutCancel(ctx), agents.PendingWrites{Line: e.line, Step: e.step, Pending: keep})
 			if hostErr != nil {
 				cancel(hostErr)
 			}
 		}
 	}
-	return out, e.failure(hostErr, failed)
+	switch {
+	case hostErr != nil:
+		return out, hostErr
+	case failed == nil:
+		return out, nil
+	case e.x.OnFailure == Panic:
+		return out, failed
+	default:
+		return out, &StepError{Step: e.step + 1, Failed: failuresOf(out)}
+	}
+}
+
+// failuresOf lists what failed in the order of the tasks.
+func failuresOf(all []outcome) []*NodeError {
+	var out []*NodeError
+	for _, o := range all {
+		var node *NodeError
+		if errors.As(o.err, &node) {
+			out = append(out, node)
+		}
+	}
+	return out
 }
 
 // errSibling stops the other tasks of a step in which one failed.
 var errSibling = errors.New("another node of the step failed")
-
-// failure says what a step ends with.
-func (e *engine) failure(hostErr error, failed []*NodeError) error {
-	switch {
-	case hostErr != nil:
-		return hostErr
-	case len(failed) == 0:
-		return nil
-	case e.x.OnFailure == Panic:
-		return failed[0]
-	default:
-		slices.SortStableFunc(failed, func(a, b *NodeError) int { return strings.Compare(a.Node, b.Node) })
-		return &StepError{Step: e.step + 1, Failed: failed}
-	}
-}
 
 // below reports whether an interrupt belongs to a task of this line, or to the
 // subgraph that the task stands for.
@@ -355,7 +362,10 @@ func (e *engine) once(ctx context.Context, n node, t *Task) (o outcome) {
 	if err != nil {
 		return outcome{err: err}
 	}
-	if o.result, err = cmd.result(); err != nil {
+	if o.result, err = cmd.result(); err == nil {
+		err = e.g.takes(o.result)
+	}
+	if err != nil {
 		return outcome{err: err}
 	}
 	t.Emit(event.StepFinished, event.StepData{StepName: t.Node, Task: t.Index})

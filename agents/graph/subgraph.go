@@ -198,7 +198,11 @@ func (e *engine) surface(s *subgraph, child *engine) (agents.Result, error) {
 			return agents.Result{}, fmt.Errorf("ending the subgraph: %w", err)
 		}
 		changes, err := storable(writes)
-		return agents.Result{Writes: changes}, err
+		if err != nil {
+			return agents.Result{}, err
+		}
+		out := agents.Result{Writes: changes}
+		return out, e.g.takes(out)
 	}
 	var out agents.Result
 	for _, c := range child.own {
@@ -214,5 +218,5 @@ func (e *engine) surface(s *subgraph, child *engine) (agents.Result, error) {
 		}
 		out.Writes = append(out.Writes, c)
 	}
-	return out, nil
+	return out, e.g.takes(out)
 }
