@@ -106,6 +106,10 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 // resume gives what to go on from, with the answers matched to what is open.
 func (in Input) resume(loaded agents.State) (*agents.Resume, error) {
 	if !in.asks {
+		if r := in.Resume; r != nil && len(r.Interrupts) == 0 && len(r.Goto) == 0 && loaded.Head != nil {
+			// Whoever was asked is asked the same, and a breakpoint is passed.
+			return &agents.Resume{Interrupts: loaded.Head.Interrupts, Of: r.Of}, nil
+		}
 		return in.Resume, nil
 	}
 	if loaded.Head == nil || len(loaded.Head.Interrupts) == 0 {

@@ -60,18 +60,16 @@ func (e *engine) superStep(ctx context.Context, due []agents.Due, known []agents
 	return e.complete(ctx, due, done)
 }
 
-// breaks finds the breakpoints before the tasks, but for those that the run goes
-// on from.
+// breaks finds the breakpoints before the tasks; none of a step that has begun,
+// which is one that the run goes on from.
 func (e *engine) breaks(due []agents.Due, resume []agents.Interrupt) []agents.Interrupt {
-	if len(e.x.Break.Before) == 0 {
+	begun := slices.ContainsFunc(resume, func(r agents.Interrupt) bool { return r.Break != breakAfter || !slices.Equal(r.NS, e.ns) })
+	if begun {
 		return nil
 	}
 	var out []agents.Interrupt
 	for i, d := range due {
-		passed := slices.ContainsFunc(resume, func(r agents.Interrupt) bool {
-			return r.Task == i && r.Break == breakBefore && slices.Equal(r.NS, e.ns)
-		})
-		if hits(e.x.Break.Before, e.path+d.Node) && !passed {
+		if hits(e.x.Break.Before, e.path+d.Node) {
 			out = append(out, e.breakAt(breakBefore, i, d.Node))
 		}
 	}
@@ -120,7 +118,7 @@ func (e *engine) complete(ctx context.Context, due []agents.Due, done []outcome)
 	}
 	next := w.due()
 	c := Commit{Line: e.line, NS: e.ns, Step: e.step + 1, Changes: m.changes, State: m.next, Next: next}
-	if len(next) > 0 {
+	if len(next) > 0 || len(e.ns) > 0 { // after a subgraph's end something else follows
 		for i, d := range due {
 			if hits(e.x.Break.After, e.path+d.Node) {
 				c.Interrupts = append(c.Interrupts, e.breakAt(breakAfter, i, d.Node))
