@@ -3,6 +3,7 @@ package graph
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/heddle/heddle/agents"
 )
@@ -164,12 +165,10 @@ func (g *Graph) Resumable(s agents.State) error {
 	return nil
 }
 
-// nodeOf gives the node of one part of a namespace.
+// nodeOf gives the node of one part of a namespace, NODE:LINE.
 func nodeOf(ns string) string {
-	for i := range len(ns) {
-		if ns[i] == ':' {
-			return ns[:i]
-		}
+	if i := strings.LastIndexByte(ns, ':'); i >= 0 {
+		return ns[:i]
 	}
 	return ns
 }

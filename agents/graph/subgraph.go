@@ -72,15 +72,14 @@ func (e *engine) subTask(ctx context.Context, i int, due agents.Due, line agents
 		return outcome{task: i, err: cause}
 	}
 	var failed *NodeError
-	var step *StepError
-	var limit *RecursionError
-	if !errors.As(err, &failed) && !errors.As(err, &step) && !errors.As(err, &limit) {
+	several, limit := errors.As(err, new(*StepError)), errors.As(err, new(*RecursionError))
+	if !errors.As(err, &failed) && !several && !limit {
 		return outcome{task: i, err: err} // the host's
 	}
 	if n.handler != "" {
 		return e.handle(i, n, due, 1, err)
 	}
-	if failed != nil && step == nil {
+	if failed != nil && !several {
 		return outcome{task: i, err: failed} // it names the inner node
 	}
 	return outcome{task: i, err: &NodeError{Node: e.path + due.Node, Tries: 1, Err: err}}
