@@ -114,17 +114,18 @@ func (r *Runner) Stream(ctx context.Context, thread agents.ThreadID, in Input, m
 			close(frames)
 			done <- err
 		}()
+		// However the loop is left, the run has ended by then.
+		defer func() {
+			cancel(errStreamClosed)
+			for range frames { //nolint:revive // until the run has seen that nobody reads
+			}
+		}()
 		for f := range frames {
 			if !yield(f, nil) {
-				cancel(errStreamClosed)
-				break
+				return
 			}
 		}
-		for range frames { //nolint:revive // until the run has seen that nobody reads
-		}
-		err := <-done
-		cancel(nil)
-		if err != nil && !errors.Is(err, errStreamClosed) {
+		if err := <-done; err != nil {
 			yield(Frame{}, err)
 		}
 	}
@@ -350,8 +351,7 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err != nil {
 		return err
 	}
-	h := &runnerHost{r: r, lease: lease, run: o.run, thread: thread, attempt: o.attempt, tell: tell, was: map[agents.LineID][]agents.Due{},
-		resumes: in.Resume != nil && len(b.Resume) > 0}
+	h := &runnerHost{r: r, lease: lease, run: o.run, thread: thread, attempt: o.attempt, tell: tell, was: map[agents.LineID][]agents.Due{}}
 	h.projection = NewProjection(modes, o.subs, h.at)
 	h.Emit(event.Envelope{Type: event.RunStarted, Step: b.Commit.Step, Data: event.Data(event.RunStartedData{
 		ThreadID: string(thread), RunID: string(o.run), MessageIDs: broughtBy(in), Assistant: string(r.o.Assistant.ID),
@@ -411,7 +411,6 @@ type runnerHost struct {
 	run     agents.RunID
 	thread  agents.ThreadID
 	attempt int
-	resumes bool
 	tell    func(Frame)
 
 	mu         sync.Mutex
