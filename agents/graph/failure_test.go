@@ -332,3 +332,22 @@ func TestAHandledPanicIsAFailureLikeAnother(t *testing.T) {
 	require.Len(t, logged(t, b.run(graph.Begin())), 2)
 	require.Equal(t, 2, ran.of("a"))
 }
+
+func TestNewInputMayChangeAMessageThatAnUnfinishedStepChanged(t *testing.T) {
+	t.Parallel()
+	shared := func(text string) graph.Write { return graph.AddMessage(agents.Message{ID: "shared", Text: text}) }
+	var ran counter
+	b := setUp(t, compile(t, fanOut(graph.New("g").Channels(log).Node("a", func(context.Context, *graph.Task) (graph.Command, error) {
+		if ran.add("a") > 1 {
+			return graph.Command{}, nil
+		}
+		return graph.Command{Update: []graph.Write{shared("by a")}}, nil
+	}).Node("b", func(ctx context.Context, task *graph.Task) (graph.Command, error) {
+		if ran.add("b") == 1 {
+			return boom(ctx, task)
+		}
+		return logs(ctx, task)
+	}), "a", "b")), func(o *graph.RunnerOptions) { o.Parallel, o.OnFailure = 1, graph.Proceed })
+	b.fails(graph.Begin(shared("first")))
+	require.Equal(t, []string{"second"}, texts(b.run(graph.Begin(shared("second")))))
+}

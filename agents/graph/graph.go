@@ -221,14 +221,24 @@ func (g *Graph) Entry(s State) ([]agents.Due, error) {
 // branches, as if it alone had finished. The error is an [*InputError] of the
 // field as_node where there is no such node.
 func (g *Graph) After(name string, s State) ([]agents.Due, error) {
+	next, _, _, err := g.follow(name, s, "")
+	return next, err
+}
+
+// follow is After with the state in which joins know that the node has finished.
+func (g *Graph) follow(name string, s State, place string) ([]agents.Due, State, Changes, error) {
 	if !g.Has(name) && name != Start {
-		return nil, g.refuse("as_node", ErrNoSuchNode, name)
+		return nil, s, Changes{}, g.refuse("as_node", ErrNoSuchNode, name)
 	}
 	w := walk{g: g, state: s}
 	if err := w.after(name, agents.Result{}); err != nil {
-		return nil, err
+		return nil, s, Changes{}, err
 	}
-	return w.due(), nil
+	m := newMerger(g, s, place, true)
+	if err := m.take("", w.writes()); err != nil {
+		return nil, s, Changes{}, err
+	}
+	return w.due(), m.next, m.changes, nil
 }
 
 // Known checks that nodes exist; field names them in the error.

@@ -273,7 +273,7 @@ func ApplyMessages(s State, line agents.LineID, step int, writes []Write) (State
 // write that this version of the graph can't merge is passed over: it must not
 // keep a thread from going on with something else.
 func (g *Graph) Settle(s State, line agents.LineID, step int, due []agents.Due, known []agents.Pending) (State, Changes, error) {
-	m := newMerger(g, s, place(line, step), false)
+	m := newMerger(g, s, place(line, step)+":settled", false)
 	m.lenient = true
 	for i, d := range due {
 		if p, ok := agents.PendingOf(known, i); ok && p.Result != nil {

@@ -229,6 +229,14 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 		return agents.Step{}, loaded, err
 	}
 	changes = settled.With(changes)
+	var next []agents.Due
+	if c.AsNode != "" && c.AsNode != End {
+		var marks Changes
+		if next, state, marks, err = g.follow(c.AsNode, state, place(loaded.Line, number)); err != nil {
+			return agents.Step{}, loaded, err
+		}
+		changes = changes.With(marks)
+	}
 	step := agents.Step{
 		Line: loaded.Line, Step: number, Source: agents.SourceUpdate, Messages: changes.Messages, Ops: changes.Ops,
 		Deltas: changes.Deltas, Wrote: changes.Wrote, Clear: true,
@@ -238,17 +246,16 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 	}
 	step.Snapshot = SnapshotOf(step, state)
 	switch {
-	case c.AsNode == End, c.AsNode == "" && loaded.Head == nil:
-	case c.AsNode == "":
+	case c.AsNode != "":
+		step.Next = next
+	case loaded.Head != nil:
 		step.Next, step.Interrupts, step.Pending = loaded.Head.Next, loaded.Head.Interrupts, loaded.Pending
-	default:
-		step.Next, err = g.After(c.AsNode, state)
 	}
 	after := agents.State{
 		Line: loaded.Line, Step: number, Messages: state.messages, Values: state.values, Pending: step.Pending,
 		Head: &agents.Checkpoint{Line: loaded.Line, Step: number, Next: step.Next, Interrupts: step.Interrupts},
 	}
-	return step, after, err
+	return step, after, nil
 }
 
 // Fork begins a line at a checkpoint and makes it the active one.
