@@ -108,18 +108,21 @@ func TestAWriteThatDoesNotFitIsRefusedWhole(t *testing.T) {
 	t.Parallel()
 	text, entries := graph.Replace[string]("text"), graph.AppendByID[entry]("entries")
 	broken := graph.Reduce("broken", "broken/1", func(_, _ int) int { panic("canary") })
-	g := compile(t, declared().Channels(text, entries, broken, graph.Sum("cost")))
-	start := graph.NewState(nil, map[string]json.RawMessage{"cost": json.RawMessage(`"much"`)})
+	most := graph.Reduce("most", "max/1", func(a, b int) int { return max(a, b) })
+	g := compile(t, declared().Channels(text, entries, broken, most, graph.Sum("cost")))
+	start := graph.NewState(nil, map[string]json.RawMessage{"cost": json.RawMessage(`"much"`), "most": json.RawMessage(`"much"`)})
 	for name, c := range map[string]struct {
 		write graph.Write
 		field string
 		rule  error
 	}{
-		"Undeclared":    {graph.Replace[int]("other").Put(1), "values.other", graph.ErrUnknownChannel},
-		"OtherReducer":  {graph.Append[string]("text").Put([]string{"x"}), "values.text", graph.ErrWrongType},
-		"RemoveOfText":  {text.Remove("x"), "values.text", graph.ErrWrongType},
-		"WithoutID":     {entries.Put([]entry{{Text: "x"}}), "values.entries", graph.ErrWrongType},
-		"UnreadableOld": {graph.Sum("cost").Put(1), "values.cost", graph.ErrWrongType},
+		"Undeclared":           {graph.Replace[int]("other").Put(1), "values.other", graph.ErrUnknownChannel},
+		"OtherReducer":         {graph.Append[string]("text").Put([]string{"x"}), "values.text", graph.ErrWrongType},
+		"RemoveOfText":         {text.Remove("x"), "values.text", graph.ErrWrongType},
+		"WithoutID":            {entries.Put([]entry{{Text: "x"}}), "values.entries", graph.ErrWrongType},
+		"UnreadableOldReduced": {most.Put(1), "values.most", graph.ErrWrongType},
+		"UnreadableReduced":    {graph.Reduce("most", "max/1", func(a, _ string) string { return a }).Put("x"), "values.most", graph.ErrWrongType},
+		"UnreadableOld":        {graph.Sum("cost").Put(1), "values.cost", graph.ErrWrongType},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,6 +29,7 @@ func declaration(t testing.TB, child *graph.Graph) map[string]func(*graph.Builde
 		"a-c":     func(b *graph.Builder) { b.Edge("a", "c") },
 		"branch":  func(b *graph.Builder) { b.Branch("b", to("h"), "h", "s") },
 		"fan":     func(b *graph.Builder) { b.Fan("c", spread, "i", "s") },
+		"join2":   func(b *graph.Builder) { b.Join("b", "s", "i") },
 		"join":    func(b *graph.Builder) { b.Join("h", "i", "s") },
 		"b-end":   func(b *graph.Builder) { b.Finish("b") },
 		"c-end":   func(b *graph.Builder) { b.Finish("c") },

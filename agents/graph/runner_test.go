@@ -93,11 +93,27 @@ func TestAForkAsksAgain(t *testing.T) {
 	require.NotEqual(t, open[0].ID, again[0].ID)
 	require.Equal(t, []string{`a="second"`}, logged(t, b.run(graph.Answer("second"))))
 
+	b.pauses(graph.Begin())
+	newest := b.now().Head.ID
+	b.pauses(graph.Continue(), graph.From(newest))
+	require.Equal(t, 6, ran.of("a"))
+
 	require.NoError(t, b.Fork(t.Context(), b.thread, asked))
 	require.Empty(t, b.now().Head.Interrupts)
 	require.Equal(t, agents.DueNodes("a"), b.now().Head.Next)
 	b.pauses(graph.Continue())
-	require.Equal(t, 5, ran.of("a"))
+	require.Equal(t, 7, ran.of("a"))
+}
+
+func TestAForkRunsAgainWhatHadFinishedAtItsCheckpoint(t *testing.T) {
+	t.Parallel()
+	var ran counter
+	b := setUp(t, several(t, &ran))
+	b.pauses(graph.Begin())
+	b.pauses(graph.Continue())
+	require.Equal(t, 1, ran.of("free"))
+	b.pauses(graph.Continue(), graph.From(b.now().Head.ID))
+	require.Equal(t, 2, ran.of("free"))
 }
 
 func TestAStateIsChangedFromOutside(t *testing.T) {

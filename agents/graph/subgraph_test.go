@@ -257,14 +257,25 @@ func TestAProceedingStepInsideASubgraphTellsAllItsFailures(t *testing.T) {
 
 func TestACrashInsideASubgraphResumesInside(t *testing.T) {
 	t.Parallel()
+	says := map[string][]graph.Write{
+		"v": graph.AddMessages(agents.Message{ID: "m1", Text: "v"}, agents.Message{ID: "m2", Text: "v"}), "w": graph.AddMessages(agents.Message{ID: "m1", Text: "w"}),
+		"x": {graph.RemoveMessage("m2")}, "y": graph.AddMessages(agents.Message{ID: "m3", Text: "y"}),
+	}
+	talk := func(ctx context.Context, task *graph.Task) (graph.Command, error) {
+		c, err := logs(ctx, task)
+		c.Update = append(c.Update, says[task.Node]...)
+		return c, err
+	}
 	child := func(ran *counter) *graph.Graph {
-		return compile(t, nodes(graph.New("child").Channels(log), ran.counting(logs), "v", "w", "x", "y").Entry("v").Edge("v", "w").Edge("w", "x").Edge("x", "y").Finish("y"))
+		return compile(t, nodes(graph.New("child").Channels(log), ran.counting(talk), "v", "w", "x", "y").Entry("v").Edge("v", "w").Edge("w", "x").Edge("x", "y").Finish("y"))
 	}
 	for name, build := range map[string]func(ran *counter) *graph.Builder{
 		"Shared": func(ran *counter) *graph.Builder { return around(child(ran)) },
 		"Isolated": func(ran *counter) *graph.Builder {
 			return nodes(graph.New("g").Channels(log), logs, "a", "z").Isolated("s", child(ran), func(graph.State, *graph.Task) ([]graph.Write, error) { return nil, nil },
-				func(s graph.State) ([]graph.Write, error) { return []graph.Write{log.Put(logOf(s))}, nil }).
+				func(s graph.State) ([]graph.Write, error) {
+					return append(graph.AddMessages(s.Messages()...), log.Put(logOf(s))), nil
+				}).
 				Entry("a").Edge("a", "s").Edge("s", "z").Finish("z")
 		},
 	} {
@@ -281,6 +292,7 @@ func TestACrashInsideASubgraphResumesInside(t *testing.T) {
 					require.ErrorIs(t, err, errDead)
 					require.Equal(t, []string{"a", "v", "w", "x", "y", "z"}, logged(t, b.run(graph.Continue())), "after %d", after)
 				}
+				require.Equal(t, []string{"w", "y"}, texts(b.now()), "after %d", after)
 				runs := 0
 				for _, n := range ran.n {
 					runs += n
