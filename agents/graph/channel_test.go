@@ -117,6 +117,7 @@ func TestAWriteThatDoesNotFitIsRefusedWhole(t *testing.T) {
 		rule  error
 	}{
 		"Undeclared":           {graph.Replace[int]("other").Put(1), "values.other", graph.ErrUnknownChannel},
+		"Engine":               {graph.Replace[[]string]("__join:x").Put(nil), "values.__join:x", graph.ErrUnknownChannel},
 		"OtherReducer":         {graph.Append[string]("text").Put([]string{"x"}), "values.text", graph.ErrWrongType},
 		"RemoveOfText":         {text.Remove("x"), "values.text", graph.ErrWrongType},
 		"WithoutID":            {entries.Put([]entry{{Text: "x"}}), "values.entries", graph.ErrWrongType},

@@ -152,6 +152,7 @@ func TestAResultThatCannotBeMergedIsNeverKept(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]graph.Command{
 		"Undeclared": {Update: []graph.Write{graph.Sum("z").Put(1)}},
+		"Engine":     {Update: []graph.Write{graph.Replace[[]string]("__join:x").Put([]string{"bad"})}},
 		"Reducer":    {Update: []graph.Write{graph.Sum("log").Put(1)}},
 		"WithoutID":  {Update: []graph.Write{people.Put([]entry{{Text: "nobody"}})}},
 		"Goto":       {Goto: []string{"z"}},

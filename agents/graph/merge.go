@@ -190,10 +190,14 @@ func (g *Graph) fits(name string, d agents.Delta) (declaration, error) {
 // it is kept: a step could never be completed with it.
 func (g *Graph) takes(r agents.Result) error {
 	for _, w := range r.Writes {
-		if w.Delta != nil {
-			if _, err := g.fits(w.Channel, *w.Delta); err != nil {
-				return err
-			}
+		if w.Delta == nil {
+			continue
+		}
+		if engineChannel(w.Channel) {
+			return g.refuseWrite(w.Channel, ErrUnknownChannel, nil)
+		}
+		if _, err := g.fits(w.Channel, *w.Delta); err != nil {
+			return err
 		}
 	}
 	if err := g.Known("goto", append(slices.Clone(r.Goto), r.Also...)...); err != nil {
@@ -254,6 +258,11 @@ func place(line agents.LineID, step int) string { return string(line) + ":" + st
 func (g *Graph) Apply(s State, line agents.LineID, step int, writes []Write) (State, Changes, error) {
 	m := newMerger(g, s, place(line, step), true)
 	changes, err := storable(writes)
+	for _, c := range changes {
+		if engineChannel(c.Channel) && c.Delta != nil && c.Delta.Op != agents.DeltaDrop { // Forget drops them
+			return s, Changes{}, g.refuseWrite(c.Channel, ErrUnknownChannel, nil)
+		}
+	}
 	if err == nil {
 		err = m.take("", changes)
 	}

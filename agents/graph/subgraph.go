@@ -162,6 +162,9 @@ func (e *engine) begin(ctx context.Context, parent *engine, s *subgraph, i int, 
 			return nil, &NodeError{Node: parent.path + due.Node, Err: fmt.Errorf("beginning the subgraph: %w", err)}
 		}
 		changes, err := storable(writes)
+		if err == nil {
+			err = e.g.takes(agents.Result{Writes: changes})
+		}
 		if err != nil {
 			return nil, &NodeError{Node: parent.path + due.Node, Err: err}
 		}

@@ -99,6 +99,9 @@ func TestWhatAnIsolatedSubgraphIsMadeOfMayFail(t *testing.T) {
 		"InNowhere": {func(graph.State, *graph.Task) ([]graph.Write, error) {
 			return []graph.Write{graph.Sum("z").Put(1)}, nil
 		}, out, "values.z is not declared"},
+		"InEngine": {func(graph.State, *graph.Task) ([]graph.Write, error) {
+			return []graph.Write{graph.Sum("__z").Put(1)}, nil
+		}, out, "values.__z is not declared"},
 		"OutFails":   {in, func(graph.State) ([]graph.Write, error) { return nil, errors.New("boom") }, "ending the subgraph: boom"},
 		"OutPanics":  {in, func(graph.State) ([]graph.Write, error) { panic("boom") }, "ending the subgraph: panic: boom"},
 		"OutNowhere": {in, func(graph.State) ([]graph.Write, error) { return []graph.Write{graph.Sum("z").Put(1)}, nil }, "values.z is not declared"},
