@@ -136,7 +136,7 @@ func someDeltas(rnd *rand.Rand) map[string][]agents.Delta {
 
 func TestAStateIsLoadedFromFewRowsAsIfFromAll(t *testing.T) {
 	t.Parallel()
-	for seed, steps := range []int{1, 2, 49, 50, 51, 99, 101, 999, 1000, 1001, 1050, 1999, 2000, 2001, 2100} {
+	for seed, steps := range []int{1, 49, 50, 51, 101, 999, 1000, 1001, 2000, 2100} {
 		t.Run(fmt.Sprint(steps), func(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(uint64(seed), 8))
@@ -148,7 +148,7 @@ func TestAStateIsLoadedFromFewRowsAsIfFromAll(t *testing.T) {
 				return l
 			}
 			lines := []*line{grown(nil, -1, steps)}
-			for range 12 {
+			for range 8 {
 				parent := lines[rnd.IntN(len(lines))]
 				after := parent.after + rnd.IntN(parent.head-parent.after+1)
 				if rnd.IntN(3) == 0 {
@@ -159,7 +159,7 @@ func TestAStateIsLoadedFromFewRowsAsIfFromAll(t *testing.T) {
 			}
 			for i, l := range lines {
 				places := []int{l.head, max(0, l.after), l.after + 1, l.head - l.head%agents.RollupEvery, l.head - l.head%agents.SnapshotEvery}
-				for range 40 {
+				for range 10 {
 					places = append(places, rnd.IntN(l.head+1))
 				}
 				for _, step := range places {
