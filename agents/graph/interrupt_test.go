@@ -122,7 +122,7 @@ func TestOneNodePausesAndTheOthersResultsAreKept(t *testing.T) {
 	answered, err := agents.Match(json.RawMessage(fmt.Sprintf(`{%q:1}`, paused.Interrupts[1].ID)), paused.Interrupts)
 	require.NoError(t, err)
 	x.State, x.Next, x.Pending, x.Resume = state, agents.DueNodes("a", "b", "c"), pending, answered
-	state, err = g.Run(t.Context(), x)
+	_, err = g.Run(t.Context(), x)
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 1)
 	require.Equal(t, "a", paused.Interrupts[0].Node)

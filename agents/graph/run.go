@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"runtime"
 	"slices"
@@ -213,9 +212,4 @@ func TaskID(run agents.RunID, ns []string, step, task int) string {
 		name += "/" + n
 	}
 	return id.Named(id.GraphNamespace, name+"/"+itoa(step)+"/"+itoa(task))
-}
-
-// isPause reports whether an error is no failure but a question.
-func isPause(err error) bool {
-	return errors.Is(err, ErrPaused) || errors.As(err, new(*Interrupted))
 }

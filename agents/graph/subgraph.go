@@ -107,10 +107,8 @@ func (e *engine) descend(ctx context.Context, s *subgraph, i int, due agents.Due
 	if err != nil {
 		return child, fmt.Errorf("reading where subgraph %s stands: %w", due.Node, err)
 	}
-	base := e.state
-	if s.isolated() {
-		base = State{}
-	} else {
+	var base State
+	if !s.isolated() {
 		base = e.shared(s.graph)
 	}
 	child.step, child.own = stored.Step, slices.Clone(stored.Own)
