@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -332,4 +333,28 @@ func TestAStorageErrorEndsTheRunAndIsTheCallers(t *testing.T) {
 		require.ErrorIs(t, err, errDead)
 		require.False(t, errors.As(err, new(*graph.NodeError)), "no node is blamed")
 	}
+}
+
+func TestTheNewestRunOfAThreadWins(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ran counter
+		gate := make(chan struct{})
+		b := setUp(t, compile(t, graph.New("g").Channels(log).Node("a", func(ctx context.Context, task *graph.Task) (graph.Command, error) {
+			if ran.add("a") == 1 {
+				<-gate
+			}
+			return logs(ctx, task)
+		}).Entry("a").Finish("a")))
+		older := make(chan error, 1)
+		go func() {
+			_, err := b.Invoke(t.Context(), b.thread, graph.Begin(log.Put([]string{"older"})))
+			older <- err
+		}()
+		synctest.Wait()
+		b.run(graph.Begin(log.Put([]string{"newer"})))
+		close(gate)
+		require.ErrorIs(t, <-older, agents.ErrFenced)
+		require.Equal(t, []string{"older", "newer", "a"}, logged(t, b.now()))
+	})
 }
