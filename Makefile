@@ -79,6 +79,13 @@ test: setup-test assets verify ## all that CI runs; narrow it with PKG=./store/.
 setup-test: ## install what testing needs: also Redis, Chromium, a C compiler
 	@scripts/setup.sh test
 
+# How long `make fuzz` stays with each target; RUN=Name narrows it.
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME, or those that RUN matches
+	@FUZZTIME='$(FUZZTIME)' RUN='$(RUN)' scripts/fuzz.sh
+
 .PHONY: verify
 verify: ## formatted, generated files fresh, go.mod tidy
 	@scripts/verify.sh

@@ -94,7 +94,10 @@ func DecodeRefs(raw []byte) ([]Ref, error) {
 		return out, json.Unmarshal(raw, &out)
 	}
 	f := flat{raw: raw}
-	out := make([]Ref, 0, len(raw)/40+1)
+	var out []Ref
+	if len(raw) > 40 { // an id is 36 characters, usually
+		out = make([]Ref, 0, len(raw)/38)
+	}
 	err := f.each(func(text string, rev int64, isText bool) error {
 		switch {
 		case isText:

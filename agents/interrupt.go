@@ -6,6 +6,7 @@ import (
 
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 )
 
 // InterruptKind says who may answer an interrupt.
@@ -65,7 +66,8 @@ type Resume struct {
 // whose keys are ids of open ones answers those; a list with as many elements as
 // several are open answers each in its order; anything else answers the only one
 // that is open. Nothing at all (nil) answers none. A fault says that a bare value
-// can't tell several apart.
+// can't tell several apart, or that an object of ids names none that is open: an
+// answer that comes twice must not become the answer to the next question.
 func Match(answer json.RawMessage, open []Interrupt) ([]Interrupt, error) {
 	out := slices.Clone(open)
 	if answer == nil {
@@ -83,7 +85,7 @@ func Match(answer json.RawMessage, open []Interrupt) ([]Interrupt, error) {
 		if known == len(byID) {
 			return out, nil
 		}
-		if known > 0 {
+		if known > 0 || named(byID) {
 			return nil, fault.Invalid("command.resume", "names an interrupt that is not open")
 		}
 	}
@@ -100,6 +102,17 @@ func Match(answer json.RawMessage, open []Interrupt) ([]Interrupt, error) {
 		out[i].Answer = inOrder[i]
 	}
 	return out, nil
+}
+
+// named reports whether all keys of an object are ids of pauses by their form:
+// such an answer is for these alone, and late if none of them is open.
+func named(byID map[string]json.RawMessage) bool {
+	for key := range byID {
+		if !id.Valid(key) {
+			return false
+		}
+	}
+	return true
 }
 
 // ErrNotInterrupted says that a thread waits for no answer.

@@ -31,7 +31,7 @@ const (
 type Message struct {
 	ID MessageID `json:"id,omitempty"`
 	// Revision tells the forms of one message apart. It is 0 for one that a node
-	// added; any other number says nothing but that the form is another one.
+	// added under a fresh id; any other number says nothing but that the form is another one.
 	Revision int64         `json:"revision,omitempty"`
 	Role     MessageRole   `json:"role,omitempty"`
 	Text     string        `json:"text,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -37,10 +38,10 @@ func (r *Rollup) Add(ops []Op, deltas map[string][]Delta) {
 
 // CheckpointID is the id of the checkpoint of a step: the UUID of its line with
 // the step added into its last 32 bits. So neither has to be stored, and
-// [StepOf] finds the step again.
+// [StepOf] finds the step again. It is empty for what is no line or no step.
 func CheckpointID(line LineID, step int) string {
 	head, tail, ok := split(line)
-	if !ok || step < 0 {
+	if !ok || step < 0 || step > math.MaxInt32 {
 		return ""
 	}
 	return fmt.Sprintf("%s%08x", head, tail^uint32(step))
@@ -54,8 +55,8 @@ func StepOf(id string, line LineID) (step int, ok bool) {
 	if !ok || !valid || at != head {
 		return 0, false
 	}
-	step = int(tail ^ stepBits)
-	return step, step >= 0 && step < 1<<31
+	bits := tail ^ stepBits
+	return int(bits), bits <= math.MaxInt32
 }
 
 // split parts a UUID into its first 96 bits, as text, and its last 32.

@@ -1,10 +1,13 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/model/script"
 	"github.com/heddle/heddle/agents/prebuilt"
 	"github.com/heddle/heddle/agents/tool"
@@ -16,6 +19,25 @@ import (
 
 // graphs builds models and tools and registers the graphs that use them.
 func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
+	models, tools, err := a.toolbox()
+	if err != nil {
+		return nil, nil, err
+	}
+	graphs, err := a.compiled(models, tools)
+	if err != nil {
+		return nil, nil, err
+	}
+	registry, err := prebuilt.NewRegistry(graphs...)
+	if err != nil {
+		return nil, nil, err
+	}
+	a.registry = registry
+	a.workshop = prebuilt.NewWorkshop(registry, models, tools, a.logger("agents"))
+	return registry, tools, nil
+}
+
+// toolbox builds what graphs work with.
+func (a *App) toolbox() (*model.Registry, *tool.Registry, error) {
 	models, err := a.models()
 	if err != nil {
 		return nil, nil, err
@@ -41,25 +63,39 @@ func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 		return nil, nil, err
 	}
 	a.tools = tool.NewDispatcher(tools, tool.DispatcherOptions{Logger: a.logger("agents")})
+	return models, tools, nil
+}
+
+// compiled gives the graphs of this server that compile, and what is wrong with
+// the others.
+func (a *App) compiled(models *model.Registry, tools *tool.Registry) ([]*graph.Graph, error) {
+	graphs, errs := slices.Clone(a.o.Graphs), []error(nil)
 	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Call: a.tools, Ledger: a.db})
 	if err != nil {
-		return nil, nil, fmt.Errorf("compiling the graph chat: %w", err)
+		errs = append(errs, fmt.Errorf("compiling the graph chat: %w", err))
+	} else {
+		graphs = append(graphs, chat)
 	}
-	graphs := append(a.o.Graphs, chat)
 	if a.o.Config.Server.Env.Development() {
 		development, err := prebuilt.Development()
-		if err != nil {
-			return nil, nil, err
-		}
-		graphs = append(graphs, development...)
+		graphs, errs = append(graphs, development...), append(errs, err)
 	}
-	registry, err := prebuilt.NewRegistry(graphs...)
+	return graphs, errors.Join(errs...)
+}
+
+// Graphs gives the graphs that a server with these options registers and that
+// compile, and what is wrong with the others. It opens and connects nothing.
+func Graphs(o Options) ([]*graph.Graph, error) {
+	a := &App{o: o}
+	models, tools, err := a.toolbox()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	a.registry = registry
-	a.workshop = prebuilt.NewWorkshop(registry, models, tools, a.logger("agents"))
-	return registry, tools, nil
+	graphs, err := a.compiled(models, tools)
+	if err == nil {
+		_, err = prebuilt.NewRegistry(graphs...)
+	}
+	return graphs, err
 }
 
 // guideID is the demo assistant's id, the same in every organisation.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/heddle/heddle/agents"
 )
@@ -90,17 +91,17 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 	if in.Fill != nil && (!stays || len(c.Next) == 0) {
 		writes = in.Fill(c.State)
 	}
+	own := g.noteReducers(c.State)
 	if resume == nil {
-		writes = append(writes, g.Forget(c.State)...)
+		own = append(own, g.forget(c.State)...)
 	}
-	writes = append(append(writes, g.noteReducers(c.State)...), in.Writes...)
-	state, more, err := g.Apply(c.State, loaded.Line, step, writes)
+	state, more, err := g.apply(c.State, loaded.Line, step, own, append(writes, in.Writes...))
 	if err != nil {
 		return out, err
 	}
 	c.State, c.Changes = state, c.Changes.With(more)
 	if resume == nil {
-		c.Next, err = guard(func() ([]agents.Due, error) { return g.entries(state, in.Entry) })
+		c.Next, err = g.entries(state, in.Entry)
 	}
 	return out, err
 }
@@ -108,6 +109,10 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 // resume gives what to go on from, with the answers matched to what is open.
 func (in Input) resume(loaded agents.State) (*agents.Resume, error) {
 	if !in.asks {
+		if r := in.Resume; r != nil && len(r.Interrupts) == 0 && len(r.Goto) == 0 && loaded.Head != nil {
+			// Whoever was asked is asked the same, and a breakpoint is passed.
+			return &agents.Resume{Interrupts: loaded.Head.Interrupts, Of: r.Of}, nil
+		}
 		return in.Resume, nil
 	}
 	if loaded.Head == nil || len(loaded.Head.Interrupts) == 0 {
@@ -162,12 +167,10 @@ func (g *Graph) Resumable(s agents.State) error {
 	return g.sameReducers(NewState(nil, s.Values))
 }
 
-// nodeOf gives the node of one part of a namespace.
+// nodeOf gives the node of one part of a namespace, NODE:LINE.
 func nodeOf(ns string) string {
-	for i := range len(ns) {
-		if ns[i] == ':' {
-			return ns[:i]
-		}
+	if i := strings.LastIndexByte(ns, ':'); i >= 0 {
+		return ns[:i]
 	}
 	return ns
 }
@@ -185,7 +188,7 @@ func (g *Graph) Labels() map[string]string {
 }
 
 // noteReducers keeps the labels with the thread where they aren't yet.
-func (g *Graph) noteReducers(s State) []Write {
+func (g *Graph) noteReducers(s State) []agents.Change {
 	if len(g.channels) == 0 {
 		return nil
 	}
@@ -193,7 +196,7 @@ func (g *Graph) noteReducers(s State) []Write {
 	if err != nil || string(raw) == string(s.values[reducersChannel]) {
 		return nil
 	}
-	return []Write{{Change: agents.Change{Channel: reducersChannel, Delta: &agents.Delta{Op: agents.DeltaSet, Value: raw}}}}
+	return []agents.Change{{Channel: reducersChannel, Delta: &agents.Delta{Op: agents.DeltaSet, Value: raw}}}
 }
 
 // sameReducers checks that the channels a thread has values of are merged as they

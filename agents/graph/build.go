@@ -88,9 +88,6 @@ func (b *Builder) Edge(from, to string) *Builder {
 	if from == End {
 		b.fault(to, ErrEdgeFromEnd)
 	}
-	if to == Start {
-		b.fault(from, ErrEdgeToStart)
-	}
 	if slices.Contains(b.edges[from], to) {
 		b.fault(from+" → "+to, ErrDuplicateEdge)
 	}
@@ -135,8 +132,13 @@ func (b *Builder) Fan(from string, spread Spread, targets ...string) *Builder {
 // by its own [Command] has not finished in this sense.
 func (b *Builder) Join(to string, from ...string) *Builder {
 	sources := slices.Sorted(slices.Values(from))
-	if len(slices.Compact(slices.Clone(sources))) != len(from) || len(from) < 2 {
+	switch {
+	case slices.Contains(from, End):
+		b.fault(to, ErrEdgeFromEnd)
+	case len(slices.Compact(slices.Clone(sources))) != len(from), len(from) < 2, slices.Contains(from, Start):
 		b.fault(to, ErrBadJoin)
+	case slices.ContainsFunc(b.joins, func(j join) bool { return j.to == to && slices.Equal(j.from, sources) }):
+		b.fault(to, ErrDuplicateEdge)
 	}
 	b.joins = append(b.joins, join{from: sources, to: to})
 	return b

@@ -123,7 +123,7 @@ func (c Channel[T]) Remove(ids ...string) Write {
 
 // validName is what a channel may be called: the names of clients' JSON, and of
 // slots.
-var validName = regexp.MustCompile(`^_?[A-Za-z][A-Za-z0-9_.-]{0,63}(:[A-Za-z][A-Za-z0-9_.-]{0,63}:v[0-9]{1,9})?$`)
+var validName = regexp.MustCompile(`^_?[A-Za-z][A-Za-z0-9_.-]{0,63}(:[A-Za-z][A-Za-z0-9_.-]{0,63}:v[1-9][0-9]{0,8})?$`)
 
 // messagesChannel is the name that clients know the messages by.
 const messagesChannel = "messages"

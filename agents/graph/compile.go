@@ -18,7 +18,7 @@ var (
 	ErrEdgeFromEnd   = errors.New("an edge leaves the end")
 	ErrEdgeToStart   = errors.New("an edge leads to the start")
 	ErrDuplicateEdge = errors.New("the edge is declared twice")
-	ErrBadJoin       = errors.New("a join needs two or more different sources")
+	ErrBadJoin       = errors.New("a join needs two or more different nodes as its sources")
 	ErrBadHandler    = errors.New("a node that handles failures can't have a handler itself")
 	ErrBadOption     = errors.New("a subgraph takes no retries and no limit of its own")
 	ErrUnreachable   = errors.New("the node can't be reached from the start")
@@ -39,7 +39,7 @@ var rules = []struct {
 	{ErrEdgeFromEnd, "edge_from_end", "Nothing follows the end. Remove the edge."},
 	{ErrEdgeToStart, "edge_to_start", "Lead back to the first node instead of to the start."},
 	{ErrDuplicateEdge, "duplicate_edge", "Remove one of the two."},
-	{ErrBadJoin, "bad_join", "Name each source once; for a single one use Edge."},
+	{ErrBadJoin, "bad_join", "Name each source once, and not the start; for a single one use Edge."},
 	{ErrBadHandler, "bad_handler", "Let the handler deal with its own errors, or let the run fail."},
 	{ErrBadOption, "bad_option", "Declare Retry and Timeout with the nodes inside the subgraph."},
 	{ErrUnreachable, "unreachable", "Lead an edge to the node. If another node goes there by its Command, declare it with Ends."},
@@ -100,7 +100,10 @@ func (g *Graph) check(errs []error) error {
 		targets := g.Successors(from)
 		slices.Sort(targets)
 		for _, to := range slices.Compact(targets) {
-			if !g.Has(to) && to != End && to != Start {
+			switch {
+			case to == Start:
+				fault(from, ErrEdgeToStart)
+			case !g.Has(to) && to != End:
 				fault(to, ErrUnknownNode)
 			}
 		}

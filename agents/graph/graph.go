@@ -84,7 +84,7 @@ type join struct {
 }
 
 // channel is where the engine keeps which sources have finished.
-func (j join) channel() string { return "__join:" + fmt.Sprint(j.from) + ":" + j.to }
+func (j join) channel() string { return "__join:" + fmt.Sprintf("%q", j.from) + ":" + j.to }
 
 // Graph is a compiled workflow. Safe for concurrent use.
 type Graph struct {
@@ -221,14 +221,25 @@ func (g *Graph) Entry(s State) ([]agents.Due, error) {
 // branches, as if it alone had finished. The error is an [*InputError] of the
 // field as_node where there is no such node.
 func (g *Graph) After(name string, s State) ([]agents.Due, error) {
+	next, _, _, err := g.follow(name, s, "")
+	return next, err
+}
+
+// follow is After with the state in which joins know that the node has finished.
+func (g *Graph) follow(name string, s State, place string) ([]agents.Due, State, Changes, error) {
 	if !g.Has(name) && name != Start {
-		return nil, g.refuse("as_node", ErrNoSuchNode, name)
+		return nil, s, Changes{}, g.refuse("as_node", ErrNoSuchNode, name)
 	}
 	w := walk{g: g, state: s}
 	if err := w.after(name, agents.Result{}); err != nil {
-		return nil, err
+		return nil, s, Changes{}, err
 	}
-	return w.due(), nil
+	next := w.due()
+	m := newMerger(g, s, place, true)
+	if err := m.take("", w.writes()); err != nil {
+		return nil, s, Changes{}, err
+	}
+	return next, m.next, m.changes, nil
 }
 
 // Known checks that nodes exist; field names them in the error.
@@ -249,7 +260,9 @@ func (g *Graph) refuse(field string, rule error, detail string) *InputError {
 type walk struct {
 	g     *Graph
 	state State
-	// joined are the sources of joins that finished, as the state had them and as
+	// path are the names of the subgraphs around g.
+	path string
+	// marks are the sources of joins that finished, as the state had them and as
 	// they are now.
 	marks map[string]map[string]bool
 	plain []string
@@ -273,11 +286,11 @@ func (w *walk) after(name string, r agents.Result) error {
 	}
 	next = append(next, r.Also...)
 	if err := g.Known("goto", next...); err != nil {
-		return &NodeError{Node: name, Err: err}
+		return w.failed(name, err)
 	}
 	for _, s := range r.Send {
 		if err := g.Known("send", s.Node); err != nil {
-			return &NodeError{Node: name, Err: err}
+			return w.failed(name, err)
 		}
 		if s.Node != End {
 			w.sent = append(w.sent, s)
@@ -287,32 +300,40 @@ func (w *walk) after(name string, r agents.Result) error {
 	return nil
 }
 
-// choose asks one branch or fan.
+// failed blames a finished node for where it leads.
+func (w *walk) failed(name string, err error) error {
+	return &NodeError{Node: w.path + name, Tries: 1, Err: err}
+}
+
+// choose asks one branch or fan, which may panic.
 func (w *walk) choose(name string, b branch, next *[]string) error {
 	if b.spread != nil {
-		sends, err := b.spread(w.state)
+		sends, err := guard(func() ([]Send, error) { return b.spread(w.state) })
 		if err != nil {
-			return &NodeError{Node: name, Err: fmt.Errorf("spreading tasks: %w", err)}
+			return w.failed(name, fmt.Errorf("spreading tasks: %w", err))
 		}
 		for _, s := range sends {
 			if !slices.Contains(b.targets, s.Node) {
-				return &NodeError{Node: name, Err: fmt.Errorf("the fan sent to %q, which isn't among its targets", s.Node)}
+				return w.failed(name, fmt.Errorf("the fan sent to %q, which isn't among its targets", s.Node))
+			}
+			if s.Node == End {
+				continue
 			}
 			d, err := s.task()
 			if err != nil {
-				return &NodeError{Node: name, Err: err}
+				return w.failed(name, err)
 			}
 			w.sent = append(w.sent, d)
 		}
 		return nil
 	}
-	chosen, err := b.route(w.state)
+	chosen, err := guard(func() ([]string, error) { return b.route(w.state) })
 	if err != nil {
-		return &NodeError{Node: name, Err: fmt.Errorf("choosing a way: %w", err)}
+		return w.failed(name, fmt.Errorf("choosing a way: %w", err))
 	}
 	for _, c := range chosen {
 		if !slices.Contains(b.targets, c) {
-			return &NodeError{Node: name, Err: fmt.Errorf("the branch chose %q, which isn't among its targets", c)}
+			return w.failed(name, fmt.Errorf("the branch chose %q, which isn't among its targets", c))
 		}
 	}
 	*next = append(*next, chosen...)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,18 +13,8 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/checkpoint/memory"
 	"github.com/heddle/heddle/agents/graph"
+	"github.com/heddle/heddle/internal/fault"
 )
-
-// notes is a host that keeps what was committed.
-type notes struct {
-	graph.Ephemeral
-	commits []graph.Commit
-}
-
-func (n *notes) Commit(_ context.Context, c graph.Commit) error {
-	n.commits = append(n.commits, c)
-	return nil
-}
 
 var said = graph.Append[string]("said")
 
@@ -72,14 +63,14 @@ func TestANodeThatAsksStartsAgainWithItsAnswers(t *testing.T) {
 		return graph.Command{Update: []graph.Write{said.Put([]string{string(name), string(colour)})}}, nil
 	}).Edge(graph.Start, "ask").Edge("ask", graph.End).Compile()
 	require.NoError(t, err)
-	host := &notes{}
-	x := graph.Execution{Host: host, IDs: ids()}
+	h := &host{}
+	x := graph.Execution{Host: h, IDs: ids()}
 	state, err := g.Run(t.Context(), x)
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 1)
 	require.JSONEq(t, `"name?"`, string(paused.Interrupts[0].Value))
-	require.Equal(t, agents.DueNodes("ask"), host.commits[0].Next, "the node stays due")
+	require.Equal(t, agents.DueNodes("ask"), h.commits[0].Next, "the node stays due")
 
 	// Going on without an answer asks the same again, under the same id.
 	x.State, x.Next, x.Resume, x.Step = state, agents.DueNodes("ask"), paused.Interrupts, 1
@@ -112,7 +103,7 @@ func TestASwallowedPauseIsAPauseAllTheSame(t *testing.T) {
 		return graph.Command{Update: []graph.Write{said.Put([]string{"went on"})}}, nil
 	}).Edge(graph.Start, "ask").Edge("ask", graph.End).Compile()
 	require.NoError(t, err)
-	state, err := g.Run(t.Context(), graph.Execution{Host: &notes{}})
+	state, err := g.Run(t.Context(), graph.Execution{Host: &host{}})
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	require.JSONEq(t, `"really?"`, string(paused.Interrupts[0].Value))
@@ -139,14 +130,14 @@ func TestOneNodePausesAndTheOthersResultsAreKept(t *testing.T) {
 		Edge(graph.Start, "a").Edge(graph.Start, "b").Edge(graph.Start, "c").
 		Edge("a", graph.End).Edge("b", graph.End).Edge("c", graph.End).Compile()
 	require.NoError(t, err)
-	host := &notes{}
-	x := graph.Execution{Host: host, Parallel: 1}
+	h := &host{}
+	x := graph.Execution{Host: h, Parallel: 1}
 	state, err := g.Run(t.Context(), x)
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	require.Len(t, paused.Interrupts, 2, "several at once")
 	require.Empty(t, heard(t, state), "nothing is merged before all are done")
-	pending := host.commits[0].Pending
+	pending := h.commits[0].Pending
 	require.Len(t, pending, 1, "but what the finished one gave is kept")
 	answered, err := agents.Match(json.RawMessage(fmt.Sprintf(`{%q:1}`, paused.Interrupts[1].ID)), paused.Interrupts)
 	require.NoError(t, err)
@@ -157,7 +148,7 @@ func TestOneNodePausesAndTheOthersResultsAreKept(t *testing.T) {
 	require.Equal(t, "a", paused.Interrupts[0].Node)
 	require.Equal(t, map[string]int{"a": 1, "b": 1, "c": 2}, runs, "who was not answered waits on, who finished is done")
 	paused.Interrupts[0].Answer = json.RawMessage(`2`)
-	x.Pending, x.Resume = host.commits[1].Pending, paused.Interrupts
+	x.Pending, x.Resume = h.commits[1].Pending, paused.Interrupts
 	state, err = g.Run(t.Context(), x)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a2", "b", "c1"}, heard(t, state), "merged in the order of the step")
@@ -176,11 +167,11 @@ func TestAnAnswerIsForOneStepOnly(t *testing.T) {
 		return graph.Command{Update: []graph.Write{said.Put([]string{string(answer)})}}, nil
 	}).Edge(graph.Start, "ask").Branch("ask", func(graph.State) ([]string, error) { return []string{"ask"}, nil }, "ask", graph.End).Compile()
 	require.NoError(t, err)
-	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}})
+	_, err = g.Run(t.Context(), graph.Execution{Host: &host{}})
 	var paused *graph.Interrupted
 	require.ErrorAs(t, err, &paused)
 	paused.Interrupts[0].Answer = json.RawMessage(`true`)
-	_, err = g.Run(t.Context(), graph.Execution{Host: &notes{}, Next: agents.DueNodes("ask"), Resume: paused.Interrupts})
+	_, err = g.Run(t.Context(), graph.Execution{Host: &host{}, Next: agents.DueNodes("ask"), Resume: paused.Interrupts})
 	require.True(t, errors.As(err, &paused), "the next round asks anew")
 	require.Equal(t, 1, rounds)
 	require.Empty(t, paused.Interrupts[0].Answered)
@@ -203,4 +194,157 @@ func TestABareAnswerCannotTellSeveralApart(t *testing.T) {
 	got, err = agents.Match(json.RawMessage(`{"a":1}`), open[:1])
 	require.NoError(t, err)
 	require.JSONEq(t, `1`, string(got[0].Answer), "its id names it even when it is alone")
+}
+
+func TestAnswersByIDAndByOrder(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer func([]agents.Interrupt) any
+		want   []string
+	}{
+		"ByID": {func(open []agents.Interrupt) any {
+			return map[string]any{open[2].ID: 3, open[0].ID: nil, open[1].ID: map[string]int{"x": 2}}
+		}, []string{"a=null", `s1={"x":2}`, "s2=3"}},
+		"ByOrder": {func([]agents.Interrupt) any { return []any{"one", nil, []int{3}} }, []string{`a="one"`, "s1=null", "s2=[3]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var ran counter
+			b := setUp(t, several(t, &ran))
+			open := b.pauses(graph.Begin())
+			require.Len(t, open, 3)
+			for i, q := range []string{`"a?"`, `"s1?"`, `"s2?"`} {
+				require.JSONEq(t, q, string(open[i].Value), "in the order of the tasks")
+			}
+			require.Equal(t, append(c.want, "free"), sortedLast(logged(t, b.run(graph.Answer(c.answer(open))))))
+			require.Equal(t, 1, ran.of("free"), "who had finished doesn't run again")
+		})
+	}
+}
+
+// several is a graph with three questions in one step, two of them of one node,
+// and a node that asks nothing.
+func several(t testing.TB, ran *counter) *graph.Graph {
+	t.Helper()
+	return compile(t, graph.New("several").Channels(log).Node("a", ran.counting(asking)).Node("free", ran.counting(logs)).Node("s", ran.counting(asking)).
+		Entry("a").Entry("free").Fan(graph.Start, func(graph.State) ([]graph.Send, error) {
+		return []graph.Send{{Node: "s", Input: 1}, {Node: "s", Input: 2}}, nil
+	}, "s").Finish("a").Finish("free").Finish("s"))
+}
+
+// sortedLast puts the trace of the node that asks nothing last.
+func sortedLast(all []string) []string {
+	i := slices.Index(all, "free")
+	return append(slices.Delete(slices.Clone(all), i, i+1), "free")
+}
+
+func TestQuestionsMayBeAnsweredOneByOneAndNobodyElseRunsAgain(t *testing.T) {
+	t.Parallel()
+	var ran counter
+	g := several(t, &ran)
+	b := setUp(t, g)
+	open := b.pauses(graph.Begin())
+	left := b.pauses(graph.Answer(map[string]any{open[2].ID: "last"}))
+	require.Equal(t, open[:2], left, "the others are asked as before")
+	require.Equal(t, 1, ran.of("a"))
+	require.Equal(t, 3, ran.of("s"))
+	b = over(t, g, b.cp)
+	left = b.pauses(graph.Answer(map[string]any{open[0].ID: "first"}))
+	require.Equal(t, open[1:2], left)
+	require.Equal(t, 2, ran.of("a"))
+	require.Equal(t, 3, ran.of("s"))
+	require.Empty(t, logged(t, b.now()), "nothing is merged before all are done")
+	state := b.run(graph.Answer("middle")) // the only one needs no name
+	require.Equal(t, []string{`a="first"`, "free", `s1="middle"`, `s2="last"`}, logged(t, state))
+	require.Equal(t, map[string]int{"a": 2, "s": 4, "free": 1}, ran.n)
+}
+
+func TestAnswersThatTellNothingApartAreRefused(t *testing.T) {
+	t.Parallel()
+	b := setUp(t, several(t, &counter{}))
+	open := b.pauses(graph.Begin())
+	for _, answer := range []any{nil, "yes", []any{1, 2}, []any{1, 2, 3, 4}, map[string]any{"x": 1}, map[string]any{}, map[string]any{open[0].ID: 1, "x": 2}} {
+		b.untouched(func() {
+			err := b.fails(graph.Answer(answer))
+			require.Contains(t, fault.FieldsOf(err), "command.resume", "%v", answer)
+		})
+	}
+}
+
+func TestANullAnswerIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	b := setUp(t, asks(t))
+	b.pauses(graph.Begin())
+	b.pauses(graph.Answer(nil))
+	require.Equal(t, []string{"a=null", "b=null"}, logged(t, b.run(graph.Answer(json.RawMessage("null")))))
+}
+
+func TestGoingOnWithoutAnAnswerAsksTheSameAgain(t *testing.T) {
+	t.Parallel()
+	var ran counter
+	b := setUp(t, compile(t, graph.New("g").Channels(log).Node("a", ran.counting(asking)).Entry("a").Finish("a")))
+	open := b.pauses(graph.Begin())
+	require.Equal(t, open, b.pauses(graph.Continue()), "under the same id, so that an answer to the first still fits")
+	require.Equal(t, 2, ran.of("a"))
+	require.Equal(t, []string{"a=1"}, logged(t, b.run(graph.Answer(map[string]any{open[0].ID: 1}))))
+}
+
+func TestNewInputAndAJumpLeaveAQuestionBehind(t *testing.T) {
+	t.Parallel()
+	b := setUp(t, asks(t))
+	first := b.pauses(graph.Begin())
+	second := b.pauses(graph.Begin(log.Put([]string{"new"})))
+	require.NotEqual(t, first[0].ID, second[0].ID)
+	third := b.pauses(graph.Jump([]string{"b"}, log.Put([]string{"jumped"})))
+	require.Equal(t, "b", third[0].Node)
+	state := b.run(graph.Jump([]string{graph.End}))
+	require.Empty(t, state.Head.Next)
+	require.Empty(t, state.Head.Interrupts)
+	require.Equal(t, []string{"new", "jumped"}, logged(t, state))
+}
+
+func TestAQuestionThatIsNoJSONFailsTheNode(t *testing.T) {
+	t.Parallel()
+	b := setUp(t, compile(t, graph.New("g").Node("a", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		_, err := task.Interrupt(func() {})
+		return graph.Command{}, err
+	}).Entry("a").Finish("a")))
+	require.ErrorContains(t, b.fails(graph.Begin()), "writing a question as JSON")
+}
+
+func TestAQuestionAndAFailureInOneStep(t *testing.T) {
+	t.Parallel()
+	var ran counter
+	b := setUp(t, compile(t, fanOut(graph.New("g").Channels(log).Node("asks", ran.counting(asking)).Node("fails", func(ctx context.Context, task *graph.Task) (graph.Command, error) {
+		if ran.add("fails") == 1 {
+			return graph.Command{}, errors.New("boom")
+		}
+		return logs(ctx, task)
+	}), "asks", "fails")), func(o *graph.RunnerOptions) { o.Parallel, o.OnFailure = 1, graph.Proceed })
+	b.fails(graph.Begin())
+	require.Empty(t, b.now().Head.Interrupts, "a step that failed asks nothing")
+	open := b.pauses(graph.Continue())
+	require.Equal(t, "asks", open[0].Node)
+	require.Equal(t, []string{"asks=1", "fails"}, logged(t, b.run(graph.Answer(1))))
+	require.Equal(t, 2, ran.of("fails"))
+}
+
+func TestAReviewAsksAndIsNotAnsweredByTheEngine(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	g := compile(t, graph.New("g").Node("a", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		if asked++; asked > 1 {
+			return graph.Command{}, nil // as its ledger says
+		}
+		return graph.Command{}, task.Review(map[string]string{"call": "c"}, []agents.Review{{CallID: "c"}})
+	}).Entry("a").Finish("a"))
+	h := &host{}
+	_, err := g.Run(t.Context(), graph.Execution{Step: -1, Host: h})
+	var paused *graph.Interrupted
+	require.ErrorAs(t, err, &paused)
+	require.Equal(t, agents.ReviewAsked, paused.Interrupts[0].Kind)
+	require.Len(t, h.commits[0].Reviews, 1)
+	require.Equal(t, paused.Interrupts[0].ID, h.commits[0].Reviews[0].Interrupt)
+	_, err = g.Run(t.Context(), graph.Execution{Step: 0, Host: h, Next: h.commits[0].Next, Resume: paused.Interrupts})
+	require.NoError(t, err)
 }

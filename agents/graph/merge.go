@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/internal/id"
 )
 
 // Changes is what one super-step did to the state, in storable form.
@@ -51,10 +52,11 @@ type merger struct {
 	// place names the step among all of the thread: revisions are made of it.
 	place   string
 	revised int
-	// lenient passes over channels that this version of the graph lacks.
+	// lenient passes over what the graph can't merge.
 	lenient bool
 	// fresh says that whatever is added gets a revision of its own: ids that
-	// clients choose may stand on another line with another text.
+	// clients choose may stand on another line with another text. The same holds
+	// for ids that a node made up, which are no UUIDs.
 	fresh bool
 }
 
@@ -72,6 +74,9 @@ func (m *merger) take(node string, writes []agents.Change) error {
 	ops, deltas := len(m.changes.Ops), map[string]int{}
 	for _, w := range writes {
 		if err := m.one(w); err != nil {
+			if m.lenient && (errors.As(err, new(*InputError)) || errors.As(err, new(*PanicError))) {
+				continue
+			}
 			return err
 		}
 		if w.Delta != nil {
@@ -108,9 +113,6 @@ func (m *merger) one(w agents.Change) error {
 
 // delta merges a write to a channel by its reducer.
 func (m *merger) delta(name string, d agents.Delta) error {
-	if _, known := m.declared(name); !known && m.lenient {
-		return nil
-	}
 	value, stored, err := m.reduced(name, d)
 	if err != nil {
 		return err
@@ -129,16 +131,14 @@ func (m *merger) delta(name string, d agents.Delta) error {
 }
 
 func (m *merger) reduced(name string, d agents.Delta) (value json.RawMessage, stored agents.Delta, err error) {
-	declared, known := m.declared(name)
+	declared, err := m.g.fits(name, d)
 	switch {
-	case !known:
-		return nil, d, m.refuse(name, ErrUnknownChannel, nil)
+	case err != nil:
+		return nil, d, err
 	case d.Op == agents.DeltaDrop:
 		return nil, d, nil
 	case engineChannel(name):
 		return d.Value, d, nil
-	case d.Op != declared.op && !(d.Op == agents.DeltaRemove && declared.op == agents.DeltaUpsert):
-		return nil, d, m.refuse(name, ErrWrongType, fmt.Errorf("the write asks for %s, the channel is merged by %s", d.Op, declared.label))
 	case d.Op == agents.DeltaReduce:
 		if value, err = m.reduce(declared, name, d.Value); err != nil {
 			return nil, d, err
@@ -147,7 +147,7 @@ func (m *merger) reduced(name string, d agents.Delta) (value json.RawMessage, st
 	}
 	value, err = agents.ApplyDeltas(m.next.values[name], []agents.Delta{d})
 	if err != nil {
-		return nil, d, m.refuse(name, ErrWrongType, err)
+		return nil, d, m.g.refuseWrite(name, ErrWrongType, err)
 	}
 	return value, d, nil
 }
@@ -161,26 +161,59 @@ func (m *merger) reduce(d declaration, name string, in json.RawMessage) (out jso
 	}()
 	out, err = d.reduce(m.next.values[name], in)
 	if err != nil {
-		return nil, m.refuse(name, ErrWrongType, err)
+		return nil, m.g.refuseWrite(name, ErrWrongType, err)
 	}
 	return out, nil
 }
 
-func (m *merger) declared(name string) (declaration, bool) {
-	if m.g == nil {
-		return declaration{}, false
+// fits checks that the graph can merge a write, whatever the channel holds. A nil
+// graph has no channels.
+func (g *Graph) fits(name string, d agents.Delta) (declaration, error) {
+	var declared declaration
+	known := false
+	if g != nil {
+		declared, known = g.channels[name]
 	}
-	if engineChannel(name) {
-		return declaration{op: agents.DeltaSet}, true
+	switch {
+	case g != nil && (engineChannel(name) || known && d.Op == agents.DeltaDrop):
+		return declared, nil
+	case !known:
+		return declared, g.refuseWrite(name, ErrUnknownChannel, nil)
+	case d.Op != declared.op && !(d.Op == agents.DeltaRemove && declared.op == agents.DeltaUpsert):
+		return declared, g.refuseWrite(name, ErrWrongType, fmt.Errorf("the write asks for %s, the channel is merged by %s", d.Op, declared.label))
+	case d.Op == agents.DeltaReduce:
+		return declared, nil
 	}
-	d, ok := m.g.channels[name]
-	return d, ok
+	if _, err := agents.ApplyDeltas(nil, []agents.Delta{d}); err != nil {
+		return declared, g.refuseWrite(name, ErrWrongType, err)
+	}
+	return declared, nil
 }
 
-func (m *merger) refuse(channel string, rule, cause error) error {
+// takes checks that what a node gave can be merged and leads somewhere, before
+// it is kept: a step could never be completed with it.
+func (g *Graph) takes(r agents.Result) error {
+	for _, w := range r.Writes {
+		if w.Delta == nil {
+			continue
+		}
+		if engineChannel(w.Channel) {
+			return g.refuseWrite(w.Channel, ErrUnknownChannel, nil)
+		}
+		if _, err := g.fits(w.Channel, *w.Delta); err != nil {
+			return err
+		}
+	}
+	if err := g.Known("goto", append(slices.Clone(r.Goto), r.Also...)...); err != nil {
+		return err
+	}
+	return g.Known("send", agents.Nodes(r.Send)...)
+}
+
+func (g *Graph) refuseWrite(channel string, rule, cause error) error {
 	e := &InputError{Field: "values." + channel, Rule: rule, cause: cause}
-	if m.g != nil {
-		e.Graph = m.g.name
+	if g != nil {
+		e.Graph = g.name
 	}
 	if cause != nil {
 		e.Detail = cause.Error()
@@ -196,7 +229,7 @@ func (m *merger) put(msg agents.Message) {
 	at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == msg.ID })
 	op := agents.Op{Kind: agents.OpAppend, ID: msg.ID}
 	msg.Revision = 0
-	if at >= 0 || m.fresh {
+	if at >= 0 || m.fresh || !id.Valid(string(msg.ID)) {
 		msg.Revision = m.revision(msg.ID)
 	}
 	if at < 0 {
@@ -235,12 +268,22 @@ func place(line agents.LineID, step int) string { return string(line) + ":" + st
 // client. line and step are where it will be committed. The error is an
 // [*InputError].
 func (g *Graph) Apply(s State, line agents.LineID, step int, writes []Write) (State, Changes, error) {
-	m := newMerger(g, s, place(line, step), true)
+	return g.apply(s, line, step, nil, writes)
+}
+
+// apply is Apply after writes of the engine's own.
+func (g *Graph) apply(s State, line agents.LineID, step int, own []agents.Change, writes []Write) (State, Changes, error) {
 	changes, err := storable(writes)
-	if err == nil {
-		err = m.take("", changes)
-	}
 	if err != nil {
+		return s, Changes{}, err
+	}
+	for _, c := range changes {
+		if engineChannel(c.Channel) {
+			return s, Changes{}, g.refuseWrite(c.Channel, ErrUnknownChannel, nil)
+		}
+	}
+	m := newMerger(g, s, place(line, step), true)
+	if err := m.take("", append(own, changes...)); err != nil {
 		return s, Changes{}, err
 	}
 	return m.next, m.changes, nil
@@ -252,9 +295,11 @@ func ApplyMessages(s State, line agents.LineID, step int, writes []Write) (State
 }
 
 // Settle applies the results of the tasks of a step that will not be completed,
-// because something else comes in its place, so that nothing they did is lost.
+// because something else comes in its place, so that nothing they did is lost. A
+// write that this version of the graph can't merge is passed over: it must not
+// keep a thread from going on with something else.
 func (g *Graph) Settle(s State, line agents.LineID, step int, due []agents.Due, known []agents.Pending) (State, Changes, error) {
-	m := newMerger(g, s, place(line, step), false)
+	m := newMerger(g, s, place(line, step)+":settled", false)
 	m.lenient = true
 	for i, d := range due {
 		if p, ok := agents.PendingOf(known, i); ok && p.Result != nil {
@@ -303,14 +348,14 @@ func (g *Graph) Decode(values map[string]json.RawMessage) ([]Write, error) {
 	return out, errors.Join(errs...)
 }
 
-// Forget makes the writes that clear what a finished run kept in private, for
+// forget makes the writes that clear what a finished run kept in private, for
 // the run that begins with new input.
-func (g *Graph) Forget(s State) []Write {
-	var out []Write
+func (g *Graph) forget(s State) []agents.Change {
+	var out []agents.Change
 	for _, name := range slices.Sorted(maps.Keys(s.values)) {
 		_, declared := g.channels[name]
 		if agents.Hidden(name) && (declared || engineChannel(name)) && name != reducersChannel {
-			out = append(out, Write{Change: agents.Change{Channel: name, Delta: &agents.Delta{Op: agents.DeltaDrop}}})
+			out = append(out, agents.Change{Channel: name, Delta: &agents.Delta{Op: agents.DeltaDrop}})
 		}
 	}
 	return out

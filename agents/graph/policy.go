@@ -64,7 +64,7 @@ func (p *RetryPolicy) again(try int, err error) (time.Duration, bool) {
 	factor, most := orDefault(p.Factor, DefaultRetryFactor), orDefault(p.MaxDelay, DefaultRetryMaxDelay)
 	delay := p.InitialDelay
 	for i := 1; i < try && delay < most; i++ {
-		delay = time.Duration(float64(delay) * factor)
+		delay = time.Duration(min(float64(delay)*factor, float64(most)))
 	}
 	delay = min(delay, most)
 	if p.Jitter > 0 {

@@ -162,7 +162,7 @@ func (g *Graph) Run(ctx context.Context, x Execution) (State, error) {
 	next := slices.Clone(x.Next)
 	if next == nil {
 		var err error
-		if next, err = guard(func() ([]agents.Due, error) { return g.Entry(x.State) }); err != nil {
+		if next, err = g.Entry(x.State); err != nil {
 			return x.State, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -112,17 +113,18 @@ func (r *Runner) Stream(ctx context.Context, thread agents.ThreadID, in Input, m
 			close(frames)
 			done <- err
 		}()
+		// However the loop is left, the run has ended by then.
+		defer func() {
+			cancel(errStreamClosed)
+			for range frames { //nolint:revive // until the run has seen that nobody reads
+			}
+		}()
 		for f := range frames {
 			if !yield(f, nil) {
-				cancel(errStreamClosed)
-				break
+				return
 			}
 		}
-		for range frames { //nolint:revive // until the run has seen that nobody reads
-		}
-		err := <-done
-		cancel(nil)
-		if err != nil && !errors.Is(err, errStreamClosed) {
+		if err := <-done; err != nil {
 			yield(Frame{}, err)
 		}
 	}
@@ -168,16 +170,16 @@ func (r *Runner) BulkUpdate(ctx context.Context, thread agents.ThreadID, changes
 	if len(changes) == 0 {
 		return "", r.g.refuse("changes", ErrOutOfRange, "there is none")
 	}
-	lease, state, err := r.enter(ctx, thread, changes[0].From)
-	if err != nil {
-		return "", err
-	}
-	for i, c := range changes {
-		if i > 0 && c.From != "" {
+	for _, c := range changes[1:] {
+		if c.From != "" {
 			return "", r.g.refuse("changes", ErrOutOfRange, "only the first may name a checkpoint")
 		}
 	}
-	if _, err := r.changed(state, changes); err != nil {
+	lease, state, err := r.enter(ctx, thread, changes[0].From, func(s agents.State) error {
+		_, err := r.changed(s, changes)
+		return err
+	})
+	if err != nil {
 		return "", err
 	}
 	if state.Line, err = r.lineFor(ctx, lease, changes[0].From, state.Line); err != nil {
@@ -226,6 +228,14 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 		return agents.Step{}, loaded, err
 	}
 	changes = settled.With(changes)
+	var next []agents.Due
+	if c.AsNode != "" && c.AsNode != End {
+		var marks Changes
+		if next, state, marks, err = g.follow(c.AsNode, state, place(loaded.Line, number)); err != nil {
+			return agents.Step{}, loaded, err
+		}
+		changes = changes.With(marks)
+	}
 	step := agents.Step{
 		Line: loaded.Line, Step: number, Source: agents.SourceUpdate, Messages: changes.Messages, Ops: changes.Ops,
 		Deltas: changes.Deltas, Wrote: changes.Wrote, Clear: true,
@@ -235,21 +245,23 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 	}
 	step.Snapshot = SnapshotOf(step, state)
 	switch {
-	case c.AsNode == End, c.AsNode == "" && loaded.Head == nil:
-	case c.AsNode == "":
+	case c.AsNode != "":
+		step.Next = next
+	case loaded.Head != nil:
 		step.Next, step.Interrupts, step.Pending = loaded.Head.Next, loaded.Head.Interrupts, loaded.Pending
-	default:
-		step.Next, err = guard(func() ([]agents.Due, error) { return g.After(c.AsNode, state) })
 	}
 	after := agents.State{
 		Line: loaded.Line, Step: number, Messages: state.messages, Values: state.values, Pending: step.Pending,
 		Head: &agents.Checkpoint{Line: loaded.Line, Step: number, Next: step.Next, Interrupts: step.Interrupts},
 	}
-	return step, after, err
+	return step, after, nil
 }
 
 // Fork begins a line at a checkpoint and makes it the active one.
 func (r *Runner) Fork(ctx context.Context, thread agents.ThreadID, checkpoint string) error {
+	if _, err := r.o.Checkpointer.State(ctx, thread, checkpoint); err != nil {
+		return err
+	}
 	lease, err := r.o.Checkpointer.Acquire(ctx, thread)
 	if err != nil {
 		return err
@@ -268,22 +280,40 @@ func (r *Runner) Delete(ctx context.Context, thread agents.ThreadID) error {
 	return r.o.Checkpointer.Delete(ctx, thread)
 }
 
-// enter takes a thread's lease and reads where to begin.
-func (r *Runner) enter(ctx context.Context, thread agents.ThreadID, from string) (agents.Lease, agents.State, error) {
+// enter takes a thread's lease and reads where to begin. It checks twice: first
+// without the lease, since what is refused must neither take the thread from
+// whoever holds it nor make one.
+func (r *Runner) enter(ctx context.Context, thread agents.ThreadID, from string, check func(agents.State) error) (agents.Lease, agents.State, error) {
+	state, err := r.o.Checkpointer.State(ctx, thread, from)
+	if from == "" && fault.Is(err, fault.KindNotFound) {
+		state, err = agents.State{Step: -1}, nil
+	}
+	if err == nil {
+		err = check(asForked(state, from))
+	}
+	if err != nil {
+		return agents.Lease{}, state, err
+	}
 	lease, err := r.o.Checkpointer.Acquire(ctx, thread)
 	if err != nil {
-		return lease, agents.State{}, err
+		return lease, state, err
 	}
-	state, err := r.o.Checkpointer.State(ctx, thread, from)
-	if err == nil && from != "" {
-		state.Pending = nil // a fork runs everything again
-		if state.Head != nil {
-			head := *state.Head
-			head.Interrupts = nil
-			state.Head = &head
-		}
+	if state, err = r.o.Checkpointer.State(ctx, thread, from); err != nil {
+		return lease, state, err
 	}
-	return lease, state, err
+	state = asForked(state, from)
+	return lease, state, check(state)
+}
+
+// asForked is a state as a line that begins there has it: a fork runs everything
+// again.
+func asForked(state agents.State, from string) agents.State {
+	if from == "" || state.Head == nil {
+		return state
+	}
+	head := *state.Head
+	head.Interrupts, state.Head, state.Pending = nil, &head, nil
+	return state
 }
 
 // lineFor begins the line that a run from an older checkpoint writes.
@@ -310,11 +340,11 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err := r.g.Known("interrupt", breakNodes(r.g, o.breaks)...); err != nil {
 		return err
 	}
-	lease, loaded, err := r.enter(ctx, thread, o.from)
-	if err != nil {
+	lease, loaded, err := r.enter(ctx, thread, o.from, func(s agents.State) error {
+		_, err := r.g.Begin(s, in)
 		return err
-	}
-	if _, err := r.g.Begin(loaded, in); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if loaded.Line, err = r.lineFor(ctx, lease, o.from, loaded.Line); err != nil {
@@ -328,8 +358,7 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err != nil {
 		return err
 	}
-	h := &runnerHost{r: r, lease: lease, run: o.run, thread: thread, attempt: o.attempt, tell: tell, was: map[agents.LineID][]agents.Due{},
-		resumes: in.Resume != nil && len(b.Resume) > 0}
+	h := &runnerHost{r: r, lease: lease, run: o.run, thread: thread, attempt: o.attempt, tell: tell, was: map[agents.LineID][]agents.Due{}}
 	h.projection = NewProjection(modes, o.subs, h.at)
 	h.Emit(event.Envelope{Type: event.RunStarted, Step: b.Commit.Step, Data: event.Data(event.RunStartedData{
 		ThreadID: string(thread), RunID: string(o.run), MessageIDs: broughtBy(in), Assistant: string(r.o.Assistant.ID),
@@ -389,7 +418,6 @@ type runnerHost struct {
 	run     agents.RunID
 	thread  agents.ThreadID
 	attempt int
-	resumes bool
 	tell    func(Frame)
 
 	mu         sync.Mutex

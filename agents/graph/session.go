@@ -56,7 +56,7 @@ type SessionFrame struct {
 }
 
 // Open begins or goes on with an iterative session on a thread. Frames come from
-// the first input on, so none is missed.
+// the first input on, so none is missed. The options hold for each input's run.
 func (r *Runner) Open(ctx context.Context, thread agents.ThreadID, modes []Mode, options ...RunOption) *Session {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &Session{r: r, thread: thread, modes: modes, options: options, inputs: make(chan fed), out: make(chan SessionFrame, sessionBuffer),

@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -61,18 +60,16 @@ func (e *engine) superStep(ctx context.Context, due []agents.Due, known []agents
 	return e.complete(ctx, due, done)
 }
 
-// breaks finds the breakpoints before the tasks, but for those that the run goes
-// on from.
+// breaks finds the breakpoints before the tasks; none of a step that has begun,
+// which is one that the run goes on from.
 func (e *engine) breaks(due []agents.Due, resume []agents.Interrupt) []agents.Interrupt {
-	if len(e.x.Break.Before) == 0 {
+	begun := slices.ContainsFunc(resume, func(r agents.Interrupt) bool { return r.Break != breakAfter || !slices.Equal(r.NS, e.ns) })
+	if begun {
 		return nil
 	}
 	var out []agents.Interrupt
 	for i, d := range due {
-		passed := slices.ContainsFunc(resume, func(r agents.Interrupt) bool {
-			return r.Task == i && r.Break == breakBefore && slices.Equal(r.NS, e.ns)
-		})
-		if hits(e.x.Break.Before, e.path+d.Node) && !passed {
+		if hits(e.x.Break.Before, e.path+d.Node) {
 			out = append(out, e.breakAt(breakBefore, i, d.Node))
 		}
 	}
@@ -107,12 +104,12 @@ func (e *engine) complete(ctx context.Context, due []agents.Due, done []outcome)
 	m := newMerger(e.g, e.state, place(e.line, e.step+1), false)
 	for _, o := range done {
 		if err := m.take(due[o.task].Node, o.result.Writes); err != nil {
-			return nil, &NodeError{Node: due[o.task].Node, Err: err}
+			return nil, &NodeError{Node: e.path + due[o.task].Node, Tries: 1, Err: err}
 		}
 	}
-	w := walk{g: e.g, state: m.next}
+	w := walk{g: e.g, state: m.next, path: e.path}
 	for _, o := range done {
-		if _, err := guard(func() (struct{}, error) { return struct{}{}, w.after(due[o.task].Node, o.result) }); err != nil {
+		if err := w.after(due[o.task].Node, o.result); err != nil {
 			return nil, err
 		}
 	}
@@ -121,7 +118,7 @@ func (e *engine) complete(ctx context.Context, due []agents.Due, done []outcome)
 		return nil, err
 	}
 	c := Commit{Line: e.line, NS: e.ns, Step: e.step + 1, Changes: m.changes, State: m.next, Next: next}
-	if len(next) > 0 {
+	if len(next) > 0 || len(e.ns) > 0 { // after a subgraph's end something else follows
 		for i, d := range due {
 			if hits(e.x.Break.After, e.path+d.Node) {
 				c.Interrupts = append(c.Interrupts, e.breakAt(breakAfter, i, d.Node))
@@ -181,7 +178,7 @@ func (e *engine) tasks(ctx context.Context, due []agents.Due, known []agents.Pen
 			}
 		}()
 	}
-	var failed []*NodeError
+	var failed *NodeError // the first
 	var hostErr error
 	for left := len(todo); left > 0; {
 		fresh := []outcome{<-results}
@@ -203,7 +200,9 @@ func (e *engine) tasks(ctx context.Context, due []agents.Due, known []agents.Pen
 			case o.err == nil && len(o.asked) == 0:
 				keep = append(keep, agents.Pending{Task: o.task, Result: &out[o.task].result})
 			case errors.As(o.err, &node):
-				failed = append(failed, node)
+				if failed == nil {
+					failed = node
+				}
 				if e.x.OnFailure == Panic {
 					cancel(errSibling)
 				}
@@ -213,33 +212,39 @@ func (e *engine) tasks(ctx context.Context, due []agents.Due, known []agents.Pen
 			}
 		}
 		// With nothing left to run the step itself is committed next.
-		if len(keep) > 0 && (left > 0 || len(failed) > 0) && hostErr == nil {
+		if len(keep) > 0 && (left > 0 || failed != nil) && hostErr == nil {
 			hostErr = e.x.Host.Pend(context.WithoutCancel(ctx), agents.PendingWrites{Line: e.line, Step: e.step, Pending: keep})
 			if hostErr != nil {
 				cancel(hostErr)
 			}
 		}
 	}
-	return out, e.failure(hostErr, failed)
+	switch {
+	case hostErr != nil:
+		return out, hostErr
+	case failed == nil:
+		return out, nil
+	case e.x.OnFailure == Panic:
+		return out, failed
+	default:
+		return out, &StepError{Step: e.step + 1, Failed: failuresOf(out)}
+	}
+}
+
+// failuresOf lists what failed in the order of the tasks.
+func failuresOf(all []outcome) []*NodeError {
+	var out []*NodeError
+	for _, o := range all {
+		var node *NodeError
+		if errors.As(o.err, &node) {
+			out = append(out, node)
+		}
+	}
+	return out
 }
 
 // errSibling stops the other tasks of a step in which one failed.
 var errSibling = errors.New("another node of the step failed")
-
-// failure says what a step ends with.
-func (e *engine) failure(hostErr error, failed []*NodeError) error {
-	switch {
-	case hostErr != nil:
-		return hostErr
-	case len(failed) == 0:
-		return nil
-	case e.x.OnFailure == Panic:
-		return failed[0]
-	default:
-		slices.SortStableFunc(failed, func(a, b *NodeError) int { return strings.Compare(a.Node, b.Node) })
-		return &StepError{Step: e.step + 1, Failed: failed}
-	}
-}
 
 // below reports whether an interrupt belongs to a task of this line, or to the
 // subgraph that the task stands for.
@@ -355,7 +360,10 @@ func (e *engine) once(ctx context.Context, n node, t *Task) (o outcome) {
 	if err != nil {
 		return outcome{err: err}
 	}
-	if o.result, err = cmd.result(); err != nil {
+	if o.result, err = cmd.result(); err == nil {
+		err = e.g.takes(o.result)
+	}
+	if err != nil {
 		return outcome{err: err}
 	}
 	t.Emit(event.StepFinished, event.StepData{StepName: t.Node, Task: t.Index})

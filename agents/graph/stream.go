@@ -67,8 +67,7 @@ type TaskNews struct {
 	ID, Node string
 	Step     int
 	Ended    bool
-	// Interrupts are the pauses of a task that ended as one; Discarded is true for
-	// one that failed and is tried again.
+	// Interrupts are the pauses of a task that ended as one.
 	Interrupts []agents.Interrupt
 }
 

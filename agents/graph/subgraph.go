@@ -72,15 +72,14 @@ func (e *engine) subTask(ctx context.Context, i int, due agents.Due, line agents
 		return outcome{task: i, err: cause}
 	}
 	var failed *NodeError
-	var step *StepError
-	var limit *RecursionError
-	if !errors.As(err, &failed) && !errors.As(err, &step) && !errors.As(err, &limit) {
+	several, limit := errors.As(err, new(*StepError)), errors.As(err, new(*RecursionError))
+	if !errors.As(err, &failed) && !several && !limit {
 		return outcome{task: i, err: err} // the host's
 	}
 	if n.handler != "" {
 		return e.handle(i, n, due, 1, err)
 	}
-	if failed != nil && step == nil {
+	if failed != nil && !several {
 		return outcome{task: i, err: failed} // it names the inner node
 	}
 	return outcome{task: i, err: &NodeError{Node: e.path + due.Node, Tries: 1, Err: err}}
@@ -161,6 +160,9 @@ func (e *engine) begin(ctx context.Context, parent *engine, s *subgraph, i int, 
 			return nil, &NodeError{Node: parent.path + due.Node, Err: fmt.Errorf("beginning the subgraph: %w", err)}
 		}
 		changes, err := storable(writes)
+		if err == nil {
+			err = e.g.takes(agents.Result{Writes: changes})
+		}
 		if err != nil {
 			return nil, &NodeError{Node: parent.path + due.Node, Err: err}
 		}
@@ -168,7 +170,7 @@ func (e *engine) begin(ctx context.Context, parent *engine, s *subgraph, i int, 
 		if err := m.take("", changes); err != nil {
 			return nil, &NodeError{Node: parent.path + due.Node, Err: err}
 		}
-		next, err := guard(func() ([]agents.Due, error) { return e.g.Entry(m.next) })
+		next, err := e.g.Entry(m.next)
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +181,7 @@ func (e *engine) begin(ctx context.Context, parent *engine, s *subgraph, i int, 
 		e.state, e.own = m.next, append(e.own, m.all...)
 		return next, nil
 	}
-	next, err := guard(func() ([]agents.Due, error) { return e.g.Entry(e.state) })
+	next, err := e.g.Entry(e.state)
 	for j := range next {
 		if next[j].Input == nil {
 			next[j].Input = due.Input
@@ -196,7 +198,11 @@ func (e *engine) surface(s *subgraph, child *engine) (agents.Result, error) {
 			return agents.Result{}, fmt.Errorf("ending the subgraph: %w", err)
 		}
 		changes, err := storable(writes)
-		return agents.Result{Writes: changes}, err
+		if err != nil {
+			return agents.Result{}, err
+		}
+		out := agents.Result{Writes: changes}
+		return out, e.g.takes(out)
 	}
 	var out agents.Result
 	for _, c := range child.own {
@@ -212,5 +218,5 @@ func (e *engine) surface(s *subgraph, child *engine) (agents.Result, error) {
 		}
 		out.Writes = append(out.Writes, c)
 	}
-	return out, nil
+	return out, e.g.takes(out)
 }
