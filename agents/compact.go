@@ -217,17 +217,26 @@ type flatSnapshot struct {
 	Values   map[string]json.RawMessage `json:"values,omitempty"`
 }
 
-// MarshalJSON writes the operations in the flat form.
+// MarshalJSON writes the operations in the flat form, alone where no channel
+// changed.
 func (r Rollup) MarshalJSON() ([]byte, error) {
 	f := flatRollup{Deltas: r.Deltas}
+	if len(r.Deltas) == 0 {
+		return EncodeOps(r.Ops), nil
+	}
 	if len(r.Ops) > 0 {
 		f.Ops = EncodeOps(r.Ops)
 	}
 	return json.Marshal(f)
 }
 
-// UnmarshalJSON reads either form.
+// UnmarshalJSON reads every form.
 func (r *Rollup) UnmarshalJSON(raw []byte) error {
+	if bytes.HasPrefix(raw, []byte("[")) {
+		ops, err := DecodeOps(raw)
+		*r = Rollup{Ops: ops}
+		return err
+	}
 	var f flatRollup
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return err

@@ -124,6 +124,10 @@ type list struct {
 func listOf(refs []Ref) *list { return &list{all: refs[:len(refs):len(refs)]} }
 
 func (l *list) apply(ops []Op) {
+	if l.index == nil && len(ops) < indexed {
+		l.few(ops)
+		return
+	}
 	for _, op := range ops {
 		at, present := l.find(op.ID)
 		switch op.Kind {
@@ -143,6 +147,27 @@ func (l *list) apply(ops []Op) {
 				l.gone++
 				delete(l.index, op.ID)
 			}
+		}
+	}
+}
+
+// indexed is from how many operations on an index of the list pays.
+const indexed = 8
+
+// few applies some operations without an index.
+func (l *list) few(ops []Op) {
+	for _, op := range ops {
+		at := slices.IndexFunc(l.all, func(r Ref) bool { return r.ID == op.ID })
+		switch {
+		case at < 0 && op.Kind == OpAppend:
+			l.all = append(l.all, Ref{ID: op.ID, Rev: op.Rev})
+		case at < 0:
+		case op.Kind == OpRemove:
+			l.change()
+			l.all = slices.Delete(l.all, at, at+1)
+		default:
+			l.change()
+			l.all[at].Rev = op.Rev
 		}
 	}
 }

@@ -342,7 +342,7 @@ func (r reads) rows(ctx context.Context, states int) error {
 		`select c.line_id, c.step, c.run_id, c.source, c.ops, c.deltas, c.snapshot, c.rollup, c.next, c.wrote, c.interrupts, c.metadata,
 			c.event_seq, c.created_at from checkpoints c
 			where c.line_id = ` + line + ` and (c.step % 50 = 0 and c.step >= $2::int - $2::int % 1000 or c.step >= $2::int - $2::int % 50) order by c.step`,
-		`select id, revision, body, created_at from messages
+		`select id, revision, role, text, author_id, rest, body, run_id, created_at from messages
 			where org_id = (select org_id from threads where id = $1) and thread_id = $1 and $2::int > 0`,
 	} {
 		rows, err := r.pool.Query(ctx, sql, string(r.thread), longRuns*stepsPerRun-states)

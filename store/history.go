@@ -82,22 +82,35 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
-	if _, err := db.Thread(ctx, scope, thread); err != nil {
+	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	out := []agents.State{}
-	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil}
-		if err := beforeArgs(ctx, tx, args, q.Before); err != nil {
-			return err
+	if !id.Valid(string(thread)) {
+		return nil, threadNotFound()
+	}
+	args := readerArgs(scope, pgx.NamedArgs{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil})
+	if q.Before != "" {
+		if _, err := db.Thread(ctx, scope, thread); err != nil {
+			return nil, err
 		}
-		rows, err := pgxMany[checkpointRow](ctx, tx, sqlHistory, args)
+		err := db.scoped(ctx, scope, func(tx pgx.Tx) error { return beforeArgs(ctx, tx, args, q.Before) })
 		if err != nil {
-			return fmt.Errorf("listing checkpoints: %w", err)
+			return nil, fmt.Errorf("reading a thread's history: %w", err)
 		}
-		out, err = statesOf(ctx, tx, string(scope.Org), string(thread), rows)
-		return err
-	})
+	}
+	send := db.batches(scope)
+	var threads []threadRow
+	var rows []checkpointRow
+	var batch pgx.Batch
+	collect(&batch, &threads, sqlThreadByID, args)
+	collectCheckpoints(&batch, &rows, sqlHistory, args)
+	if err := send(ctx, &batch); err != nil {
+		return nil, fmt.Errorf("listing a thread's checkpoints: %w", translate(err))
+	}
+	if len(threads) != 1 {
+		return nil, threadNotFound()
+	}
+	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows)
 	if err != nil {
 		return nil, fmt.Errorf("reading a thread's history: %w", err)
 	}
@@ -106,9 +119,6 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 
 // beforeArgs finds where a page of history begins.
 func beforeArgs(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, before string) error {
-	if before == "" {
-		return nil
-	}
 	lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
 	if err != nil {
 		return fmt.Errorf("listing a thread's lines: %w", err)
@@ -131,18 +141,19 @@ func beforeArgs(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, before strin
 
 // statesOf gives the states at checkpoints, in their order. Those of one line
 // follow each other without a gap, so that only the oldest has to be loaded.
-func statesOf(ctx context.Context, tx pgx.Tx, org, thread string, rows []checkpointRow) ([]agents.State, error) {
+func statesOf(ctx context.Context, send sends, org, thread string, rows []checkpointRow) ([]agents.State, error) {
 	byLine := map[string][]int{}
 	for i, r := range rows {
 		byLine[r.LineID] = append(byLine[r.LineID], i)
 	}
 	out, refs := make([]agents.State, len(rows)), make([][]agents.Ref, len(rows))
+	var all []agents.Ref // each once, in the order of a thread
 	wanted := map[agents.Ref]bool{}
 	for line, at := range byLine {
 		slices.SortFunc(at, func(a, b int) int { return rows[a].Step - rows[b].Step })
 		oldest := rows[at[0]].Step
 		load := stateLoad{org: org, thread: thread, line: line, upto: &oldest}
-		if err := load.head(ctx, inside(tx)); err != nil {
+		if err := load.head(ctx, send); err != nil {
 			return nil, err
 		}
 		state := load.state
@@ -161,37 +172,55 @@ func statesOf(ctx context.Context, tx pgx.Tx, org, thread string, rows []checkpo
 				state.Pending = pendingOf(load.pending, r.Step)
 			}
 			out[i], refs[i] = state, load.refs
-			if n == 0 || len(rows[i].Ops) > 0 {
-				for _, ref := range load.refs {
+			from := 0
+			if n > 0 {
+				from = common(refs[at[n-1]], load.refs)
+			}
+			for _, ref := range load.refs[from:] {
+				if !wanted[ref] {
 					wanted[ref] = true
+					all = append(all, ref)
 				}
 			}
 		}
 	}
-	all := slices.Collect(maps.Keys(wanted))
-	messages, err := loadMessages(ctx, inside(tx), org, thread, all, nil)
+	messages, err := loadMessages(ctx, send, org, thread, all, nil)
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[agents.Ref]*agents.Message, len(all))
-	for i, r := range all {
-		found[r] = &messages[i]
-	}
-	for _, at := range byLine {
-		var before []agents.Ref
-		var list []agents.Message
-		for _, i := range at {
-			// What only grew shares what was there.
-			if len(refs[i]) < len(before) || !slices.Equal(refs[i][:len(before)], before) {
-				list, before = nil, nil
-			}
-			for _, r := range refs[i][len(before):] {
-				list = append(list, *found[r])
-			}
-			before, out[i].Messages = refs[i], slices.Clip(list)
+	var found map[agents.Ref]*agents.Message
+	for i, r := range refs {
+		if n := len(r); common(all, r) == n { // a thread that only grew
+			out[i].Messages = messages[:n:n]
+			continue
 		}
+		if found == nil {
+			found = make(map[agents.Ref]*agents.Message, len(all))
+			for j, r := range all {
+				found[r] = &messages[j]
+			}
+		}
+		list := make([]agents.Message, len(r))
+		for j, ref := range r {
+			list[j] = *found[ref]
+		}
+		out[i].Messages = list
 	}
 	return out, nil
+}
+
+// common counts with how many elements both lists begin.
+func common(a, b []agents.Ref) int {
+	n := min(len(a), len(b))
+	if n > 0 && &a[0] == &b[0] {
+		return n
+	}
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
 }
 
 const sqlAcquireBusy = `select count(*) from runs r

@@ -18,6 +18,7 @@ const (
 	maxKeptStates    = 500
 	maxKeptStateSize = 64 << 10
 	maxKeptVersions  = 1000
+	maxKeptLines     = 10_000
 )
 
 // versionKey names an immutable version of an assistant.

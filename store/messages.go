@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/internal/id"
@@ -44,64 +43,41 @@ func messageForms(messages []agents.Message) ([]messageForm, error) {
 	return out, nil
 }
 
-// messageRow is a message as it is read. Body is that of rows that were written
+// messageColumns are those of readMessage. Body is that of rows that were written
 // before text and rest had columns.
-type messageRow struct {
-	ID        string
-	Revision  int64
-	Role      string
-	Text      pgtype.Text
-	Author    pgtype.UUID
-	Rest      pgtype.DriverBytes
-	Body      pgtype.DriverBytes
-	RunID     pgtype.UUID
-	CreatedAt time.Time
-}
-
 const messageColumns = `m.id, m.revision, m.role, m.text, m.author_id, m.rest, m.body, m.run_id, m.created_at`
 
-func (r *messageRow) columns() []any {
-	return []any{&r.ID, &r.Revision, &r.Role, &r.Text, &r.Author, &r.Rest, &r.Body, &r.RunID, &r.CreatedAt}
-}
-
-// message reads the row; names keeps one copy of each of the few texts that many
-// messages share.
-func (r *messageRow) message(m *agents.Message, names map[[16]byte]string) error {
-	raw := r.Rest
-	if raw == nil {
-		raw = r.Body
+// readMessage reads what follows a message's id and revision in its row.
+func readMessage(w *wire, m *agents.Message, ref agents.Ref, known names) error {
+	role, text := roleOf(w.next(0)), w.next(0)
+	author, written := w.uuid()
+	rest, body := w.next(0), w.next(0)
+	run, made := w.uuid()
+	if rest == nil {
+		rest = body
 	}
-	if raw != nil {
-		if err := json.Unmarshal(raw, m); err != nil {
-			return fmt.Errorf("reading the body of message %s: %w", r.ID, err)
+	if rest != nil {
+		if err := json.Unmarshal(rest, m); err != nil {
+			return fmt.Errorf("reading the body of message %s: %w", ref.ID, err)
 		}
 	}
-	m.ID, m.Revision, m.Role, m.CreatedAt = agents.MessageID(r.ID), r.Revision, roleOf(r.Role), r.CreatedAt.UTC()
-	if r.Text.Valid {
-		m.Text = r.Text.String
+	m.ID, m.Revision, m.Role, m.CreatedAt = ref.ID, ref.Rev, role, w.time()
+	if text != nil {
+		m.Text = string(text)
 	}
-	if r.Author.Valid {
-		m.Author = nameOf(names, r.Author)
+	if written {
+		m.Author = known.of(author)
 	}
-	if r.RunID.Valid && m.Run == "" {
-		m.Run = agents.RunID(nameOf(names, r.RunID))
+	if made && m.Run == "" {
+		m.Run = agents.RunID(known.of(run))
 	}
 	return nil
 }
 
-func nameOf(names map[[16]byte]string, u pgtype.UUID) string {
-	name, ok := names[u.Bytes]
-	if !ok {
-		name = u.String()
-		names[u.Bytes] = name
-	}
-	return name
-}
-
 // roleOf gives the one copy there is of a role's name.
-func roleOf(s string) agents.MessageRole {
-	for _, r := range []agents.MessageRole{agents.RoleUser, agents.RoleAssistant, agents.RoleTool, agents.RoleSystem} {
-		if s == string(r) {
+func roleOf(s []byte) agents.MessageRole {
+	for _, r := range [...]agents.MessageRole{agents.RoleUser, agents.RoleAssistant, agents.RoleTool, agents.RoleSystem} {
+		if string(s) == string(r) {
 			return r
 		}
 	}
@@ -134,24 +110,24 @@ func loadMessages(ctx context.Context, send sends, org, thread string, refs []ag
 	if len(refs) == 0 {
 		return nil, nil
 	}
-	l := messageLoad{out: make([]agents.Message, len(refs)), at: make(map[agents.Ref]int, len(refs)), names: map[[16]byte]string{}}
-	again := map[int]int{} // what is named twice, and where first
-	for i, r := range refs {
-		m, ok := known[r]
-		first, named := l.at[r]
-		switch {
-		case ok:
-			l.out[i] = m
-		case named:
-			again[i] = first
-		default:
-			l.at[r] = i
-		}
-	}
-	if len(l.at) > probed {
-		args := pgx.NamedArgs{"org": org, "thread": thread, "limit": len(l.at) + len(l.at)/2}
+	l := messageLoad{refs: refs, out: make([]agents.Message, len(refs)), names: names{}}
+	if len(refs)-len(known) > probed {
+		args := pgx.NamedArgs{"org": org, "thread": thread, "limit": len(refs) + len(refs)/2}
 		if err := l.read(ctx, send, sqlMessagesOfThread, args); err != nil {
 			return nil, err
+		}
+		if l.next == len(refs) {
+			return l.out, nil // they came in their order
+		}
+	}
+	l.index()
+	again := map[int]int{} // what is named twice, and where first
+	for i, r := range refs {
+		if m, ok := known[r]; ok {
+			l.out[i] = m
+			delete(l.at, r)
+		} else if first, named := l.first[r]; named && first != i {
+			again[i] = first
 		}
 	}
 	if len(l.at) > 0 {
@@ -173,27 +149,57 @@ func loadMessages(ctx context.Context, send sends, org, thread string, refs []ag
 	return l.out, nil
 }
 
-// messageLoad puts messages where they belong; at holds those still to come.
+// messageLoad puts messages where they belong. They usually come in the order of
+// the references: next counts those that did. Once one doesn't, at holds those
+// that are still to come, and first where each is named first.
 type messageLoad struct {
-	out   []agents.Message
-	at    map[agents.Ref]int
-	names map[[16]byte]string
+	refs      []agents.Ref
+	out       []agents.Message
+	next      int
+	at, first map[agents.Ref]int
+	names     names
+}
+
+func (l *messageLoad) index() {
+	if l.at != nil {
+		return
+	}
+	l.at, l.first = make(map[agents.Ref]int, len(l.refs)-l.next), make(map[agents.Ref]int, len(l.refs))
+	for i, r := range l.refs {
+		if _, named := l.first[r]; named {
+			continue
+		}
+		l.first[r] = i
+		if i >= l.next {
+			l.at[r] = i
+		}
+	}
+}
+
+// place gives where a message belongs.
+func (l *messageLoad) place(id []byte, revision int64) (int, bool) {
+	if l.at == nil && l.next < len(l.refs) && l.refs[l.next].Rev == revision && string(l.refs[l.next].ID) == string(id) {
+		l.next++
+		return l.next - 1, true
+	}
+	l.index()
+	r := agents.Ref{ID: agents.MessageID(id), Rev: revision}
+	i, ok := l.at[r]
+	delete(l.at, r)
+	return i, ok
 }
 
 func (l *messageLoad) read(ctx context.Context, send sends, sql string, args pgx.NamedArgs) error {
 	var batch pgx.Batch
 	batch.Queue(sql, args).Query(func(rows pgx.Rows) error {
-		var r messageRow
-		_, err := pgx.ForEachRow(rows, r.columns(), func() error {
-			ref := agents.Ref{ID: agents.MessageID(r.ID), Rev: r.Revision}
-			i, ok := l.at[ref]
+		return eachRow(rows, func(w *wire) error {
+			id, revision := w.next(0), w.int8()
+			i, ok := l.place(id, revision)
 			if !ok {
 				return nil
 			}
-			delete(l.at, ref)
-			return r.message(&l.out[i], l.names)
+			return readMessage(w, &l.out[i], l.refs[i], l.names)
 		})
-		return err
 	})
 	if err := send(ctx, &batch); err != nil {
 		return fmt.Errorf("reading messages: %w", translate(err))

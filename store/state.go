@@ -39,14 +39,14 @@ func (r checkpointRow) checkpoint() (agents.Checkpoint, error) {
 	if err == nil {
 		err = r.read(part{"next", r.Next, &c.Next}, part{"wrote", r.Wrote, &c.Wrote}, part{"interrupts", r.Interrupts, &c.Interrupts})
 	}
-	c.Metadata = r.Metadata
+	c.ID, c.Metadata = agents.CheckpointID(c.Line, c.Step), r.Metadata
 	return c, err
 }
 
 // changes reads of the row what its step changed.
 func (r checkpointRow) changes() (agents.Checkpoint, error) {
 	c := agents.Checkpoint{
-		ID: agents.CheckpointID(agents.LineID(r.LineID), r.Step), Line: agents.LineID(r.LineID), Step: r.Step,
+		Line: agents.LineID(r.LineID), Step: r.Step,
 		Source: agents.CheckpointSource(r.Source), EventSeq: r.EventSeq, CreatedAt: r.CreatedAt.UTC(),
 	}
 	if r.RunID != nil {
@@ -58,8 +58,13 @@ func (r checkpointRow) changes() (agents.Checkpoint, error) {
 			return c, fmt.Errorf("reading ops of step %d: %w", r.Step, err)
 		}
 	}
-	return c, r.read(part{"deltas", r.Deltas, &c.Deltas}, part{"snapshot", r.Snapshot, &c.Snapshot},
-		part{"rollup", r.Rollup, &c.Rollup})
+	if len(r.Rollup) > 0 {
+		c.Rollup = &agents.Rollup{}
+		if err := c.Rollup.UnmarshalJSON(r.Rollup); err != nil { // by itself: it looks at the text once
+			return c, fmt.Errorf("reading the rollup of step %d: %w", r.Step, err)
+		}
+	}
+	return c, r.read(part{"deltas", r.Deltas, &c.Deltas}, part{"snapshot", r.Snapshot, &c.Snapshot})
 }
 
 // part is a column of JSON and where it goes.
@@ -142,16 +147,41 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 			return state, err
 		}
 	}
-	t, err := db.Thread(ctx, scope, thread)
+	load, err := db.headOf(ctx, scope, key)
 	if err != nil {
 		return agents.State{}, err
 	}
-	load := stateLoad{org: string(scope.Org), thread: string(t.ID), line: string(t.Line)}
-	if err := load.all(ctx, db.batches(scope)); err != nil {
+	if err := load.bodies(ctx, db.batches(scope)); err != nil {
 		return agents.State{}, err
 	}
 	db.keepState(key, keptState{state: load.state, refs: load.refs, size: sizeOf(load.state)})
 	return load.state, nil
+}
+
+// headOf reads a thread and the head of its active line: in one round trip where
+// the line is still the one it had when it was last read.
+func (db *DB) headOf(ctx context.Context, scope auth.Scope, key stateKey) (*stateLoad, error) {
+	send := db.batches(scope)
+	var threads []threadRow
+	var batch pgx.Batch
+	collect(&batch, &threads, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": string(key.thread)}))
+	load := &stateLoad{org: string(scope.Org), thread: string(key.thread)}
+	if line, ok := db.active.get(key); ok {
+		load.line = string(line)
+		load.queueLine(&batch)
+	}
+	if err := send(ctx, &batch); err != nil {
+		return nil, fmt.Errorf("reading a thread and its line: %w", translate(err))
+	}
+	if len(threads) != 1 {
+		return nil, threadNotFound()
+	}
+	if line := threads[0].LineID; line != load.line {
+		db.active.put(key, agents.LineID(line))
+		load = &stateLoad{org: load.org, thread: load.thread, line: line}
+		return load, load.head(ctx, send)
+	}
+	return load, load.fold(ctx, send)
 }
 
 // sends sends a batch under an organisation: inside a transaction that has it
@@ -191,8 +221,31 @@ type stateLoad struct {
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
 	collect(b, &l.lines, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": l.line})
-	collect(b, &l.segment, sqlCheckpoints, checkpointArgs(l.org, l.line, l.upto))
+	collectCheckpoints(b, &l.segment, sqlCheckpoints, checkpointArgs(l.org, l.line, l.upto))
 	collect(b, &l.pending, sqlPending, pgx.NamedArgs{"org": l.org, "line": l.line})
+}
+
+// collectCheckpoints queues a reading of checkpointColumns.
+func collectCheckpoints(b *pgx.Batch, into *[]checkpointRow, sql string, args pgx.NamedArgs) {
+	b.Queue(sql, args).Query(func(rows pgx.Rows) error {
+		known := names{}
+		return eachRow(rows, func(w *wire) error {
+			var r checkpointRow
+			line, _ := w.uuid()
+			r.LineID, r.Step = known.of(line), w.int4()
+			if run, ok := w.uuid(); ok {
+				name := known.of(run)
+				r.RunID = &name
+			}
+			r.Source = w.text()
+			for _, column := range []*[]byte{&r.Ops, &r.Deltas, &r.Snapshot, &r.Rollup, &r.Next, &r.Wrote, &r.Interrupts, &r.Metadata} {
+				*column = w.bytes()
+			}
+			r.EventSeq, r.CreatedAt = w.int8(), w.time()
+			*into = append(*into, r)
+			return nil
+		})
+	})
 }
 
 func checkpointArgs(org, line string, upto *int) pgx.NamedArgs {
@@ -227,7 +280,7 @@ func (l *stateLoad) fold(ctx context.Context, send sends) error {
 		var segment []checkpointRow
 		var batch pgx.Batch
 		collect(&batch, &next, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": at})
-		collect(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
+		collectCheckpoints(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
 		if err := send(ctx, &batch); err != nil {
 			return fmt.Errorf("reading a parent line: %w", translate(err))
 		}

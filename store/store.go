@@ -48,6 +48,7 @@ type DB struct {
 
 	packs    *packs
 	states   *lru[stateKey, keptState]
+	active   *lru[stateKey, agents.LineID]
 	versions *lru[versionKey, agents.Assistant]
 	opened   *lru[openedKey, time.Time]
 }
@@ -75,7 +76,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	return &DB{
 		app: app, system: system, url: o.URL, packs: newPacks(),
-		states: newLRU[stateKey, keptState](maxKeptStates), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
+		states: newLRU[stateKey, keptState](maxKeptStates), active: newLRU[stateKey, agents.LineID](maxKeptLines), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 		opened: newLRU[openedKey, time.Time](maxOpened),
 	}, nil
 }
