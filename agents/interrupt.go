@@ -124,7 +124,9 @@ type Answering struct {
 	// Pauses are the open interrupts with answers.
 	Pauses []Interrupt
 	// Goto replaces the nodes that are due; empty keeps them.
-	Goto     []string
+	Goto []string
+	// Break are where the run that goes on pauses next.
+	Break    *Breakpoints
 	Request  json.RawMessage
 	Metadata json.RawMessage
 	// Withdrawn builds the event of an open request that a jump leaves behind.

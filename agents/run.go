@@ -76,6 +76,15 @@ type RunInput struct {
 	Messages []Message `json:"messages,omitempty"`
 	// Resume goes on from where the thread stands instead of beginning.
 	Resume *Resume `json:"resume,omitempty"`
+	// Break are nodes at which a developer wants the run to pause.
+	Break *Breakpoints `json:"break,omitempty"`
+}
+
+// Breakpoints are nodes at which a developer wants a run to pause. "*" is every
+// node; a node of a subgraph is written SUB/NODE.
+type Breakpoints struct {
+	Before []string `json:"before,omitempty"`
+	After  []string `json:"after,omitempty"`
 }
 
 // RunError says why a run ended as error or timeout.

@@ -287,6 +287,7 @@ type resumption struct {
 	id      agents.RunID
 	pauses  []agents.Interrupt // nil means those that stand in the checkpoint
 	jump    []string
+	breaks  *agents.Breakpoints
 	request json.RawMessage
 	meta    json.RawMessage
 	// anew makes the scope's person the one the run acts for.
@@ -306,7 +307,7 @@ func resumeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.T
 	if r.id == "" {
 		r.id = agents.RunID(id.New())
 	}
-	input := agents.RunInput{Resume: &agents.Resume{Interrupts: r.pauses, Goto: r.jump, Of: r.of}}
+	input := agents.RunInput{Resume: &agents.Resume{Interrupts: r.pauses, Goto: r.jump, Of: r.of}, Break: r.breaks}
 	args := pgx.NamedArgs{"org": org, "of": string(r.of), "id": string(r.id), "input": input, "request": orObject(r.request),
 		"metadata": orObject(r.meta), "user": nil, "key": nil}
 	if r.anew {

@@ -70,7 +70,7 @@ func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.Thread
 			}
 		}
 		out.Run, err = resumeRun(ctx, tx, scope, thread, resumption{
-			of: waiting.ID, id: a.Run, pauses: a.Pauses, jump: a.Goto, request: a.Request, meta: a.Metadata})
+			of: waiting.ID, id: a.Run, pauses: a.Pauses, jump: a.Goto, breaks: a.Break, request: a.Request, meta: a.Metadata})
 		return err
 	})
 	if err != nil {

@@ -113,10 +113,14 @@ func (t *Task) ask(kind agents.InterruptKind, value json.RawMessage, requests []
 	return ErrPaused
 }
 
-// Breakpoints are nodes at which a developer wants a run to pause. "*" is every
-// node; a node of a subgraph is written SUB/NODE.
-type Breakpoints struct {
-	Before, After []string
+// Breakpoints are nodes at which a developer wants a run to pause, see
+// [agents.Breakpoints].
+type Breakpoints = agents.Breakpoints
+
+// Breakable checks that the graph has the nodes that breakpoints name; field
+// names them in the error.
+func (g *Graph) Breakable(field string, points []string) error {
+	return g.Known(field, breakNodes(g, Breakpoints{Before: points})...)
 }
 
 // The places of a breakpoint in its interrupt.

@@ -147,10 +147,14 @@ func (a *attempt) run(ctx context.Context) error {
 		return nil // the beginning was the end, and is committed as such
 	}
 	a.kept = len(from.pending) > 0
+	var breaks graph.Breakpoints
+	if r.Input.Break != nil {
+		breaks = *r.Input.Break
+	}
 	_, err = g.Run(ctx, graph.Execution{
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
 			Line: a.line, Token: r.Token},
-		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Clock: a.w.o.Clock,
+		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Break: breaks, Clock: a.w.o.Clock,
 		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
 	if errors.Is(err, graph.ErrNotResumable) {

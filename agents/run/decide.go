@@ -182,7 +182,9 @@ type Command struct {
 	// Answer is the client's value, nil for none.
 	Answer json.RawMessage
 	// Goto replaces the nodes that are due; "__end__" ends the thread's turn.
-	Goto     []string
+	Goto []string
+	// Break are where the run that goes on pauses next.
+	Break    *agents.Breakpoints
 	Raw      json.RawMessage
 	Metadata json.RawMessage
 }
@@ -232,7 +234,7 @@ func (s *Service) Resume(ctx context.Context, scope auth.Scope, thread agents.Th
 		return s.decideAsRun(ctx, scope, thread, decisions)
 	}
 	resumed, err := s.queue.Resume(ctx, scope, thread, agents.Answering{
-		Pauses: matched, Goto: c.Goto, Request: c.Raw, Metadata: c.Metadata, Withdrawn: s.decided})
+		Pauses: matched, Goto: c.Goto, Break: c.Break, Request: c.Raw, Metadata: c.Metadata, Withdrawn: s.decided})
 	if err != nil {
 		return agents.Run{}, err
 	}

@@ -98,6 +98,9 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	if err != nil {
 		return agents.Run{}, err
 	}
+	if err := s.breakable(assistant, r.Input.Break); err != nil {
+		return agents.Run{}, err
+	}
 	run := agents.RunID(id.New())
 	for i := range r.Input.Messages {
 		r.Input.Messages[i].Run = run
@@ -130,6 +133,18 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	s.tell(ctx, scope, r.Thread, submitted.Position, submitted.Queued)
 	s.signals.Wake(ctx)
 	return submitted.Run, nil
+}
+
+// breakable checks a run's breakpoints against the graph it will run on.
+func (s *Service) breakable(a agents.Assistant, b *agents.Breakpoints) error {
+	g, ok := s.graphs.Graph(a.Graph)
+	if b == nil || !ok {
+		return nil
+	}
+	if err := g.Breakable("interrupt_before", b.Before); err != nil {
+		return err
+	}
+	return g.Breakable("interrupt_after", b.After)
 }
 
 // tell publishes one appended envelope.

@@ -25,7 +25,7 @@ type command struct {
 
 // goOn handles what brings no new input: a command, or input null, which goes
 // on from where the thread stands. goesOn is false for ordinary input.
-func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in createRun, metadata json.RawMessage) (goesOn bool, made agents.Run, err error) {
+func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in createRun, metadata json.RawMessage, breaks *agents.Breakpoints) (goesOn bool, made agents.Run, err error) {
 	noCommand := len(in.Command) == 0 || string(in.Command) == "null"
 	if noCommand && string(in.Input) != "null" {
 		return false, agents.Run{}, nil
@@ -33,7 +33,7 @@ func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in cr
 	if err := storable(c.Body()); err != nil {
 		return true, agents.Run{}, err
 	}
-	next := run.Command{Raw: withoutIdentity(c.Body()), Metadata: metadata}
+	next := run.Command{Raw: withoutIdentity(c.Body()), Metadata: metadata, Break: breaks}
 	if !noCommand {
 		var cmd command
 		if err := json.Unmarshal(in.Command, &cmd); err != nil {
@@ -52,7 +52,7 @@ func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in cr
 		// Nothing waits: the graph goes on with whatever is due.
 		made, err = a.runs.Submit(c.UserContext(), scope, run.Request{
 			Thread: thread, Assistant: in.AssistantID, Strategy: agents.StrategyReject, Metadata: metadata,
-			Input: agents.RunInput{Resume: &agents.Resume{}}, Raw: next.Raw})
+			Input: agents.RunInput{Resume: &agents.Resume{}, Break: breaks}, Raw: next.Raw})
 	}
 	return true, made, err
 }
@@ -138,11 +138,11 @@ func (a *API) UpdateState(c *fiber.Ctx) error {
 		change.Checkpoint = in.Checkpoint.CheckpointID
 	}
 	scope := middleware.Scope(c)
-	if change.Messages, err = stateMessages(in.Values, string(scope.User)); err != nil {
+	if change.Messages, change.Values, err = stateValues(in.Values, string(scope.User)); err != nil {
 		return err
 	}
-	if len(change.Messages) == 0 && change.AsNode == "" {
-		return fault.Invalid("values", "must hold messages, or as_node must name a node")
+	if len(change.Messages) == 0 && len(change.Values) == 0 && change.AsNode == "" {
+		return fault.Invalid("values", "must hold messages or channels, or as_node must name a node")
 	}
 	done, err := a.runs.UpdateState(c.UserContext(), scope, thread, change)
 	if err != nil {
@@ -152,37 +152,33 @@ func (a *API) UpdateState(c *fiber.Ctx) error {
 		"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": done.Checkpoint, "checkpoint_map": nil}})
 }
 
-// stateMessages reads the values of a change: an object with messages, a list of
-// messages, or null.
-func stateMessages(raw json.RawMessage, author string) ([]agents.Message, error) {
+// stateValues reads the values of a change: an object with messages and other
+// channels, a list of messages, or null.
+func stateValues(raw json.RawMessage, author string) ([]agents.Message, map[string]json.RawMessage, error) {
 	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	var channels map[string]json.RawMessage
 	list := raw
 	if json.Unmarshal(raw, &channels) == nil {
-		for name := range channels {
-			if name != "messages" {
-				return nil, fault.Invalid("values."+name, "is no channel that can be changed; messages is")
-			}
-		}
 		list = channels["messages"]
+		delete(channels, "messages")
 	}
 	if len(list) == 0 {
-		return nil, nil
+		return nil, channels, nil
 	}
 	wire, err := parseList(list)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := make([]agents.Message, len(wire))
 	for i, w := range wire {
 		if out[i], err = w.message(fmt.Sprintf("values.messages[%d]", i), time.Now().UTC()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if out[i].Role == agents.RoleUser {
 			out[i].Author = author
 		}
 	}
-	return out, nil
+	return out, channels, nil
 }

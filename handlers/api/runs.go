@@ -26,6 +26,37 @@ type createRun struct {
 	MultitaskStrategy string          `json:"multitask_strategy"`
 	IfNotExists       string          `json:"if_not_exists"`
 	OnDisconnect      string          `json:"on_disconnect"`
+	InterruptBefore   json.RawMessage `json:"interrupt_before"`
+	InterruptAfter    json.RawMessage `json:"interrupt_after"`
+}
+
+// breakpoints reads where a developer wants the run to pause; nil for nowhere.
+func (in createRun) breakpoints() (*agents.Breakpoints, error) {
+	before, err := nodes("interrupt_before", in.InterruptBefore)
+	if err != nil {
+		return nil, err
+	}
+	after, err := nodes("interrupt_after", in.InterruptAfter)
+	if err != nil || len(before)+len(after) == 0 {
+		return nil, err
+	}
+	return &agents.Breakpoints{Before: before, After: after}, nil
+}
+
+// nodes reads "*" or a list of nodes' names.
+func nodes(field string, raw json.RawMessage) ([]string, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	var all string
+	if json.Unmarshal(raw, &all) == nil && all == "*" {
+		return []string{all}, nil
+	}
+	var some []string
+	if json.Unmarshal(raw, &some) != nil {
+		return nil, fault.Invalid(field, `must be "*" or a list of nodes' names`)
+	}
+	return some, nil
 }
 
 // knownConfig are the keys of a run's config that are checked (LG-20).
@@ -66,8 +97,12 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	if in.OnDisconnect != "" && in.OnDisconnect != "cancel" && in.OnDisconnect != "continue" {
 		return agents.Run{}, in, fault.Invalid("on_disconnect", "must be cancel or continue")
 	}
+	breaks, err := in.breakpoints()
+	if err != nil {
+		return agents.Run{}, in, err
+	}
 	scope := middleware.Scope(c)
-	if goesOn, made, err := a.goOn(c, scope, thread, in, metadata); goesOn || err != nil {
+	if goesOn, made, err := a.goOn(c, scope, thread, in, metadata, breaks); goesOn || err != nil {
 		return made, in, err
 	}
 	messages, err := parseInput(in.Input, string(scope.User), time.Now().UTC())
@@ -79,7 +114,7 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	}
 	request := run.Request{
 		Thread: thread, Assistant: strings.Clone(in.AssistantID), Strategy: strategy, Metadata: metadata,
-		Input: agents.RunInput{Messages: messages}, Raw: withoutIdentity(c.Body()), Supersede: true,
+		Input: agents.RunInput{Messages: messages, Break: breaks}, Raw: withoutIdentity(c.Body()), Supersede: true,
 	}
 	switch in.IfNotExists {
 	case "", "reject":
