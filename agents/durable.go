@@ -114,6 +114,8 @@ type Claimed struct {
 	// Role is what the run's user may do in the organisation at this moment;
 	// empty when the membership has ended.
 	Role auth.Role
+	// UserName is what that person is called.
+	UserName string
 }
 
 // Held is a run a worker still holds, as a renewal saw it.

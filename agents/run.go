@@ -78,6 +78,9 @@ type RunInput struct {
 	Resume *Resume `json:"resume,omitempty"`
 	// Break are nodes at which a developer wants the run to pause.
 	Break *Breakpoints `json:"break,omitempty"`
+	// Context are the fields a client gives with a run, for graphs that ask for
+	// them. They never say who acts.
+	Context map[string]json.RawMessage `json:"context,omitempty"`
 }
 
 // Breakpoints are nodes at which a developer wants a run to pause. "*" is every

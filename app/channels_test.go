@@ -89,3 +89,44 @@ func TestClientsReadAndChangeChannelsAndSetBreakpoints(t *testing.T) {
 	require.JSONEq(t, `["first","by hand","second"]`, string(got.Values["steps"]))
 	require.JSONEq(t, `12`, string(got.Values["total"]))
 }
+
+func TestAGraphAsksForTheContextItNeeds(t *testing.T) {
+	t.Parallel()
+	ran := make(chan string, 4)
+	g, err := graph.New("greeter").Context(graph.Needs[string]("locale")).
+		Node("ask", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+			locale, _, err := graph.ContextOf[string](task, "locale")
+			if err != nil {
+				return graph.Command{}, err
+			}
+			_, forged := task.Context["user_id"]
+			if forged {
+				locale = "forged"
+			}
+			ran <- locale
+			_, err = task.Interrupt("greet?")
+			return graph.Command{}, err
+		}).Entry("ask").Finish("ask").Compile()
+	require.NoError(t, err)
+	s := testweb.Start(t, testweb.Options{Graphs: []*graph.Graph{g}})
+	mia := s.Key("acme", "mia@acme.test")
+	var made struct {
+		ID string `json:"thread_id"`
+	}
+	s.API(mia, http.MethodPost, "/api/threads", map[string]any{}).JSON(t, &made)
+	run := func(more map[string]any) testweb.Answer {
+		more["assistant_id"] = "greeter"
+		return s.API(mia, http.MethodPost, "/api/threads/"+made.ID+"/runs/wait", more)
+	}
+	hello := map[string]any{"messages": []any{map[string]any{"role": "user", "content": "hello"}}}
+	for _, given := range []any{nil, map[string]any{}, map[string]any{"locale": 7}} {
+		refused := run(map[string]any{"input": hello, "context": given})
+		require.Equal(t, http.StatusUnprocessableEntity, refused.Status)
+		require.Contains(t, string(refused.Body), "context.locale")
+	}
+	require.Empty(t, ran)
+	require.Equal(t, http.StatusOK, run(map[string]any{"input": hello, "context": map[string]any{"locale": "de", "user_id": "somebody else"}}).Status)
+	require.Equal(t, "de", <-ran)
+	require.Equal(t, http.StatusOK, run(map[string]any{"input": map[string]any{}, "command": map[string]any{"resume": true}}).Status)
+	require.Equal(t, "de", <-ran, "whoever goes on has it too")
+}

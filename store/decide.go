@@ -275,7 +275,8 @@ const sqlRunResume = `with waited as (
 insert into runs as r (org_id, id, thread_id, position, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata)
 overriding system value
 select w.org_id, @id, w.thread_id, w.position, w.assistant_id, w.assistant_version, coalesce(@user::uuid, w.user_id),
-	case when @user::uuid is null then w.key_id else @key::uuid end, w.strategy, @input, @request, @metadata
+	case when @user::uuid is null then w.key_id else @key::uuid end, w.strategy,
+	@input::jsonb || case when w.input ? 'context' then jsonb_build_object('context', w.input -> 'context') else '{}' end, @request, @metadata
 from waited w
 returning ` + runColumns
 

@@ -13,7 +13,8 @@ import (
 
 type claimedRow struct {
 	runRow
-	Role *string
+	Role     *string
+	UserName *string
 }
 
 // sqlClaim takes the oldest due runs whose thread is free and has no earlier
@@ -38,8 +39,9 @@ const sqlClaim = `with due as (
 	from heads where r.org_id = heads.org_id and r.id = heads.run_id
 	returning r.*
 )
-select ` + runColumns + `, m.role from claimed r
+select ` + runColumns + `, m.role, u.name as user_name from claimed r
 left join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
+left join users u on u.id = r.user_id
 order by r.position`
 
 // Claim gives up to limit due runs to a worker, each with a lease by the
@@ -59,6 +61,9 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 		out[i].Run = r.run()
 		if r.Role != nil {
 			out[i].Role = auth.Role(*r.Role)
+		}
+		if r.UserName != nil {
+			out[i].UserName = *r.UserName
 		}
 	}
 	return out, nil

@@ -14,13 +14,14 @@ type Builder struct {
 	branches map[string][]branch
 	joins    []join
 	channels map[string]declaration
+	needs    map[string]Need
 	errs     []error
 }
 
 // New starts the declaration of a graph.
 func New(name string) *Builder {
 	return &Builder{name: name, nodes: map[string]node{}, edges: map[string][]string{}, branches: map[string][]branch{},
-		channels: map[string]declaration{}}
+		channels: map[string]declaration{}, needs: map[string]Need{}}
 }
 
 func (b *Builder) fault(node string, rule error) *Builder {
@@ -148,7 +149,7 @@ func (b *Builder) Join(to string, from ...string) *Builder {
 // joined; errors.As finds a [*CompileError].
 func (b *Builder) Compile() (*Graph, error) {
 	g := &Graph{name: b.name, nodes: maps.Clone(b.nodes), edges: maps.Clone(b.edges), branches: maps.Clone(b.branches),
-		joins: slices.Clone(b.joins), channels: maps.Clone(b.channels)}
+		joins: slices.Clone(b.joins), channels: maps.Clone(b.channels), needs: maps.Clone(b.needs)}
 	if err := g.check(slices.Clone(b.errs)); err != nil {
 		return nil, err
 	}

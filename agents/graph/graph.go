@@ -94,6 +94,7 @@ type Graph struct {
 	branches map[string][]branch
 	joins    []join
 	channels map[string]declaration
+	needs    map[string]Need
 	hash     string
 }
 

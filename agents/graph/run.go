@@ -156,6 +156,9 @@ func (x Execution) withDefaults() Execution {
 // and storage are then as of the last commit.
 func (g *Graph) Run(ctx context.Context, x Execution) (State, error) {
 	x = x.withDefaults()
+	if err := g.CheckContext(x.Info.Context); err != nil {
+		return x.State, err
+	}
 	ctx, release := within(ctx, x.Clock, x.Timeout, &RunTimeoutError{Limit: x.Timeout})
 	defer release()
 	e := &engine{g: g, x: x, line: x.Info.Line, step: x.Step, state: x.State}

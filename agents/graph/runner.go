@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"log/slog"
@@ -64,6 +65,7 @@ type runOptions struct {
 	breaks  Breakpoints
 	limit   *int
 	subs    bool
+	context map[string]json.RawMessage
 	attempt int
 }
 
@@ -80,6 +82,11 @@ func BreakAt(b Breakpoints) RunOption { return func(o *runOptions) { o.breaks = 
 
 // RecursionLimit bounds this run's super-steps, 1 to [MaxRecursionLimit].
 func RecursionLimit(n int) RunOption { return func(o *runOptions) { o.limit = &n } }
+
+// WithContext gives the run its context, see [Builder.Context].
+func WithContext(fields map[string]json.RawMessage) RunOption {
+	return func(o *runOptions) { o.context = fields }
+}
 
 // Subgraphs streams what happens inside subgraphs in every mode.
 func Subgraphs() RunOption { return func(o *runOptions) { o.subs = true } }
@@ -340,6 +347,9 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	if err := r.g.Known("interrupt", breakNodes(r.g, o.breaks)...); err != nil {
 		return err
 	}
+	if err := r.g.CheckContext(o.context); err != nil {
+		return err
+	}
 	lease, loaded, err := r.enter(ctx, thread, o.from, func(s agents.State) error {
 		_, err := r.g.Begin(s, in)
 		return err
@@ -366,7 +376,8 @@ func (r *Runner) run(ctx context.Context, thread agents.ThreadID, in Input, opti
 	err = h.commit(ctx, b.Commit, agents.SourceInput)
 	if err == nil && len(b.Commit.Next) > 0 {
 		_, err = r.g.Run(ctx, Execution{
-			Info:  Info{Scope: r.o.Scope, Thread: thread, Run: o.run, Attempt: o.attempt, Assistant: r.o.Assistant, Line: loaded.Line, Token: lease.Token},
+			Info: Info{Scope: r.o.Scope, Thread: thread, Run: o.run, Attempt: o.attempt, Assistant: r.o.Assistant, Line: loaded.Line, Token: lease.Token,
+				StartedAt: r.o.Clock.Now(), Context: o.context},
 			State: b.Commit.State, Next: b.Commit.Next, Pending: b.Commit.Pending, Step: b.Commit.Step, Resume: b.Resume, Host: h,
 			RecursionLimit: limit, Parallel: r.o.Parallel, OnFailure: r.o.OnFailure, Timeout: r.o.Timeout, StepTimeout: r.o.StepTimeout,
 			NodeTimeout: r.o.NodeTimeout, Break: o.breaks, Clock: r.o.Clock, IDs: r.o.IDs, Logger: r.o.Logger,

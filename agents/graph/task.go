@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -19,6 +20,12 @@ type Info struct {
 	Run       agents.RunID
 	Attempt   int
 	Assistant agents.Assistant
+	// UserName is what the person who asked is called, empty if unknown; StartedAt
+	// is when the run's first attempt began.
+	UserName  string
+	StartedAt time.Time
+	// Context is what the client gave with the run. It is input: never who acts.
+	Context map[string]json.RawMessage
 	// Line is the line of history the run writes, Token its fencing token.
 	Line  agents.LineID
 	Token int64

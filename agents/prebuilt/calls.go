@@ -130,7 +130,8 @@ func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome
 	cfg := t.Assistant.Config.Defaults()
 	limits := tool.Limits{Allowed: allowed(t), Timeout: time.Duration(cfg.ToolTimeoutSeconds) * time.Second}
 	got, err := c.o.Call.Call(ctx, limits, tool.Invocation{
-		Scope: t.Scope, AssistantID: string(t.Assistant.ID), ThreadID: string(t.Thread), RunID: string(t.Run), Node: t.Node,
+		Scope: t.Scope, UserName: t.UserName, AssistantID: string(t.Assistant.ID), GraphID: t.Assistant.Graph, TaskID: t.ID,
+		StartedAt: t.StartedAt, ThreadID: string(t.Thread), RunID: string(t.Run), Node: t.Node,
 		Step: t.Step, Attempt: t.Attempt, CallID: p.Call.ID, IdempotencyKey: idempotencyKey(t, p.Call), Clock: t.Clock,
 	}, p.Call.Name, p.Call.Args)
 	if err != nil {

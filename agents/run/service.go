@@ -98,7 +98,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	if err != nil {
 		return agents.Run{}, err
 	}
-	if err := s.breakable(assistant, r.Input.Break); err != nil {
+	if err := s.fits(assistant, r.Input); err != nil {
 		return agents.Run{}, err
 	}
 	run := agents.RunID(id.New())
@@ -135,10 +135,19 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	return submitted.Run, nil
 }
 
-// breakable checks a run's breakpoints against the graph it will run on.
-func (s *Service) breakable(a agents.Assistant, b *agents.Breakpoints) error {
+// fits checks a run's context and breakpoints against the graph it will run on.
+func (s *Service) fits(a agents.Assistant, in agents.RunInput) error {
 	g, ok := s.graphs.Graph(a.Graph)
-	if b == nil || !ok {
+	if !ok {
+		return nil // whoever executes it says so
+	}
+	if in.Resume == nil {
+		if err := g.CheckContext(in.Context); err != nil {
+			return err
+		}
+	}
+	b := in.Break
+	if b == nil {
 		return nil
 	}
 	if err := g.Breakable("interrupt_before", b.Before); err != nil {

@@ -108,8 +108,16 @@ type Invocation struct {
 	Scope auth.Scope
 
 	AssistantID string
-	ThreadID    string
-	RunID       string
+	// GraphID is the name of the assistant's graph.
+	GraphID  string
+	ThreadID string
+	RunID    string
+	// UserName is what the person of Scope is called, empty if unknown.
+	UserName string
+	// TaskID is the same for every attempt at the task that calls; StartedAt is
+	// when the run's first attempt began.
+	TaskID    string
+	StartedAt time.Time
 	// Node and Step say where in the graph the call stands; Attempt counts the
 	// tries of this step from 1.
 	Node    string

@@ -47,12 +47,16 @@ func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in cr
 			return true, agents.Run{}, err
 		}
 	}
+	given, err := in.given()
+	if err != nil {
+		return true, agents.Run{}, err
+	}
 	made, err = a.runs.Resume(c.UserContext(), scope, thread, next)
 	if fault.Code(err) == fault.Code(agents.ErrNotInterrupted) && noCommand {
 		// Nothing waits: the graph goes on with whatever is due.
 		made, err = a.runs.Submit(c.UserContext(), scope, run.Request{
 			Thread: thread, Assistant: in.AssistantID, Strategy: agents.StrategyReject, Metadata: metadata,
-			Input: agents.RunInput{Resume: &agents.Resume{}, Break: breaks}, Raw: next.Raw})
+			Input: agents.RunInput{Resume: &agents.Resume{}, Break: breaks, Context: given}, Raw: next.Raw})
 	}
 	return true, made, err
 }

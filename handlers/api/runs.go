@@ -26,6 +26,7 @@ type createRun struct {
 	MultitaskStrategy string          `json:"multitask_strategy"`
 	IfNotExists       string          `json:"if_not_exists"`
 	OnDisconnect      string          `json:"on_disconnect"`
+	Context           json.RawMessage `json:"context"`
 	InterruptBefore   json.RawMessage `json:"interrupt_before"`
 	InterruptAfter    json.RawMessage `json:"interrupt_after"`
 }
@@ -41,6 +42,21 @@ func (in createRun) breakpoints() (*agents.Breakpoints, error) {
 		return nil, err
 	}
 	return &agents.Breakpoints{Before: before, After: after}, nil
+}
+
+// given reads the run's context, without the names of identity.
+func (in createRun) given() (map[string]json.RawMessage, error) {
+	if len(in.Context) == 0 || string(in.Context) == "null" {
+		return nil, nil
+	}
+	var out map[string]json.RawMessage
+	if json.Unmarshal(in.Context, &out) != nil {
+		return nil, fault.Invalid("context", "must be an object")
+	}
+	for _, name := range identityNames {
+		delete(out, name)
+	}
+	return out, nil
 }
 
 // nodes reads "*" or a list of nodes' names.
@@ -112,9 +128,13 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	if err := storable(c.Body()); err != nil {
 		return agents.Run{}, in, err
 	}
+	given, err := in.given()
+	if err != nil {
+		return agents.Run{}, in, err
+	}
 	request := run.Request{
 		Thread: thread, Assistant: strings.Clone(in.AssistantID), Strategy: strategy, Metadata: metadata,
-		Input: agents.RunInput{Messages: messages, Break: breaks}, Raw: withoutIdentity(c.Body()), Supersede: true,
+		Input: agents.RunInput{Messages: messages, Break: breaks, Context: given}, Raw: withoutIdentity(c.Body()), Supersede: true,
 	}
 	switch in.IfNotExists {
 	case "", "reject":
