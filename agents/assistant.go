@@ -81,6 +81,15 @@ type AssistantConfig struct {
 	MaxTokens int `json:"max_tokens,omitempty"`
 	// RecursionLimit bounds the steps of one run, 1 to 500, 25 by default.
 	RecursionLimit int `json:"recursion_limit,omitempty"`
+	// MaxModelCalls bounds how often one run asks the model, 1 to 500, 10 by default
+	// (AF-33); MaxToolCalls how many calls of tools it makes, 1 to 1,000, without
+	// bound by default. What a run goes on with after a pause counts as one.
+	MaxModelCalls int `json:"max_model_calls,omitempty"`
+	MaxToolCalls  int `json:"max_tool_calls,omitempty"`
+	// OnLimit says what happens at MaxModelCalls: "end" (default) closes the answer
+	// with a sentence that says so, "error" fails the run. A tool call beyond
+	// MaxToolCalls is refused, which the model reads.
+	OnLimit string `json:"on_limit,omitempty"`
 	// EnableTools set to false takes every tool away, EnableMemory set to false
 	// those that remember; both are on by default (LG-20).
 	EnableTools  *bool `json:"enable_tools,omitempty"`
@@ -104,6 +113,12 @@ type AssistantConfig struct {
 	PIIDetection        *bool `json:"pii_detection,omitempty"`         // true by default
 }
 
+// What happens when a run has asked the model as often as it may.
+const (
+	OnLimitEnd   = "end"
+	OnLimitError = "error"
+)
+
 // Defaults fills what is not set.
 func (c AssistantConfig) Defaults() AssistantConfig {
 	if c.Model == "" {
@@ -112,11 +127,14 @@ func (c AssistantConfig) Defaults() AssistantConfig {
 	if c.Role == "" {
 		c.Role = "helpful"
 	}
+	if c.OnLimit == "" {
+		c.OnLimit = OnLimitEnd
+	}
 	if c.Temperature == nil {
 		t := 0.7
 		c.Temperature = &t
 	}
-	for field, value := range map[*int]int{&c.MaxTokens: 2000, &c.RecursionLimit: 25, &c.ToolTimeoutSeconds: 30,
+	for field, value := range map[*int]int{&c.MaxTokens: 2000, &c.RecursionLimit: 25, &c.MaxModelCalls: 10, &c.ToolTimeoutSeconds: 30,
 		&c.MemoryRetentionDays: 90, &c.MaxMemoryItems: 1000} {
 		if *field == 0 {
 			*field = value
@@ -203,6 +221,11 @@ func (c AssistantConfig) check(broken map[string]string) {
 	}
 	between("max_tokens", c.MaxTokens, 100, 10_000, "must be between 100 and 10,000")
 	between("recursion_limit", c.RecursionLimit, 1, 500, "must be between 1 and 500 steps")
+	between("max_model_calls", c.MaxModelCalls, 1, 500, "must be between 1 and 500 calls")
+	between("max_tool_calls", c.MaxToolCalls, 1, 1000, "must be between 1 and 1,000 calls")
+	if c.OnLimit != "" && c.OnLimit != OnLimitEnd && c.OnLimit != OnLimitError {
+		broken["on_limit"] = "must be end or error"
+	}
 	between("tool_timeout", c.ToolTimeoutSeconds, 1, 600, "must be between 1 and 600 seconds")
 	between("memory_retention_days", c.MemoryRetentionDays, 1, 3650, "must be between 1 and 3,650 days")
 	between("max_memory_items", c.MaxMemoryItems, 1, 100_000, "must be between 1 and 100,000")

@@ -72,7 +72,7 @@ func TestDefaultsAreThoseOfTheRequirements(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"model":"mock","assistant_role":"helpful","temperature":0.7,"max_tokens":2000,"recursion_limit":25,
 		"enable_tools":true,"enable_memory":true,"tool_timeout":30,"memory_retention_days":90,"max_memory_items":1000,
-		"content_filter":true,"pii_detection":true}`, string(got))
+		"content_filter":true,"pii_detection":true,"max_model_calls":10,"on_limit":"end"}`, string(got))
 	zero := agents.AssistantConfig{Temperature: new(float64), EnableTools: new(bool)}.Defaults()
 	require.Zero(t, *zero.Temperature, "0 is a temperature")
 	require.False(t, *zero.EnableTools)

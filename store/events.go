@@ -37,7 +37,7 @@ func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID,
 	var head agents.Position
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		var err error
-		rows, head, err = readLog(ctx, tx, string(scope.Org), thread, after, limit)
+		rows, head, err = db.readLog(ctx, tx, string(scope.Org), thread, after, limit)
 		return err
 	})
 	return rows, head, err
@@ -46,13 +46,13 @@ func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID,
 // readLog reads head and rows in one transaction. The head is read first: rows
 // that arrive in between are beyond it and are dropped, so that what is
 // returned never runs ahead of the head it is returned with.
-func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {
+func (db *DB) readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {
 	args := pgx.NamedArgs{"org": org, "thread": string(thread), "after": after, "limit": limit}
 	head, err := pgxOne[headRow](ctx, tx, sqlHead, args)
 	if err != nil {
 		return nil, agents.Position{}, fmt.Errorf("reading a log's head: %w", translate(err))
 	}
-	rows, err := logAfter(ctx, tx, args)
+	rows, err := db.logAfter(ctx, tx, args)
 	if err != nil {
 		return nil, agents.Position{}, err
 	}
@@ -64,7 +64,7 @@ func readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID,
 
 // logAfter reads the log after a number, at most as many envelopes as the
 // arguments say: as many mean that there may be more.
-func logAfter(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]agents.LogRow, error) {
+func (db *DB) logAfter(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]agents.LogRow, error) {
 	found, err := pgxMany[logRow](ctx, tx, sqlLogAfter, args)
 	if err != nil {
 		return nil, fmt.Errorf("reading a log: %w", err)
@@ -75,7 +75,7 @@ func logAfter(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]agents.LogR
 		if len(out) >= limit {
 			break
 		}
-		some, err := r.unfold(args["thread"].(string), args["after"].(int64))
+		some, err := db.packs.unfold(r, args["thread"].(string), args["after"].(int64))
 		if err != nil {
 			return nil, err
 		}

@@ -115,7 +115,7 @@ func (db *DB) LogOf(ctx context.Context, org auth.OrgID, thread agents.ThreadID,
 	var head agents.Position
 	err := pgx.BeginTxFunc(ctx, db.system, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var err error
-		rows, head, err = readLog(ctx, tx, string(org), thread, after, limit)
+		rows, head, err = db.readLog(ctx, tx, string(org), thread, after, limit)
 		return err
 	})
 	return rows, head, err

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"compress/flate"
+	_ "embed" // the dictionary
 	"errors"
 	"fmt"
 	"io"
@@ -24,27 +25,12 @@ const (
 	runMark     = "\x02"
 )
 
-// packDictionary is what version 1 is compressed against. It must never change:
-// what is stored is read with it. A better one is a new version.
-const packDictionary = `{"type":"MESSAGES_SNAPSHOT","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","data":{"messages":[]}}
-{"type":"CUSTOM","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","data":{"name":"review.decided","value":{"review_id":"","tool_call_id":"","status":"approved","by":"","text":"","args":{},"resumed_by":""}}}
-{"type":"CUSTOM","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":3,"node":"tools","data":{"name":"review.requested","value":{"interrupt_id":"","kind":"review","node":"tools","value":{"action_requests":[{"name":"","args":{},"description":""}],"review_configs":[{"action_name":"","allowed_decisions":["approve","edit","reject","respond"]}]},"reviews":[{"review_id":"","tool_call_id":"","tool":"","reason":"","rule":"","due_at":""}]}}}
-{"type":"CUSTOM","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","data":{"name":"message.queued","value":{"run_id":"` + runMark + `","ahead":0,"messages":[{"id":"019a","role":"user","text":"","author":"019a","run_id":"` + runMark + `","created_at":"2026-01-02T03:04:05.678901234Z"}],"assistant":"Heddle guide","title":""}}}
-{"type":"RUN_ERROR","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"data":{"message":"","code":"node_failed","node":"agent"}}
-{"type":"RUN_STARTED","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":1,"data":{"threadId":"` + threadMark + `","runId":"` + runMark + `","messageIds":["019a"],"assistantId":"","assistantVersion":1,"graph":"chat","line":"","model":"mock","memory":["items"],"graphHash":"","configHash":""}}
-{"type":"TOOL_CALL_START","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"toolCallId":"call_","toolCallName":"","parentMessageId":"019a"}}
-{"type":"TOOL_CALL_ARGS","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"toolCallId":"call_","delta":"{}"}}
-{"type":"TOOL_CALL_END","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"toolCallId":"call_"}}
-{"type":"TOOL_CALL_RESULT","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":3,"node":"tools","data":{"messageId":"","toolCallId":"call_","name":"","content":"","role":"tool","summary":"","durationMs":1}}
-{"type":"CUSTOM","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"name":"usage","value":{"message_id":"019a","model":"mock","input_tokens":10,"output_tokens":10,"duration_ms":1}}}
-{"type":"TEXT_MESSAGE_START","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"messageId":"019a","role":"assistant"}}
-{"type":"TEXT_MESSAGE_CONTENT","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"messageId":"019a","delta":" the and of to "}}
-{"type":"TEXT_MESSAGE_END","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"messageId":"019a","durationMs":1}}
-{"type":"RUN_FINISHED","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"data":{"threadId":"` + threadMark + `","runId":"` + runMark + `","outcome":"success"}}
-{"type":"STEP_STARTED","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"stepName":"agent"}}
-{"type":"STEP_FINISHED","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"node":"agent","data":{"stepName":"agent"}}
-{"type":"CUSTOM","ts":"2026-01-02T03:04:05.678Z","thread_id":"` + threadMark + `","run_id":"` + runMark + `","attempt":1,"step":2,"data":{"name":"checkpoint","value":{"step":2,"source":"loop","next":["agent"]}}}
-`
+// dictionary is what version 1 is compressed against, with <thread> and <run> for
+// the marks. It must never change: what is stored is read with it. A better one is
+// a new version.
+//
+//go:embed pack.dict
+var dictionary string
 
 // packers bounds how many compressors are kept for the next pack: each holds
 // about a megabyte.
@@ -55,14 +41,20 @@ const packers = 4
 const maxUnpacked = 256 << 20
 
 // packs compresses and reads rows of the log. Safe for concurrent use.
-type packs struct{ free chan *packer }
+type packs struct {
+	dictionary []byte
+	free       chan *packer
+}
 
 type packer struct {
 	buffer bytes.Buffer
 	writer *flate.Writer
 }
 
-func newPacks() *packs { return &packs{free: make(chan *packer, packers)} }
+func newPacks() *packs {
+	marked := strings.NewReplacer("<thread>", threadMark, "<run>", runMark).Replace(dictionary)
+	return &packs{dictionary: []byte(marked), free: make(chan *packer, packers)}
+}
 
 // pack makes one row of bodies that belong to a thread and a run.
 func (p *packs) pack(thread, run string, bodies []string) ([]byte, error) {
@@ -72,7 +64,7 @@ func (p *packs) pack(thread, run string, bodies []string) ([]byte, error) {
 	default:
 		c = &packer{}
 		var err error
-		if c.writer, err = flate.NewWriterDict(io.Discard, flate.BestCompression, []byte(packDictionary)); err != nil {
+		if c.writer, err = flate.NewWriterDict(io.Discard, flate.BestCompression, p.dictionary); err != nil {
 			return nil, fmt.Errorf("making a compressor: %w", err)
 		}
 	}
@@ -108,11 +100,11 @@ func marksOf(thread, run string) *strings.Replacer {
 }
 
 // unpack gives the bodies of a row.
-func unpack(thread, run string, packed []byte) ([]string, error) {
+func (p *packs) unpack(thread, run string, packed []byte) ([]string, error) {
 	if len(packed) == 0 || packed[0] != packVersion {
 		return nil, errors.New("reading a row of the log: it is of a form that this version does not know")
 	}
-	r := flate.NewReaderDict(bytes.NewReader(packed[1:]), []byte(packDictionary))
+	r := flate.NewReaderDict(bytes.NewReader(packed[1:]), p.dictionary)
 	raw, err := io.ReadAll(io.LimitReader(r, maxUnpacked))
 	if err != nil {
 		return nil, fmt.Errorf("reading a row of the log: %w", err)
@@ -132,7 +124,7 @@ type logRow struct {
 }
 
 // unfold gives the rows that watchers know, after a number.
-func (r logRow) unfold(thread string, after int64) ([]agents.LogRow, error) {
+func (p *packs) unfold(r logRow, thread string, after int64) ([]agents.LogRow, error) {
 	if r.Body != nil {
 		return []agents.LogRow{{Seq: r.Seq, From: r.From, Type: *r.Type, Body: *r.Body}}, nil
 	}
@@ -140,7 +132,7 @@ func (r logRow) unfold(thread string, after int64) ([]agents.LogRow, error) {
 	if r.RunID != nil {
 		run = *r.RunID
 	}
-	bodies, err := unpack(thread, run, r.Pack)
+	bodies, err := p.unpack(thread, run, r.Pack)
 	if err != nil {
 		return nil, err
 	}

@@ -19,23 +19,23 @@ func TestWhatIsPackedIsReadBackByteForByte(t *testing.T) {
 	} {
 		packed, err := p.pack(thread, run, bodies)
 		require.NoError(t, err, name)
-		got, err := unpack(thread, run, packed)
+		got, err := p.unpack(thread, run, packed)
 		require.NoError(t, err, name)
 		require.Equal(t, bodies, got, name)
 		from := int64(7)
-		rows, err := logRow{From: from, Seq: from + int64(len(bodies)) - 1, RunID: ptr(run), Pack: packed}.unfold(thread, from)
+		rows, err := p.unfold(logRow{From: from, Seq: from + int64(len(bodies)) - 1, RunID: ptr(run), Pack: packed}, thread, from)
 		require.NoError(t, err)
 		require.Len(t, rows, len(bodies)-1, "what is known already is left out")
-		_, err = logRow{From: from, Seq: from + int64(len(bodies)), Pack: packed}.unfold(thread, 0)
+		_, err = p.unfold(logRow{From: from, Seq: from + int64(len(bodies)), Pack: packed}, thread, 0)
 		require.ErrorContains(t, err, "envelopes")
 	}
 	alone, err := p.pack(thread, "", []string{`{"thread_id":"` + thread + `"}`})
 	require.NoError(t, err)
-	got, err := unpack(thread, "", alone)
+	got, err := p.unpack(thread, "", alone)
 	require.NoError(t, err)
 	require.Equal(t, []string{`{"thread_id":"` + thread + `"}`}, got)
 	for _, bad := range [][]byte{nil, {9, 1, 2}, {packVersion, 0xff, 0xff}} {
-		_, err := unpack(thread, run, bad)
+		_, err := p.unpack(thread, run, bad)
 		require.Error(t, err)
 	}
 }
@@ -46,7 +46,7 @@ func TestTheFirstFormOfPacksIsReadForEver(t *testing.T) {
 	t.Parallel()
 	first, err := hex.DecodeString("011adcf14b6aa9636e6040b32c9c6b8854e678a4e6e4e42bd5d602020000ffff")
 	require.NoError(t, err)
-	got, err := unpack("01a215d3-5c23-70dd-9800-a5ab9ba4d4cb", "01a215d3-5c5d-747a-952e-6703f6a0113b", first)
+	got, err := newPacks().unpack("01a215d3-5c23-70dd-9800-a5ab9ba4d4cb", "01a215d3-5c5d-747a-952e-6703f6a0113b", first)
 	require.NoError(t, err)
 	require.Equal(t, []string{
 		`{"type":"STEP_STARTED","ts":"2026-01-02T03:04:05.678Z","thread_id":"01a215d3-5c23-70dd-9800-a5ab9ba4d4cb","run_id":"01a215d3-5c5d-747a-952e-6703f6a0113b","attempt":1,"step":2,"node":"agent","data":{"stepName":"agent"}}`,

@@ -36,7 +36,7 @@ func (db *DB) View(ctx context.Context, scope auth.Scope, thread agents.ThreadID
 			return fmt.Errorf("reading a thread: %w", err)
 		}
 		v.Thread = row.thread()
-		return viewInside(ctx, tx, scope, &v)
+		return db.viewInside(ctx, tx, scope, &v)
 	})
 	if err != nil {
 		return agents.View{}, fmt.Errorf("viewing a thread: %w", err)
@@ -46,7 +46,7 @@ func (db *DB) View(ctx context.Context, scope auth.Scope, thread agents.ThreadID
 
 // viewInside reads what hangs on the thread in two round trips: first what needs
 // only its id and line, then what the line's head points to.
-func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View) error {
+func (db *DB) viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View) error {
 	load := stateLoad{org: string(scope.Org), thread: string(v.Thread.ID), line: string(v.Thread.Line)}
 	var heads []headRow
 	var open, latest []runRow
@@ -73,7 +73,7 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 		v.Base.Seq = load.state.Head.EventSeq
 	}
 	var err error
-	v.Tail, err = logAfter(ctx, tx, pgx.NamedArgs{
+	v.Tail, err = db.logAfter(ctx, tx, pgx.NamedArgs{
 		"org": load.org, "thread": load.thread, "after": v.Base.Seq, "limit": maxLogPage})
 	if err != nil {
 		return err
@@ -90,13 +90,13 @@ func viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View
 		r := latest[0].run()
 		v.Latest = &r
 	}
-	return restOfTail(ctx, tx, load.org, v)
+	return db.restOfTail(ctx, tx, load.org, v)
 }
 
 // restOfTail reads on where the log beyond the checkpoint has more than a page.
-func restOfTail(ctx context.Context, tx pgx.Tx, org string, v *agents.View) error {
+func (db *DB) restOfTail(ctx context.Context, tx pgx.Tx, org string, v *agents.View) error {
 	for page := len(v.Tail); page == maxLogPage; {
-		rows, _, err := readLog(ctx, tx, org, v.Thread.ID, v.Tail[len(v.Tail)-1].Seq, maxLogPage)
+		rows, _, err := db.readLog(ctx, tx, org, v.Thread.ID, v.Tail[len(v.Tail)-1].Seq, maxLogPage)
 		if err != nil {
 			return err
 		}

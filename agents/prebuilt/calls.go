@@ -34,7 +34,12 @@ func (c chat) tools(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	if !ok || len(last.ToolCalls) == 0 {
 		return graph.Command{}, nil
 	}
-	plan, err := c.plan(ctx, t, last.ToolCalls)
+	made, _, err := toolCalls.Get(t.State)
+	if err != nil {
+		return graph.Command{}, err
+	}
+	allowed, beyond := withinLimit(last.ToolCalls, int(made), t.Assistant.Config.MaxToolCalls)
+	plan, err := c.plan(ctx, t, allowed)
 	if err != nil {
 		return graph.Command{}, err
 	}
@@ -47,7 +52,7 @@ func (c chat) tools(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	}
 	if slices.ContainsFunc(results, func(r outcome) bool { return r.unknown }) {
 		// What answered is in the journal; what did not is asked about.
-		if plan, err = c.plan(ctx, t, last.ToolCalls); err != nil {
+		if plan, err = c.plan(ctx, t, allowed); err != nil {
 			return graph.Command{}, err
 		}
 		return graph.Command{}, t.Review(review.PayloadOf(plan.Actions), plan.Ask)
@@ -59,7 +64,23 @@ func (c chat) tools(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	for _, r := range results {
 		update = append(update, graph.AddMessage(r.message))
 	}
+	for _, call := range beyond {
+		p := review.Planned{Call: call}
+		refused := tool.Refusal(fmt.Sprintf("This run may make %d tool calls and has made them. Answer with what you have.", t.Assistant.Config.MaxToolCalls), "Not run")
+		update = append(update, graph.AddMessage(result(t, p, t.Clock.Now(), refused)))
+	}
+	update = append(update, toolCalls.Put(float64(len(allowed))))
 	return graph.Command{Update: update}, nil
+}
+
+// withinLimit parts calls into those that a run may still make and the others;
+// a limit of 0 is none.
+func withinLimit(calls []agents.ToolCall, made, limit int) (allowed, beyond []agents.ToolCall) {
+	if limit == 0 {
+		return calls, nil
+	}
+	n := max(0, min(len(calls), limit-made))
+	return calls[:n], calls[n:]
 }
 
 func (c chat) plan(ctx context.Context, t *graph.Task, calls []agents.ToolCall) (review.Plan, error) {

@@ -40,6 +40,7 @@ func Chat(o ChatOptions) (*graph.Graph, error) {
 	}
 	c := chat{o}
 	return graph.New(ChatName).
+		Channels(modelCalls, toolCalls).
 		Node(nodeAgent, c.agent).
 		Node(nodeTools, c.tools).
 		Edge(graph.Start, nodeAgent).
@@ -57,8 +58,31 @@ func afterAgent(s graph.State) ([]string, error) {
 
 type chat struct{ o ChatOptions }
 
+// modelCalls and toolCalls count what one run has done, for its limits.
+var (
+	modelCalls = graph.Sum("model_calls").Private()
+	toolCalls  = graph.Sum("tool_calls").Private()
+)
+
+// spent ends the answer of a run that has asked the model as often as it may.
+func spent(t *graph.Task, cfg agents.AssistantConfig) (graph.Command, error) {
+	text := fmt.Sprintf("I stop here: this assistant may ask its model %d times for one answer, and has.", cfg.MaxModelCalls)
+	if cfg.OnLimit == agents.OnLimitError {
+		return graph.Command{}, graph.Fail(fmt.Sprintf("The run asked the model %d times, which is this assistant's limit.", cfg.MaxModelCalls))
+	}
+	w := newWriter(t)
+	w.write(text)
+	return graph.Command{Update: []graph.Write{graph.AddMessage(w.end())}}, nil
+}
+
 func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	cfg := t.Assistant.Config.Defaults()
+	if asked, _, err := modelCalls.Get(t.State); err != nil || int(asked) >= cfg.MaxModelCalls {
+		if err != nil {
+			return graph.Command{}, err
+		}
+		return spent(t, cfg)
+	}
 	entry, err := c.o.Models.Get(cfg.Model)
 	if err != nil {
 		return graph.Command{}, graph.Fail("The model " + cfg.Model + " of this assistant is not configured on this server.")
@@ -104,7 +128,7 @@ func (c chat) agent(ctx context.Context, t *graph.Task) (graph.Command, error) {
 	if m.Text == "" && len(m.ToolCalls) == 0 {
 		return graph.Command{}, graph.Fail("The model gave an empty answer.")
 	}
-	return graph.Command{Update: []graph.Write{graph.AddMessage(m)}}, nil
+	return graph.Command{Update: []graph.Write{modelCalls.Put(1), graph.AddMessage(m)}}, nil
 }
 
 // callWriter tells watchers of tool calls while the model writes them.
