@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/fault"
 )
 
@@ -283,13 +285,14 @@ func TestNodesSeeWhoAsks(t *testing.T) {
 	seen := make(chan graph.Info, 1)
 	scope := auth.Scope{Org: "acme", User: "mia"}
 	assistant := agents.Assistant{ID: "guide"}
+	fake := clock.NewFake(time.Date(2026, 6, 1, 9, 0, 0, 0, time.UTC))
 	b := setUp(t, compile(t, graph.New("g").Node("a", func(_ context.Context, task *graph.Task) (graph.Command, error) {
 		seen <- task.Info
 		return graph.Command{}, nil
-	}).Entry("a").Finish("a")), func(o *graph.RunnerOptions) { o.Scope, o.Assistant = scope, assistant })
+	}).Entry("a").Finish("a")), func(o *graph.RunnerOptions) { o.Scope, o.Assistant, o.Clock = scope, assistant, fake })
 	state := b.run(graph.Begin(), graph.RunID("r"))
 	info := <-seen
-	require.Equal(t, graph.Info{Scope: scope, Thread: b.thread, Run: "r", Attempt: 1, Assistant: assistant, Line: state.Line, Token: info.Token}, info)
+	require.Equal(t, graph.Info{Scope: scope, Thread: b.thread, Run: "r", Attempt: 1, Assistant: assistant, Line: state.Line, Token: info.Token, StartedAt: fake.Now()}, info)
 	var begun event.RunStartedData
 	require.NoError(t, json.Unmarshal(b.told[0].Data, &begun))
 	require.Equal(t, "guide", begun.Assistant)
