@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -45,6 +46,9 @@ func Inspected(v agents.View, checkpoints []agents.Checkpoint, now time.Time) st
 		}
 	}
 	for _, channel := range slices.Sorted(maps.Keys(v.State.Values)) {
+		if strings.HasPrefix(channel, "__") {
+			continue // the engine's own; private ones are what a developer looks for here
+		}
 		out.Values = append(out.Values, studio.Value{Channel: channel, Value: clipped(JSON(v.State.Values[channel]), inspectedJSON)})
 	}
 	out.Earlier = max(0, len(v.State.Messages)-inspectedMessages)
