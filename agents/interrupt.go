@@ -52,6 +52,22 @@ func (i Interrupt) Of() int {
 	return i.Task
 }
 
+// Breakpoint is the payload of a pause that a breakpoint made.
+type Breakpoint struct {
+	// Where is "before" or "after".
+	Where string `json:"breakpoint"`
+	Node  string `json:"node"`
+}
+
+// BreakpointOf reads a pause's payload; false if a node asks instead.
+func BreakpointOf(value json.RawMessage) (Breakpoint, bool) {
+	var b Breakpoint
+	if json.Unmarshal(value, &b) != nil {
+		return b, false
+	}
+	return b, (b.Where == "before" || b.Where == "after") && b.Node != ""
+}
+
 // Resume is what a run brings that goes on from a pause instead of beginning.
 type Resume struct {
 	// Interrupts are the pauses of the checkpoint it goes on from, with answers.

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/prebuilt"
 	"github.com/heddle/heddle/agents/run"
@@ -45,6 +46,8 @@ type Options struct {
 	TokensPerSecond float64
 	// Mailer mails invitations; without one their links are only shown.
 	Mailer handlers.Mailer
+	// Break are breakpoints for every run; development only.
+	Break agents.Breakpoints
 	// Rates replace those that HEDDLE_RATE_LIMITS stands for.
 	Rates *handlers.Rates
 }
@@ -124,7 +127,7 @@ func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Tools: tools,
 		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents")})
 	a.worker = run.NewWorker(run.Options{
-		Version: a.o.Version, Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
+		Version: a.o.Version, Break: a.o.Break, Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
 		Arrive: func(ctx context.Context, name string) (run.Presence, error) { return a.db.Arrive(ctx, name) },
 		Expire: a.service.ExpireDue,
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,

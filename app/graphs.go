@@ -31,9 +31,30 @@ func (a *App) graphs() (*prebuilt.Registry, *tool.Registry, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := breakable(registry, a.o); err != nil {
+		return nil, nil, err
+	}
 	a.registry = registry
 	a.workshop = prebuilt.NewWorkshop(registry, models, tools, a.logger("agents"))
 	return registry, tools, nil
+}
+
+// breakable checks that breakpoints for every run are a developer's, and that
+// some graph has each of their nodes.
+func breakable(graphs *prebuilt.Registry, o Options) error {
+	points := slices.Concat(o.Break.Before, o.Break.After)
+	if len(points) > 0 && !o.Config.Server.Env.Development() {
+		return errors.New("breakpoints for every run are for development (HEDDLE_ENV=development); a run's own are interrupt_before and interrupt_after of the API")
+	}
+	for _, p := range points {
+		if !slices.ContainsFunc(graphs.Names(), func(name string) bool {
+			g, ok := graphs.Graph(name)
+			return ok && g.Breakable("breakpoint", []string{p}) == nil
+		}) {
+			return fmt.Errorf("breakpoint %q: no graph has this node; heddle graph show NAME lists them", p)
+		}
+	}
+	return nil
 }
 
 // toolbox builds what graphs work with.

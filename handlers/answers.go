@@ -114,6 +114,11 @@ func answerValue(q transcript.Question, kind, text string) (json.RawMessage, err
 			decisions[i] = d
 		}
 		return json.Marshal(map[string]any{"decisions": decisions})
+	case "continue":
+		if _, ok := agents.BreakpointOf(q.Value); !ok {
+			return nil, fault.Invalid("kind", "must be an answer: the assistant waits for one, not at a breakpoint")
+		}
+		return json.RawMessage("null"), nil
 	case "text":
 		return json.Marshal(text)
 	case "json":
@@ -122,6 +127,6 @@ func answerValue(q transcript.Question, kind, text string) (json.RawMessage, err
 		}
 		return json.RawMessage(text), api.Storable("text", []byte(text))
 	default:
-		return nil, fault.Invalid("kind", "must be approve, reject, text or json")
+		return nil, fault.Invalid("kind", "must be approve, reject, text, json or continue")
 	}
 }

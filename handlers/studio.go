@@ -161,6 +161,12 @@ func (s *Studio) Continue(c *fiber.Ctx) error {
 	if !present.Continuable(view) || view.Thread.Assistant == "" {
 		return fault.Conflict("Nothing of this thread is due, or a run is open on it.").WithCode("nothing_due")
 	}
+	if len(view.State.Head.Interrupts) > 0 {
+		if _, err := s.runs.Resume(c.UserContext(), middleware.Scope(c), view.Thread.ID, run.Command{}); err != nil {
+			return err
+		}
+		return done(c, "/dev/threads/"+string(view.Thread.ID))
+	}
 	return s.submit(c, view.Thread, agents.RunInput{Resume: &agents.Resume{}})
 }
 

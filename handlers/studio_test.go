@@ -183,6 +183,46 @@ func TestTheInspectorShowsWhatAThreadWaitsFor(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.Get(s.SignIn("ray@acme.test"), path).Status, "a reviewer reads the thread")
 }
 
+func TestBreakpointsOfAllRunsArePassedFromTheThreadOrTheInspector(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{Break: agents.Breakpoints{Before: []string{"tools"}, After: []string{"tools"}}})
+	mia := s.SignIn("mia@acme.test")
+	thread := s.NewThread(mia, "what is 17*23")
+	var page *testweb.Page
+	stopped := func(where string) {
+		t.Helper()
+		s.Eventually("it stops "+where+" the node", func() bool {
+			page = s.Page(mia, "/threads/"+thread)
+			return strings.Contains(page.Text(".question"), "The run waits "+where+" the node tools.")
+		})
+	}
+	stopped("before")
+	require.Zero(t, page.Find(".question textarea").Length(), "nothing is asked")
+	require.NotContains(t, page.Text("main"), "391")
+	address, _ := page.Find(".question button").Attr("formaction")
+	require.Equal(t, http.StatusUnprocessableEntity, s.Post(mia, strings.Replace(address, "kind=continue", "kind=approve", 1), nil).Status)
+	require.Equal(t, "/threads/"+thread, s.Post(mia, address, nil).Path)
+	stopped("after")
+	path := "/dev/threads/" + thread
+	require.Contains(t, s.Page(mia, path).Text("#interrupts ~ article h3"), "breakpoint after tools")
+	require.Equal(t, path, s.Post(mia, path+"/continue", nil).Path)
+	s.WaitIdle(mia, thread)
+	page = s.Page(mia, "/threads/"+thread)
+	require.Contains(t, page.Text("main"), "391")
+	require.Zero(t, page.Find(".question").Length())
+
+	asks := s.Post(mia, "/threads", map[string][]string{"message": {"hello"}, "assistant_id": {"approval"}})
+	id := strings.TrimPrefix(asks.Path, "/threads/")
+	s.Eventually("the assistant asks", func() bool {
+		page = s.Page(mia, "/threads/"+id)
+		return page.Find(".question").Length() == 1
+	})
+	address, _ = page.Find(".question button").First().Attr("formaction")
+	refused := s.Post(mia, strings.Replace(address, "kind=approve", "kind=continue", 1), nil)
+	require.Equal(t, http.StatusUnprocessableEntity, refused.Status, "a question is not a breakpoint")
+	require.Equal(t, http.StatusConflict, s.Post(mia, "/dev/threads/"+id+"/continue", nil).Status)
+}
+
 func TestOnlyDevelopmentHasAStudio(t *testing.T) {
 	t.Parallel()
 	web := fiber.New()

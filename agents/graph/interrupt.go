@@ -135,7 +135,7 @@ func hits(points []string, node string) bool {
 
 // breakAt makes the pause of a breakpoint.
 func (e *engine) breakAt(where string, task int, node string) agents.Interrupt {
-	value, _ := json.Marshal(map[string]string{"breakpoint": where, "node": node}) // two strings always marshal
+	value, _ := json.Marshal(agents.Breakpoint{Where: where, Node: node}) // two strings always marshal
 	return agents.Interrupt{
 		ID: e.x.IDs(e.taskID(task) + ":" + where)(), Node: node, NS: e.ns, Task: task, Kind: agents.Question, Break: where, Value: value,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -147,9 +148,9 @@ func (a *attempt) run(ctx context.Context) error {
 		return nil // the beginning was the end, and is committed as such
 	}
 	a.kept = len(from.pending) > 0
-	var breaks graph.Breakpoints
-	if r.Input.Break != nil {
-		breaks = *r.Input.Break
+	breaks := a.w.o.Break
+	if own := r.Input.Break; own != nil {
+		breaks = graph.Breakpoints{Before: slices.Concat(breaks.Before, own.Before), After: slices.Concat(breaks.After, own.After)}
 	}
 	_, err = g.Run(ctx, graph.Execution{
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,

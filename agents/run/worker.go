@@ -84,6 +84,9 @@ type Options struct {
 	Expire func(ctx context.Context) (int, error)
 	// Version is the program's, for manifests of runs.
 	Version string
+	// Break are a developer's breakpoints, for every run that this node executes;
+	// graphs without the nodes are not affected.
+	Break agents.Breakpoints
 	// MaxAttempts is how often one step is tried; default 3.
 	MaxAttempts int
 }

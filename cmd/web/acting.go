@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
 )
@@ -18,7 +19,7 @@ func withApp(cmd *cobra.Command, do func(context.Context, *app.App) error) error
 		return err
 	}
 	defer s.end(ctx)
-	a, err := s.app(ctx)
+	a, err := s.app(ctx, agents.Breakpoints{})
 	if err != nil {
 		return err
 	}

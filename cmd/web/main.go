@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/config"
 	"github.com/heddle/heddle/store/embedded"
@@ -77,8 +78,8 @@ func begin(ctx context.Context, serving bool) (*session, error) {
 
 func (s *session) end(ctx context.Context) { s.backing.Close(context.WithoutCancel(ctx), s.log) }
 
-// app composes the server.
-func (s *session) app(ctx context.Context) (*app.App, error) {
+// app composes the server; breaks pause every run, in development.
+func (s *session) app(ctx context.Context, breaks agents.Breakpoints) (*app.App, error) {
 	secret := s.cfg.Server.SecretKey
 	if !secret.Set() {
 		var err error
@@ -92,6 +93,6 @@ func (s *session) app(ctx context.Context) (*app.App, error) {
 	}
 	return app.New(ctx, app.Options{
 		Config: s.cfg, DatabaseURL: s.backing.DatabaseURL, RedisURL: s.backing.RedisURL, SecretKey: key,
-		Version: version, Logger: s.log, TokensPerSecond: app.MockPace,
+		Version: version, Logger: s.log, TokensPerSecond: app.MockPace, Break: breaks,
 	})
 }

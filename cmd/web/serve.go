@@ -8,17 +8,22 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/app"
 )
 
 func serveCommand() *cobra.Command {
-	return &cobra.Command{
+	var breaks agents.Breakpoints
+	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve pages, sockets and the API, and execute runs (default)", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, breaks) },
 	}
+	cmd.Flags().StringSliceVar(&breaks.Before, "break-before", nil, "in development, pause every run before these `NODES`: names, SUB/NODE, or \"*\" for all")
+	cmd.Flags().StringSliceVar(&breaks.After, "break-after", nil, "in development, pause every run after these `NODES`")
+	return cmd
 }
 
-func serve(cmd *cobra.Command) error {
+func serve(cmd *cobra.Command, breaks agents.Breakpoints) error {
 	ctx := cmd.Context()
 	s, err := begin(ctx, true)
 	if err != nil {
@@ -32,7 +37,7 @@ func serve(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	a, err := s.app(ctx)
+	a, err := s.app(ctx, breaks)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/heddle/heddle/agents"
 )
 
 func workerCommand() *cobra.Command {
@@ -14,7 +16,7 @@ func workerCommand() *cobra.Command {
 				return err
 			}
 			defer s.end(ctx)
-			a, err := s.app(ctx)
+			a, err := s.app(ctx, agents.Breakpoints{})
 			if err != nil {
 				return err
 			}

@@ -42,7 +42,11 @@ func Inspected(v agents.View, checkpoints []agents.Checkpoint, now time.Time) st
 	if head := v.State.Head; head != nil {
 		out.Next = agents.Nodes(head.Next)
 		for _, i := range head.Interrupts {
-			out.Interrupts = append(out.Interrupts, studio.Interrupt{ID: i.ID, Node: i.Node, Kind: string(i.Kind), Payload: clipped(JSON(i.Value), inspectedJSON)})
+			title := string(i.Kind) + " of " + i.Node
+			if i.Break != "" {
+				title = "breakpoint " + i.Break + " " + i.Node
+			}
+			out.Interrupts = append(out.Interrupts, studio.Interrupt{ID: i.ID, Title: title, Payload: clipped(JSON(i.Value), inspectedJSON)})
 		}
 	}
 	for _, channel := range slices.Sorted(maps.Keys(v.State.Values)) {
@@ -75,13 +79,16 @@ func LastAsked(s agents.State) (agents.Message, bool) {
 }
 
 // Continuable reports whether nodes of a thread are due that no run is going to
-// execute: nothing waits for an answer, and no run is open.
+// execute: nothing waits for an answer, and no run is open. A breakpoint waits
+// for nothing but this.
 func Continuable(v agents.View) bool {
-	return v.State.Head != nil && len(v.State.Head.Next) > 0 && len(v.State.Head.Interrupts) == 0 && len(v.Open) == 0
+	return v.State.Head != nil && len(v.State.Head.Next) > 0 &&
+		!slices.ContainsFunc(v.Open, func(r agents.Run) bool { return r.Status != agents.RunWaiting }) &&
+		!slices.ContainsFunc(v.State.Head.Interrupts, func(i agents.Interrupt) bool { return i.Break == "" })
 }
 
 func inspectedMessage(m agents.Message) studio.Message {
-	out := studio.Message{ID: string(m.ID), Role: string(m.Role), Revised: m.Revision != 0, Text: clipped(m.Text, inspectedText),
+	out := studio.Message{ID: string(m.ID), Role: string(m.Role), Text: clipped(m.Text, inspectedText),
 		Status: string(m.Status), Tool: m.Name, CallID: m.ToolCallID}
 	for _, c := range m.ToolCalls {
 		out.Calls = append(out.Calls, studio.Call{ID: c.ID, Name: c.Name, Args: clipped(JSON(c.Args), inspectedJSON)})

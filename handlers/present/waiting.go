@@ -54,6 +54,9 @@ func ActionRequests(value json.RawMessage) []chat.Action {
 }
 
 func question(q transcript.Question) chat.Question {
+	if b, ok := agents.BreakpointOf(q.Value); ok {
+		return chat.Question{ID: q.ID, Break: "The run waits " + b.Where + " the node " + b.Node + "."}
+	}
 	out := chat.Question{ID: q.ID, Actions: ActionRequests(q.Value)}
 	if len(out.Actions) == 0 && json.Unmarshal(q.Value, &out.Text) != nil {
 		out.Text, out.JSON = "", setOut(string(q.Value))

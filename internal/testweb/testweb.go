@@ -29,6 +29,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
@@ -58,7 +59,9 @@ func Main(m *testing.M) {
 	redis.SetLogger(quiet{})
 	goleak.VerifyTestMain(testpg.Wrap(testredis.Wrap(m)),
 		// fasthttp's clock and its cleaners of idle workers end by themselves,
-		// after their next round.
+		// after their next round, and so does the clock of the highlighter's
+		// expressions.
+		goleak.IgnoreAnyFunction("github.com/dlclark/regexp2/v2.runClock"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
@@ -75,6 +78,8 @@ type Options struct {
 	TokensPerSecond float64
 	// Graphs are registered beside the shipped ones.
 	Graphs []*graph.Graph
+	// Break pauses every run.
+	Break agents.Breakpoints
 	// Env are more settings, as NAME=VALUE.
 	Env []string
 	// Mailer mails invitations; nil sends none.
@@ -162,7 +167,7 @@ func (s *Server) boot(tb testing.TB, o Options, listener net.Listener) error {
 	defer cancel()
 	s.App, err = app.New(ctx, app.Options{
 		Config: cfg, DatabaseURL: s.DatabaseURL, RedisURL: s.RedisURL, SecretKey: secretKey[:], Version: "test",
-		Logger: log, Graphs: o.Graphs, TokensPerSecond: o.TokensPerSecond, Mailer: o.Mailer,
+		Logger: log, Graphs: o.Graphs, Break: o.Break, TokensPerSecond: o.TokensPerSecond, Mailer: o.Mailer,
 	})
 	if err != nil {
 		return err

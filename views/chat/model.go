@@ -196,6 +196,8 @@ type StepReview struct {
 // Question is a pause that whoever may write to the thread answers.
 type Question struct {
 	ID string
+	// Break says where a breakpoint stopped the run: nothing is asked.
+	Break string
 	// Actions are calls to decide on; Text or JSON is any other question.
 	Actions    []Action
 	Text, JSON string

@@ -133,6 +133,7 @@ func waitingThread() chat.Thread {
 	t.Questions = []chat.Question{
 		{ID: "q1", Actions: []chat.Action{{Name: "approve_this", Text: "A question of the demo graph: any answer will do.", Args: "{\n  \"action\": \"ship it\"\n}"}}},
 		{ID: "q2", Text: "Which of the two addresses is right?", Answer: "{", Error: "Must be valid JSON."},
+		{ID: "q3", Break: "The run waits before the node tools."},
 	}
 	return t
 }

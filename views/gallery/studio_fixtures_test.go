@@ -38,11 +38,11 @@ func inspected() studio.Thread {
 	return studio.Thread{ID: "0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a5c", Title: "Refund for order 1182", Status: "interrupted", Owner: "Max", Assistant: "Heddle guide",
 		GraphName: "chat", GraphHref: "/dev/graphs/chat", Line: "0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a50", Step: 20, Next: []string{"tools"}, CanWrite: true, Outbox: true, CSRF: csrf,
 		Last: "Email bob that we ship on friday.", Runs: []studio.Run{{ID: "0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a51", Status: "waiting"}}, MostCheckpoints: 2, Earlier: 40,
-		Interrupts: []studio.Interrupt{{ID: "i1", Node: "tools", Kind: "review", Payload: "{\n  \"action_requests\": [\n    {\n      \"name\": \"send_email\",\n      \"args\": {\"to\": \"bob@example.com\", \"body\": \"We ship on Friday, and this line goes on for longer than a phone is wide.\"}\n    }\n  ]\n}"}},
+		Interrupts: []studio.Interrupt{{ID: "i1", Title: "review of tools", Payload: "{\n  \"action_requests\": [\n    {\n      \"name\": \"send_email\",\n      \"args\": {\"to\": \"bob@example.com\", \"body\": \"We ship on Friday, and this line goes on for longer than a phone is wide.\"}\n    }\n  ]\n}"}},
 		Values:     []studio.Value{{Channel: "plan", Value: "[\n  \"look\",\n  \"leap\"\n]"}, {Channel: "count", Value: "3"}},
 		Messages: []studio.Message{
 			{ID: "m1", Role: "user", Text: "Email bob that we ship on friday."},
-			{ID: "m2", Role: "assistant", Revised: true, Status: "stopped", Text: "I will write to Bob.\n\nhttps://a-very-long-address.example/that/does/not/break/anywhere/because/it/has/no/blank/in/it/at/all", Calls: []studio.Call{{ID: "c1", Name: "send_email", Args: "{\n  \"to\": \"bob@example.com\"\n}"}}},
+			{ID: "m2", Role: "assistant", Status: "stopped", Text: "I will write to Bob.\n\nhttps://a-very-long-address.example/that/does/not/break/anywhere/because/it/has/no/blank/in/it/at/all", Calls: []studio.Call{{ID: "c1", Name: "send_email", Args: "{\n  \"to\": \"bob@example.com\"\n}"}}},
 			{ID: "m3", Role: "tool", Tool: "send_email", CallID: "c1", Text: "<b>sent</b>"}},
 		Checkpoints: []studio.Checkpoint{
 			{Step: 20, Source: "loop", Run: "0198f3c2-7a10-7c3e-9a55-0c1d2e3f4a51", Next: []string{"tools"}, Ops: 1, Pauses: 1, Deltas: []studio.Delta{{Channel: "count", Op: "add", Value: "1"}, {Channel: "plan", Op: "append", Value: `["leap-without-a-blank-in-it-that-goes-on-and-on-and-on-until-it-has-to-break"]`}}, Whole: true, At: at("2026-11-21T09:41:00Z", "4 min ago")},

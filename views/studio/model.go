@@ -88,8 +88,8 @@ func (t Thread) path(more string) string { return "/dev/threads/" + t.ID + more 
 // Run is one that has not ended.
 type Run struct{ ID, Status string }
 
-// Interrupt is an open pause.
-type Interrupt struct{ ID, Node, Kind, Payload string }
+// Interrupt is an open pause; Title says of what node.
+type Interrupt struct{ ID, Title, Payload string }
 
 // Value is a channel's value.
 type Value struct{ Channel, Value string }
@@ -97,8 +97,6 @@ type Value struct{ Channel, Value string }
 // Message is one message of the state.
 type Message struct {
 	ID, Role, Text, Status string
-	// Revised says that the message was given another form.
-	Revised bool
 	// Tool and CallID are set on a tool's result.
 	Tool, CallID string
 	Calls        []Call
