@@ -13,6 +13,7 @@ import (
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
+	"github.com/heddle/heddle/handlers/present"
 	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/ui"
 )
@@ -44,6 +45,9 @@ func (a *AssistantPages) show(c *fiber.Ctx, status int, current agents.Assistant
 		view.Graphs = append(view.Graphs, ui.Option{Value: g, Label: g, Selected: g == form.text["graph"]})
 	}
 	view.Models = a.models(form.text["model"])
+	for _, word := range []string{agents.OnLimitEnd, agents.OnLimitError} {
+		view.OnLimit = append(view.OnLimit, ui.Option{Value: word, Label: present.OnLimit(word), Selected: word == form.text["on_limit"]})
+	}
 	view.NamesModel = slices.ContainsFunc(a.workshop.Models(), func(m model.Entry) bool {
 		_, family := m.Prefix()
 		return family

@@ -18,19 +18,34 @@ import (
 func AssistantFields(a agents.Assistant) []admin.FieldText {
 	c := a.Config.Defaults()
 	on := map[bool]string{true: "on", false: "off"}
+	calls := "any number"
+	if c.MaxToolCalls > 0 {
+		calls = fmt.Sprintf("%d in a run", c.MaxToolCalls)
+	}
 	return []admin.FieldText{
 		{Label: "Name", Text: a.Name}, {Label: "Description", Text: a.Description}, {Label: "Graph", Text: a.Graph},
 		{Label: "Model", Text: c.Model}, {Label: "Temperature", Text: strconv.FormatFloat(*c.Temperature, 'g', -1, 64)},
 		{Label: "Longest answer", Text: fmt.Sprintf("%d tokens", c.MaxTokens)},
 		{Label: "Longest run", Text: fmt.Sprintf("%d steps", c.RecursionLimit)},
+		{Label: "Questions to the model", Text: fmt.Sprintf("%d in a run", c.MaxModelCalls)},
+		{Label: "After the last question", Text: OnLimit(c.OnLimit)},
 		{Label: "Graph settings", Text: paramLines(c.Params)},
 		{Label: "Prompt", Text: c.Prompt}, {Label: "Role", Text: c.Role}, {Label: "Personality", Text: c.Personality},
 		{Label: "Response style", Text: c.ResponseStyle},
 		{Label: "Use of tools", Text: on[*c.EnableTools]}, {Label: "Tools", Text: strings.Join(c.Tools, "\n")},
 		{Label: "Longest tool call", Text: fmt.Sprintf("%d seconds", c.ToolTimeoutSeconds)},
+		{Label: "Tool calls", Text: calls},
 		{Label: "Policies", Text: policyLines(c.Policies)},
 		{Label: "Memory", Text: on[*c.EnableMemory]}, {Label: "Starters", Text: strings.Join(c.Starters, "\n")},
 	}
+}
+
+// OnLimit says what happens when a run may ask its model no more.
+func OnLimit(word string) string {
+	if word == agents.OnLimitError {
+		return "fail the run"
+	}
+	return "say so and end the answer"
 }
 
 // AssistantDiff tells two versions apart, field by field; fields that are the

@@ -63,10 +63,11 @@ func assistant() admin.Assistant {
 	mail.Roles[2].Checked, mail.Roles[3].Checked = true, true
 	return admin.Assistant{ID: "a1", Name: "Operations desk", Version: 5, CSRF: csrf, Triable: true,
 		Values: map[string]string{"name": "Operations desk", "description": "Answers about orders and ships mail", "graph": "chat", "model": "mock", "temperature": "0.7",
-			"max_tokens": "2000", "recursion_limit": "25", "tool_timeout": "30", "assistant_role": "helpful", "enable_tools": "on", "enable_memory": "on", "base": "5",
+			"max_tokens": "2000", "recursion_limit": "25", "max_model_calls": "10", "max_tool_calls": "", "on_limit": "end", "tool_timeout": "30", "assistant_role": "helpful", "enable_tools": "on", "enable_memory": "on", "base": "5",
 			"prompt": "You are the operations desk of a small shop.\n\nAnswer briefly and name your sources."},
 		Graphs:     []ui.Option{{Value: "chat", Label: "chat", Selected: true}, {Value: "echo", Label: "echo"}},
 		Models:     []ui.Option{{Value: "mock", Label: "Mock model"}, {Value: "openai:*", Label: "OpenAI, by name", Selected: true}},
+		OnLimit:    []ui.Option{{Value: "end", Label: "say so and end the answer", Selected: true}, {Value: "error", Label: "fail the run"}},
 		NamesModel: true,
 		Tools: []admin.ToolForm{toolOf("search", "Search the handbook", "read", "never"), mail, toolOf("remember", "Remember a fact", "write", "never"),
 			toolOf("drop_order", "Delete an order", "destructive", "always"), {Name: "fax", Title: "fax", Used: true, Missing: true}},
