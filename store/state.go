@@ -269,9 +269,12 @@ func (l *stateLoad) fold(ctx context.Context, send sends) error {
 	}
 	step := l.state.Step
 	segments, upto := [][]checkpointRow{l.segment}, l.state.Step
+	whole, read := false, 0
 	for range maxLineage {
 		newest := segments[len(segments)-1]
-		if parent.ParentLine == nil || slices.ContainsFunc(newest, func(r checkpointRow) bool { return r.Snapshot != nil }) {
+		whole = whole || slices.ContainsFunc(newest, func(r checkpointRow) bool { return r.Snapshot != nil })
+		read += len(newest)
+		if parent.ParentLine == nil || whole && read > 1 { // one more, for the step before the head
 			break
 		}
 		at := *parent.ParentLine

@@ -3,6 +3,7 @@ package store_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -148,7 +149,18 @@ func TestForkSharesItsPrefixAndLeavesItAlone(t *testing.T) {
 		fork(line, at-5)
 		b.requireState(t, thread.ID, trunk[at-5], at-5)
 	}
-	_, err := conn.Exec(t.Context(), `update threads set line_id = $2 where id = $1`, string(thread.ID), string(thread.Line))
+	// One whose first own step holds the whole state has a step before it too.
+	line := fork(thread.Line, 49)
+	whole := text(line, 50, "whole")
+	before := b.requireState(t, thread.ID, trunk[49], 49)
+	whole.Snapshot = &agents.Snapshot{Messages: append(before.Refs(), agents.Ref{ID: "whole"}), Values: before.Values}
+	_, _, err := b.db.CommitStep(t.Context(), b.mia, lease, whole, nil)
+	require.NoError(t, err)
+	after := b.requireState(t, thread.ID, naive{texts: append(slices.Clone(trunk[49].texts), "text of whole"), values: trunk[49].values}, 50)
+	require.Equal(t, thread.Line, after.Parent.Line)
+	require.Equal(t, 49, after.Parent.Step)
+
+	_, err = conn.Exec(t.Context(), `update threads set line_id = $2 where id = $1`, string(thread.ID), string(thread.Line))
 	require.NoError(t, err)
 	b.requireState(t, thread.ID, trunk[109], 109)
 }
