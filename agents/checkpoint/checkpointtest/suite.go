@@ -449,6 +449,19 @@ func forks(b *bench) {
 	}
 	b.same(truth[110], b.state(agents.CheckpointID(trunk, 110)), 110)
 
+	// A line whose first own step holds the whole state has a step before it too.
+	var err error
+	b.line, err = b.cp.Fork(b.Context(), b.lease, agents.CheckpointID(trunk, 49))
+	require.NoError(b, err)
+	before, whole := b.state(""), say(b.line, 50, "whole", "whole")
+	whole.Snapshot = &agents.Snapshot{Messages: append(before.Refs(), agents.Ref{ID: "whole"}), Values: before.Values}
+	b.commit(whole)
+	after := b.state("")
+	require.Equal(b, append(texts(before), "whole"), texts(after))
+	require.Equal(b, before.Values, after.Values)
+	require.NotNil(b, after.Parent)
+	require.Equal(b, agents.CheckpointID(trunk, 49), after.Parent.ID)
+
 	// The same message with another text on another line.
 	for i, text := range []string{"one", "two"} {
 		line, err := b.cp.Fork(b.Context(), b.lease, agents.CheckpointID(trunk, 0))

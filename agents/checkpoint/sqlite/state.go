@@ -134,13 +134,16 @@ func (l *load) state(at line, step int) (agents.State, error) {
 func (l *load) fold(at line, step int) (agents.State, []agents.Ref, error) {
 	s := agents.State{Values: map[string]json.RawMessage{}}
 	var segments [][]agents.Checkpoint
+	whole, read := false, 0
 	for {
 		rows, err := l.segment(at, step)
 		if err != nil {
 			return s, nil, fmt.Errorf("reading a line's steps: %w", err)
 		}
 		segments = append(segments, rows)
-		if at.parent == 0 || slices.ContainsFunc(rows, func(c agents.Checkpoint) bool { return c.Snapshot != nil }) {
+		whole = whole || slices.ContainsFunc(rows, func(c agents.Checkpoint) bool { return c.Snapshot != nil })
+		read += len(rows)
+		if at.parent == 0 || whole && read > 1 { // one more, for the step before the head
 			break
 		}
 		step = min(step, at.parentStep)
