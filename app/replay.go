@@ -8,6 +8,7 @@ import (
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/replay"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/fault"
 )
 
@@ -16,6 +17,9 @@ import (
 func (a *App) Record(ctx context.Context, scope auth.Scope, thread agents.ThreadID, name string) (replay.Recording, error) {
 	view, err := a.db.View(ctx, scope, thread)
 	if err != nil {
+		return replay.Recording{}, err
+	}
+	if err := a.db.Opened(ctx, scope, view.Thread, clock.System{}.Now()); err != nil {
 		return replay.Recording{}, err
 	}
 	source := replay.Source{Name: name, State: view.State, Tools: a.workshop.Tools()}

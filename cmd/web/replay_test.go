@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents/replay"
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/testweb"
 )
 
@@ -31,6 +33,13 @@ func TestAThreadIsExportedReplayedAndCompared(t *testing.T) {
 		code, _, stderr = i.run(t, "replay", "export", "--org", "globex", "--user", "gus@globex.test", "--thread", thread)
 		require.Equal(t, 1, code)
 		require.Contains(t, stderr, "not found")
+		code, _, stderr = i.run(t, "replay", "export", "--org", "acme", "--user", "ada@acme.test", "--thread", thread)
+		require.Zero(t, code, stderr)
+		log, err := s.App.Database().AuditLog(t.Context(), s.Scope("acme", "ada@acme.test"), auth.AuditQuery{})
+		require.NoError(t, err)
+		require.True(t, slices.ContainsFunc(log.Rows, func(r auth.AuditRow) bool {
+			return r.Action == "thread.read_by_admin" && r.ObjectID == thread
+		}), "an admin's export is noted")
 		return file
 	}
 	one, same, other := export("one.json", "what is 17*23"), export("same.json", "what is 17*23"), export("other.json", "weather in Berlin and Oslo")
