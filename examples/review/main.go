@@ -3,7 +3,8 @@
 // text, or thrown away. Between question and answer the program forgets everything
 // but what the checkpointer keeps, as it would if it were started again.
 //
-//	go run ./examples/review
+//	go run ./examples/review              both in one process, kept in memory
+//	go run ./examples/review letter.db    writes and ends; again, days later: asks
 //
 // It asks on the terminal; without one nothing is sent.
 package main
@@ -19,7 +20,9 @@ import (
 	"os"
 	"strings"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/checkpoint/memory"
+	"github.com/heddle/heddle/agents/checkpoint/sqlite"
 	"github.com/heddle/heddle/agents/graph"
 )
 
@@ -162,19 +165,39 @@ func newRunner(kept graph.Checkpointer) (*graph.Runner, error) {
 	return graph.NewRunner(g, graph.RunnerOptions{Checkpointer: kept}), nil
 }
 
-func run(ctx context.Context, in io.Reader, out io.Writer) error {
-	// Swap this line for a checkpointer on disk, and start and finish may be run by
-	// two processes, days apart.
-	kept := memory.New(memory.Options{})
-
+func run(ctx context.Context, file string, in io.Reader, out io.Writer) (err error) {
+	if file == "" {
+		kept := memory.New(memory.Options{})
+		if err := start(ctx, kept); err != nil {
+			return err
+		}
+		return finish(ctx, kept, in, out)
+	}
+	kept, err := sqlite.Open(ctx, sqlite.Options{Path: file})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	state, err := kept.State(ctx, thread, "")
+	if err != nil && !errors.Is(err, agents.ErrThreadNotFound) {
+		return err
+	}
+	if state.Head != nil && len(state.Head.Interrupts) > 0 {
+		return finish(ctx, kept, in, out)
+	}
 	if err := start(ctx, kept); err != nil {
 		return err
 	}
-	return finish(ctx, kept, in, out)
+	fmt.Fprintln(out, "The letter is written and waits. Run this again to decide.")
+	return nil
 }
 
 func main() {
-	if err := run(context.Background(), os.Stdin, os.Stdout); err != nil {
+	var file string
+	if len(os.Args) > 1 {
+		file = os.Args[1]
+	}
+	if err := run(context.Background(), file, os.Stdin, os.Stdout); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,10 +25,23 @@ func TestAPersonDecides(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var out strings.Builder
-			require.NoError(t, run(t.Context(), strings.NewReader(c.in), &out))
+			require.NoError(t, run(t.Context(), "", strings.NewReader(c.in), &out))
 			require.Equal(t, asked+c.out, out.String())
 		})
 	}
+}
+
+func TestAFileKeepsTheQuestionForALaterProcess(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "letter.db")
+	said := func(in string) string {
+		var out strings.Builder
+		require.NoError(t, run(t.Context(), file, strings.NewReader(in), &out))
+		return out.String()
+	}
+	require.Equal(t, "The letter is written and waits. Run this again to decide.\n", said("y\n"))
+	require.Equal(t, asked+"\nSent: 1\nTo bob@example.com: Dear bob@example.com, we ship on Friday.\n", said("y\n"))
+	require.Contains(t, said(""), "waits", "the thread takes the next letter")
 }
 
 func TestTheQuestionWaitsAcrossARestart(t *testing.T) {
