@@ -121,7 +121,7 @@ func threeNodes() (func(context.Context) error, error) {
 func total(s graph.State, want float64) error {
 	n, _, err := tally.Get(s)
 	if err == nil && n != want {
-		err = fmt.Errorf("it tally %v", n)
+		err = fmt.Errorf("it counted %v", n)
 	}
 	return err
 }
