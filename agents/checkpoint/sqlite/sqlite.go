@@ -139,13 +139,35 @@ func (c *Checkpointer) prepare(ctx context.Context, first *conn) (inMemory bool,
 	defer first.db.SetInterrupt(context.Background())
 	mode, err := journal(first, sqlJournal)
 	if err == nil && mode == "delete" {
-		mode, err = journal(first, sqlJournalWAL)
+		mode, err = c.writeAhead(ctx, first)
 	}
 	if err == nil && mode != "wal" && mode != "memory" {
 		err = fmt.Errorf("the database keeps no write-ahead log, but one of the kind %q", mode)
 	}
 	return mode == "memory", err
 }
+
+// writeAhead makes a new file keep a write-ahead log. SQLite calls no busy handler
+// while it changes the journal, so where several open a new file at once the
+// change is tried again.
+func (c *Checkpointer) writeAhead(ctx context.Context, first *conn) (mode string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.BusyTimeout)
+	defer cancel()
+	for {
+		mode, err = journal(first, sqlJournalWAL)
+		if !errors.Is(err, sqlite3.BUSY) {
+			return mode, err
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return mode, err
+		}
+	}
+}
+
+// busyPause is how long the change of a journal waits for others.
+const busyPause = 5 * time.Millisecond
 
 const (
 	sqlJournal    = `pragma journal_mode`
