@@ -90,6 +90,9 @@ type AssistantConfig struct {
 	// with a sentence that says so, "error" fails the run. A tool call beyond
 	// MaxToolCalls is refused, which the model reads.
 	OnLimit string `json:"on_limit,omitempty"`
+	// MultitaskStrategy is what new input does to a busy thread where the request
+	// does not say; empty leaves it to the server (LG-14).
+	MultitaskStrategy Strategy `json:"multitask_strategy,omitempty"`
 	// EnableTools set to false takes every tool away, EnableMemory set to false
 	// those that remember; both are on by default (LG-20).
 	EnableTools  *bool `json:"enable_tools,omitempty"`
@@ -225,6 +228,9 @@ func (c AssistantConfig) check(broken map[string]string) {
 	between("max_tool_calls", c.MaxToolCalls, 1, 1000, "must be between 1 and 1,000 calls")
 	if c.OnLimit != "" && c.OnLimit != OnLimitEnd && c.OnLimit != OnLimitError {
 		broken["on_limit"] = "must be end or error"
+	}
+	if _, err := ParseStrategy("multitask_strategy", string(c.MultitaskStrategy)); err != nil {
+		broken["multitask_strategy"] = fault.FieldsOf(err)["multitask_strategy"]
 	}
 	between("tool_timeout", c.ToolTimeoutSeconds, 1, 600, "must be between 1 and 600 seconds")
 	between("memory_retention_days", c.MemoryRetentionDays, 1, 3650, "must be between 1 and 3,650 days")

@@ -162,15 +162,25 @@ type Submission struct {
 	// Supersede ends a run that waits for an answer: its requests are withdrawn
 	// and the new input goes on at once.
 	Supersede bool
-	// Superseded builds the events that end a superseded run.
-	Superseded func(of Run) (event.Envelope, error)
-	Withdrawn  func(Review, RunID) (event.Envelope, error)
+	// Displacing builds the events that tell what ended for the new input.
+	Displacing Displacing
 	// Pinned, when set, is told the version that the thread keeps, if it is
 	// another one than Assistant's, before Queued is called.
 	Pinned func(Assistant)
 	// Queued builds the event that tells watchers of the new run; ahead is how
-	// many runs stand before it.
-	Queued func(ahead int) (event.Envelope, error)
+	// many runs stand before it, first says that it goes before those that stood
+	// in line already.
+	Queued func(ahead int, first bool) (event.Envelope, error)
+}
+
+// Displacing builds the events that tell what new input puts an end to.
+type Displacing struct {
+	// Ended tells that a run which waited for an answer is over.
+	Ended func(Run) (event.Envelope, error)
+	// Withdrawn tells that a request for review is.
+	Withdrawn func(Review, RunID) (event.Envelope, error)
+	// RolledBack tells that a run is over and that nothing of it is left.
+	RolledBack func(Run) ([]event.Envelope, error)
 }
 
 // Submitted is what became of a submission.
@@ -181,9 +191,11 @@ type Submitted struct {
 	Position Position
 	// Created says that the thread was made with the run.
 	Created bool
-	// Told was appended before Queued: what ended the run that was superseded.
+	// Told was appended before Queued: what ended for the new run.
 	Told   []event.Envelope
 	ToldAt Appended
+	// Stop are runs that must stop at once: whoever executes them is to be told.
+	Stop []RunID
 }
 
 // Cancelled says what a request to cancel did.

@@ -55,20 +55,26 @@ const (
 	StrategyRollback  Strategy = "rollback"
 )
 
-// ParseStrategy reads a strategy; the empty string means enqueue. Strategies
-// that this version does not carry out are refused rather than ignored.
+// ParseStrategy reads a strategy; the empty string, which leaves the choice to the
+// assistant, stays empty.
 func ParseStrategy(field, s string) (Strategy, error) {
-	switch Strategy(s) {
-	case "", StrategyEnqueue:
-		return StrategyEnqueue, nil
-	case StrategyReject:
-		return StrategyReject, nil
-	case StrategyInterrupt, StrategyRollback:
-		return "", fault.Invalid(field, s+" is not available in this version; use enqueue or reject")
+	switch strategy := Strategy(s); strategy {
+	case "", StrategyReject, StrategyEnqueue, StrategyInterrupt, StrategyRollback:
+		return strategy, nil
 	default:
-		return "", fault.Invalid(field, "must be one of enqueue, reject")
+		return "", fault.Invalid(field, "must be one of enqueue, reject, interrupt, rollback")
 	}
 }
+
+// Displaces reports whether a run with this strategy goes before all others on
+// its thread.
+func (s Strategy) Displaces() bool { return s == StrategyInterrupt || s == StrategyRollback }
+
+// The reasons of runs that ended for new input.
+const (
+	ReasonDisplaced  = "displaced by new input"
+	ReasonRolledBack = "rolled back by new input"
+)
 
 // RunInput is what a run brings to its thread.
 type RunInput struct {
@@ -88,6 +94,12 @@ type RunInput struct {
 type Breakpoints struct {
 	Before []string `json:"before,omitempty"`
 	After  []string `json:"after,omitempty"`
+}
+
+// Fresh reports whether nothing of a run has begun: it only stands in line. One
+// that brings an answer goes on with what has.
+func (r Run) Fresh() bool {
+	return r.Status == RunPending && r.Attempt == 0 && !r.CancelRequested && r.Input.Resume == nil
 }
 
 // RunError says why a run ended as error or timeout.

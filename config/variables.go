@@ -75,6 +75,8 @@ type Worker struct {
 	Lease   Duration `env:"HEDDLE_LEASE" envDefault:"15s" range:"500ms..10m" doc:"How long a run belongs to a worker that no longer answers."`
 	Renew   Duration `env:"HEDDLE_LEASE_RENEW" envDefault:"5s" range:"100ms..5m" doc:"How often a worker renews its leases; at most half of HEDDLE_LEASE."`
 	Sweep   Duration `env:"HEDDLE_SWEEP" envDefault:"2s" range:"50ms..5m" doc:"How often expired leases and due runs are looked for."`
+	// Strategy is a word of agents.Strategy.
+	Strategy string `env:"HEDDLE_MULTITASK_STRATEGY" envDefault:"enqueue" oneof:"enqueue,reject,interrupt,rollback" doc:"What a new message does to a thread that is busy, where neither the request nor the assistant says: enqueue (it waits its turn), reject (409), interrupt (it stops what runs and goes on from there), rollback (it takes back what runs and goes on from before)."`
 }
 
 // Log is what the process says about itself.

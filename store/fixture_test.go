@@ -122,7 +122,10 @@ func (b *bundle) submission(thread agents.ThreadID) agents.Submission {
 	return agents.Submission{
 		Run: run, Thread: thread, Assistant: b.assistant, Strategy: agents.StrategyEnqueue,
 		Input:  agents.RunInput{Messages: []agents.Message{{ID: agents.MessageID("m-" + run), Role: agents.RoleUser, Text: "hello"}}},
-		Queued: func(int) (event.Envelope, error) { return envelope(thread, "queued"), nil },
+		Queued: func(int, bool) (event.Envelope, error) { return envelope(thread, "queued"), nil },
+		Displacing: agents.Displacing{Ended: cancelled, Withdrawn: withdrawn, RolledBack: func(r agents.Run) ([]event.Envelope, error) {
+			return []event.Envelope{envelope(thread, "ended"), envelope(thread, "snapshot")}, nil
+		}},
 	}
 }
 

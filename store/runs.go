@@ -112,7 +112,14 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 		if err != nil {
 			return err
 		}
-		if s.Supersede && ahead > 0 && s.Strategy != agents.StrategyReject {
+		var behind []agents.RunID
+		switch {
+		case ahead == 0:
+		case s.Strategy.Displaces():
+			if ahead, behind, err = db.displace(ctx, tx, scope, s, &out); err != nil {
+				return err
+			}
+		case s.Supersede && s.Strategy == agents.StrategyEnqueue:
 			done, err := db.supersede(ctx, tx, scope, s, &out)
 			if err != nil {
 				return err
@@ -129,22 +136,23 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 		}
 		switch {
 		case ahead > 0 && s.Strategy == agents.StrategyReject:
-			return fault.Conflict("Thread is already running a task. Wait for it to finish or choose a different multitask strategy.").
-				WithCode("thread_busy")
-		case ahead > MaxQueued:
-			return fault.Limited(fmt.Sprintf("This thread has %d messages waiting already. Wait for an answer or remove one.", ahead-1)).
+			return rejected(ctx, tx, scope, s.Thread)
+		case ahead+len(behind) > MaxQueued:
+			return fault.Limited(fmt.Sprintf("This thread has %d messages waiting already. Wait for an answer or remove one.", ahead+len(behind)-1)).
 				WithCode("queue_full")
 		}
-		if out.Queued, err = s.Queued(ahead); err != nil {
+		if out.Queued, err = s.Queued(ahead, len(behind) > 0); err != nil {
 			return err
 		}
 		var appended agents.Appended
 		if s.Input.Resume != nil && ahead > 0 {
 			return fault.Conflict("Thread is already running a task.").WithCode("thread_busy")
 		}
-		out.Run, appended, err = db.placeRun(ctx, tx, scope, s, out.Queued)
+		if out.Run, appended, err = db.placeRun(ctx, tx, scope, s, out.Queued); err != nil {
+			return err
+		}
 		out.Position = agents.Position{Seq: appended.Base + 1, Epoch: appended.Epoch}
-		return err
+		return queueBehind(ctx, tx, scope, behind)
 	})
 	if err != nil {
 		return agents.Submitted{}, fmt.Errorf("submitting a run: %w", err)

@@ -192,7 +192,7 @@ func TestEqualIdsInTwoOrganisationsNeverMeet(t *testing.T) {
 		for _, run := range []agents.RunID{first, second} {
 			sub := b.submission(thread)
 			sub.Run = run
-			sub.Queued = func(int) (event.Envelope, error) { return envelope(thread, "of "+string(s.Org)), nil }
+			sub.Queued = func(int, bool) (event.Envelope, error) { return envelope(thread, "of "+string(s.Org)), nil }
 			_, err := b.db.Submit(ctx, s, sub)
 			require.NoError(t, err)
 		}

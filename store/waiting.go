@@ -61,14 +61,9 @@ func (db *DB) supersede(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agen
 	if err != nil {
 		return false, err
 	}
-	if out.Told, err = closeAll(ctx, tx, scope, s.Thread, agents.ReviewWithdrawn, s.Withdrawn); err != nil {
+	if out.Told, err = endWaiting(ctx, tx, scope, waiting, s.Displacing); err != nil {
 		return false, err
 	}
-	ended, err := leaveBehind(ctx, tx, scope, waiting, "superseded by new input", s.Superseded)
-	if err != nil {
-		return false, err
-	}
-	out.Told = append(out.Told, ended)
 	out.ToldAt, err = db.appendEvents(ctx, tx, scope, s.Thread, waiting.ID, out.Told)
 	return true, err
 }

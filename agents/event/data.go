@@ -138,6 +138,7 @@ type CustomData struct {
 type QueuedValue struct {
 	RunID     string          `json:"run_id"`
 	Ahead     int             `json:"ahead" jsonschema:"how many runs come before it"`
+	First     bool            `json:"first,omitempty" jsonschema:"it goes before the runs that stood in line already"`
 	Messages  json.RawMessage `json:"messages"`
 	Assistant string          `json:"assistant,omitempty" jsonschema:"the name of who will answer"`
 	Title     string          `json:"title,omitempty" jsonschema:"the thread's title if it had none yet"`

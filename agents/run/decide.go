@@ -51,6 +51,13 @@ func (s *Service) leftBehind(r agents.Run) (event.Envelope, error) {
 	}, nil
 }
 
+// rolledBack tells that a run is over and that the messages must be read anew.
+func (s *Service) rolledBack(r agents.Run) ([]event.Envelope, error) {
+	ended, err := s.leftBehind(r)
+	return []event.Envelope{ended, {Type: event.MessagesSnapshot, Time: s.clock.Now(), ThreadID: string(r.Thread),
+		Data: event.Data(event.SnapshotData{Messages: []json.RawMessage{}})}}, err
+}
+
 // Decide takes a person's decisions on requests of one thread, all or none.
 // Edited arguments are checked against the tool's schema first: a fault then
 // names the fields below "args".

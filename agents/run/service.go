@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -48,6 +49,8 @@ type Service struct {
 	graphs  Graphs
 	clock   clock.Clock
 	logger  *slog.Logger
+	// strategy is what new input does where neither it nor the assistant says.
+	strategy agents.Strategy
 }
 
 // Parts are what the service works with.
@@ -62,12 +65,15 @@ type Parts struct {
 	Graphs Graphs
 	Clock  clock.Clock
 	Logger *slog.Logger
+	// Strategy is what new input does to a busy thread where neither the request
+	// nor the assistant says; enqueue by default (C-01).
+	Strategy agents.Strategy
 }
 
 // NewService makes the service.
 func NewService(p Parts) *Service {
 	return &Service{queue: p.Queue, publish: p.Publish, signals: p.Signals, watch: p.Watch, tools: p.Tools, graphs: p.Graphs,
-		clock: p.Clock, logger: p.Logger}
+		clock: p.Clock, logger: p.Logger, strategy: cmp.Or(p.Strategy, agents.StrategyEnqueue)}
 }
 
 // Request is new input for a thread.
@@ -106,7 +112,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 		r.Input.Messages[i].Run = run
 	}
 	if r.Strategy == "" {
-		r.Strategy = agents.StrategyEnqueue
+		r.Strategy = cmp.Or(assistant.Config.MultitaskStrategy, s.strategy)
 	}
 	messages, err := json.Marshal(r.Input.Messages)
 	if err != nil {
@@ -116,13 +122,13 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
 		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
 		Metadata: r.Metadata, Create: r.Create, Title: title, Supersede: r.Supersede,
-		Superseded: s.leftBehind,
-		Withdrawn:  s.decided, Pinned: func(kept agents.Assistant) { assistant = kept },
-		Queued: func(ahead int) (event.Envelope, error) {
+		Displacing: agents.Displacing{Ended: s.leftBehind, Withdrawn: s.decided, RolledBack: s.rolledBack},
+		Pinned:     func(kept agents.Assistant) { assistant = kept },
+		Queued: func(ahead int, first bool) (event.Envelope, error) {
 			return event.Envelope{
 				Type: event.Custom, Time: s.clock.Now(), ThreadID: string(r.Thread), RunID: string(run),
 				Data: event.NewCustom(event.MessageQueued, event.QueuedValue{
-					RunID: string(run), Ahead: ahead, Messages: messages, Assistant: assistant.Name, Title: title}),
+					RunID: string(run), Ahead: ahead, First: first, Messages: messages, Assistant: assistant.Name, Title: title}),
 			}, nil
 		},
 	})
@@ -131,6 +137,9 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	}
 	s.tellAll(ctx, scope, r.Thread, submitted.ToldAt, submitted.Told)
 	s.tell(ctx, scope, r.Thread, submitted.Position, submitted.Queued)
+	for _, displaced := range submitted.Stop {
+		s.signals.Stop(ctx, displaced)
+	}
 	s.signals.Wake(ctx)
 	return submitted.Run, nil
 }

@@ -346,8 +346,15 @@ func (t *Transcript) queued(e event.Envelope, v event.QueuedValue) error {
 	if len(messages) > 0 && t.Entry(messages[0].ID) != nil {
 		return nil
 	}
-	t.Queue = append(t.Queue, Queued{Run: run, Messages: messages})
+	at := len(t.Queue)
+	if v.First {
+		at = 0
+	}
+	t.Queue = slices.Insert(t.Queue, at, Queued{Run: run, Messages: messages})
 	t.QueueChanged = e.Seq
+	if v.First && t.Activity.Kind == Starting {
+		t.setActivity(Activity{Kind: Starting, Run: run, Since: e.Time}, e.Seq)
+	}
 	if !t.Busy() && t.Activity.Kind != Waiting {
 		t.setActivity(Activity{Kind: Starting, Run: run, Since: e.Time}, e.Seq)
 	}
