@@ -66,6 +66,8 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/threads/:thread/cancel", page, once, r.Threads.Stop)
 	app.Post("/threads/:thread/answer", page, once, r.Threads.Answer)
 	app.Post("/threads/:thread/queue/:run/withdraw", page, once, r.Threads.Withdraw)
+	app.Post("/threads/:thread/queue/:run/edit", page, once, r.Threads.EditQueued)
+	app.Post("/threads/:thread/queue/:run/now", page, once, r.Threads.SendNow)
 	app.Post("/threads/:thread/title", page, once, r.Threads.Rename)
 	app.Post("/threads/:thread/assistant", page, once, r.Threads.Move)
 	app.Post("/threads/:thread/delete", page, once, r.Threads.Delete)

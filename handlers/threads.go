@@ -49,6 +49,8 @@ type Runs interface {
 	Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error)
 	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
 	CancelCurrent(ctx context.Context, scope auth.Scope, thread agents.ThreadID, reason string) error
+	EditQueued(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, text string) error
+	SendNow(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) error
 	Rename(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string) error
 	Move(ctx context.Context, scope auth.Scope, thread agents.ThreadID, version int) error
 	Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Command) (agents.Run, error)
@@ -308,8 +310,12 @@ func (t *Threads) submit(c *fiber.Ctx, thread agents.ThreadID, create *agents.Ne
 		}
 		assistant = string(all[0].ID)
 	}
-	_, err := t.runs.Submit(c.UserContext(), scope, run.Request{
-		Thread: thread, Create: create, Assistant: assistant, Input: t.runs.Text(scope, text)})
+	strategy, err := agents.ParseStrategy("multitask_strategy", utils.CopyString(c.FormValue("multitask_strategy")))
+	if err != nil {
+		return err
+	}
+	_, err = t.runs.Submit(c.UserContext(), scope, run.Request{
+		Thread: thread, Create: create, Assistant: assistant, Strategy: strategy, Input: t.runs.Text(scope, text)})
 	return err
 }
 
@@ -329,16 +335,6 @@ func (t *Threads) Stop(c *fiber.Ctx) error {
 		return err
 	}
 	if err := t.runs.CancelCurrent(c.UserContext(), scope, thread, "stopped by a person"); err != nil {
-		return err
-	}
-	return done(c, "/threads/"+string(thread))
-}
-
-// Withdraw is POST /threads/:thread/queue/:run/withdraw.
-func (t *Threads) Withdraw(c *fiber.Ctx) error {
-	thread := threadParam(c)
-	r := agents.RunID(utils.CopyString(c.Params("run")))
-	if _, err := t.runs.Cancel(c.UserContext(), middleware.Scope(c), thread, r, "withdrawn"); err != nil {
 		return err
 	}
 	return done(c, "/threads/"+string(thread))

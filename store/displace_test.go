@@ -287,3 +287,23 @@ func TestAThreadsFirstRunIsRolledBackToNothing(t *testing.T) {
 	_, err = b.db.Submit(t.Context(), auth.Scope{User: b.gia.User, Org: b.gia.Org, Role: b.gia.Role}, s)
 	require.True(t, fault.Is(err, fault.KindNotFound))
 }
+
+// TestOnlyWhoWroteAQueuedMessageChangesIt, and only while it stands in line.
+func TestOnlyWhoWroteAQueuedMessageChangesIt(t *testing.T) {
+	b := setup(t)
+	thread := b.thread(t, b.mia, agents.VisibilityOrganisation)
+	r := b.submit(t, b.mia, thread.ID)
+	edit := func(scope auth.Scope) error {
+		_, err := b.db.EditQueued(t.Context(), scope, thread.ID, r.ID, func(in agents.RunInput) (agents.RunInput, error) {
+			in.Messages[0].Text = "changed"
+			return in, nil
+		}, cancelled)
+		return err
+	}
+	require.Equal(t, "not_author", fault.Code(edit(b.max)))
+	require.NoError(t, edit(b.mia))
+	claimed, err := b.db.Claim(t.Context(), agents.WorkerID(id.New()), 1, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, "changed", claimed[0].Run.Input.Messages[0].Text)
+	require.Equal(t, "run_begun", fault.Code(edit(b.mia)))
+}

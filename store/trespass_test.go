@@ -274,6 +274,14 @@ var trespasses = map[string]trespass{
 	"DB.Submit": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { _, err := e.db.Submit(ctx, s, e.submission(t.ID)); return err })
 	}},
+	"DB.EditQueued": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.EditQueued(ctx, s, e.private.ID, e.pending.ID, func(in agents.RunInput) (agents.RunInput, error) { return in, nil }, cancelled)
+		return err
+	}},
+	"DB.SendNow": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.SendNow(ctx, s, e.private.ID, e.pending.ID, agents.Displacing{Ended: cancelled, Withdrawn: withdrawn}, cancelled)
+		return err
+	}},
 	"DB.CancelRun": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled, withdrawn)
 		return err

@@ -21,6 +21,10 @@ import (
 // Queue is what the service needs of the database.
 type Queue interface {
 	Submit(ctx context.Context, scope auth.Scope, s agents.Submission) (agents.Submitted, error)
+	EditQueued(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID,
+		edit func(agents.RunInput) (agents.RunInput, error), told func(agents.Run) (event.Envelope, error)) (agents.Submitted, error)
+	SendNow(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, d agents.Displacing,
+		told func(agents.Run) (event.Envelope, error)) (agents.Submitted, error)
 	CancelRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string,
 		ended func(agents.Run) (event.Envelope, error), withdrawn func(agents.Review, agents.RunID) (event.Envelope, error)) (agents.Cancelled, error)
 	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error)
@@ -122,7 +126,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
 		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
 		Metadata: r.Metadata, Create: r.Create, Title: title, Supersede: r.Supersede,
-		Displacing: agents.Displacing{Ended: s.leftBehind, Withdrawn: s.decided, RolledBack: s.rolledBack},
+		Displacing: s.displacing(),
 		Pinned:     func(kept agents.Assistant) { assistant = kept },
 		Queued: func(ahead int, first bool) (event.Envelope, error) {
 			return event.Envelope{
@@ -135,12 +139,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	if err != nil {
 		return agents.Run{}, err
 	}
-	s.tellAll(ctx, scope, r.Thread, submitted.ToldAt, submitted.Told)
-	s.tell(ctx, scope, r.Thread, submitted.Position, submitted.Queued)
-	for _, displaced := range submitted.Stop {
-		s.signals.Stop(ctx, displaced)
-	}
-	s.signals.Wake(ctx)
+	s.tellOf(ctx, scope, r.Thread, submitted)
 	return submitted.Run, nil
 }
 
@@ -253,7 +252,8 @@ func (s *Service) CancelCurrent(ctx context.Context, scope auth.Scope, thread ag
 const recheck = 3 * time.Second
 
 // Wait returns the run once it has ended or waits for an answer. It returns
-// the context's error when that comes first; the run goes on.
+// the context's error when that comes first; the run goes on. A run
+// that was rolled back meanwhile is not found.
 func (s *Service) Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error) {
 	changed, stop, err := s.watch.Watch(ctx, scope.Org, thread)
 	if err != nil {

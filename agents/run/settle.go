@@ -29,6 +29,11 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 		return err
 	}
 	a.line, a.step = view.State.Line, view.State.Step
+	for _, r := range view.Open {
+		if r.ID == a.claim.Run.ID {
+			a.claim.Run.CancelReason = r.CancelReason // given after the run was claimed
+		}
+	}
 	finish := a.ending(cause)
 	messages, closing := a.keep(t.Unfinished(a.claim.Run.ID))
 	if len(messages) == 0 {

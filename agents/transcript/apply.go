@@ -323,6 +323,24 @@ func (t *Transcript) custom(e event.Envelope) error {
 	return nil
 }
 
+// requeued changes the text or the place of a run that stands in line.
+func (t *Transcript) requeued(at int, e event.Envelope, v event.QueuedValue) error {
+	q := t.Queue[at]
+	q.Messages = nil
+	if err := json.Unmarshal(v.Messages, &q.Messages); err != nil {
+		return err
+	}
+	t.Queue[at] = q
+	if v.First {
+		t.Queue = slices.Insert(slices.Delete(t.Queue, at, at+1), 0, q)
+		if t.Activity.Kind == Starting {
+			t.setActivity(Activity{Kind: Starting, Run: q.Run, Since: e.Time}, e.Seq)
+		}
+	}
+	t.QueueChanged = e.Seq
+	return nil
+}
+
 func (t *Transcript) queued(e event.Envelope, v event.QueuedValue) error {
 	run := agents.RunID(v.RunID)
 	if v.Assistant != "" {
@@ -331,10 +349,8 @@ func (t *Transcript) queued(e event.Envelope, v event.QueuedValue) error {
 	if t.Title == "" && v.Title != "" {
 		t.Title, t.TitleChanged = v.Title, e.Seq
 	}
-	for _, q := range t.Queue {
-		if q.Run == run {
-			return nil
-		}
+	if at := slices.IndexFunc(t.Queue, func(q Queued) bool { return q.Run == run }); at >= 0 {
+		return t.requeued(at, e, v)
 	}
 	if t.Activity.Run == run {
 		return nil

@@ -66,6 +66,10 @@ func (w waiter) write(out *bufio.Writer) {
 	for {
 		select {
 		case done := <-ended:
+			if fault.Is(done.err, fault.KindNotFound) {
+				w.send(out, errorValues("rolled_back", "The run is gone: newer input rolled it back, or its thread was deleted."))
+				return
+			}
 			if done.err != nil {
 				w.api.log.WarnContext(ctx, "a waiting call ended without its run", "run_id", w.run.ID, "err", done.err)
 				w.send(out, errorValues("unavailable", fault.Public(done.err)))

@@ -252,6 +252,16 @@ type Queued struct {
 	At          ui.Time
 	// Waits says that the run before it waits for a person.
 	Waits bool
+	// Edited and Error bring back a change that was refused.
+	Edited, Error string
+}
+
+// words are what its field holds: what was typed, or what it says.
+func (q Queued) words() string {
+	if q.Error != "" {
+		return q.Edited
+	}
+	return q.Text
 }
 
 // Composer is where a message is written.
