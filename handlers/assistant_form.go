@@ -28,7 +28,7 @@ type assistantForm struct {
 
 // textFields are the fields with one value, with the setting each stands for.
 var textFields = [...]string{"name", "description", "graph", "model", "model_name", "temperature", "max_tokens", "recursion_limit",
-	"max_model_calls", "max_tool_calls", "on_limit", "tool_timeout", "prompt", "assistant_role", "personality", "response_style", "enable_tools", "enable_memory", "params",
+	"max_model_calls", "max_tool_calls", "on_limit", "multitask_strategy", "tool_timeout", "prompt", "assistant_role", "personality", "response_style", "enable_tools", "enable_memory", "params",
 	"comment", "base", "try_message"}
 
 // spareRows are how many empty condition rows a tool's form offers.
@@ -112,7 +112,8 @@ func formOf(a agents.Assistant, models []model.Entry, specs []tool.Spec) assista
 		"name": a.Name, "description": a.Description, "graph": a.Graph, "model": chosen, "model_name": name,
 		"temperature": strconv.FormatFloat(*c.Temperature, 'g', -1, 64), "max_tokens": strconv.Itoa(c.MaxTokens),
 		"recursion_limit": strconv.Itoa(c.RecursionLimit), "max_model_calls": strconv.Itoa(c.MaxModelCalls), "on_limit": c.OnLimit,
-		"tool_timeout": strconv.Itoa(c.ToolTimeoutSeconds), "prompt": c.Prompt,
+		"multitask_strategy": string(c.MultitaskStrategy),
+		"tool_timeout":       strconv.Itoa(c.ToolTimeoutSeconds), "prompt": c.Prompt,
 		"assistant_role": c.Role, "personality": c.Personality, "response_style": c.ResponseStyle,
 		"enable_tools": onWord(*c.EnableTools), "enable_memory": onWord(*c.EnableMemory), "params": paramsText(c.Params),
 		"base": strconv.Itoa(a.Version),
@@ -201,7 +202,7 @@ func (f assistantForm) assistant(from agents.Assistant, specs []tool.Spec, check
 	c.RecursionLimit = f.whole(broken, "recursion_limit", "must be a whole number between 1 and 500")
 	c.MaxModelCalls = f.whole(broken, "max_model_calls", "must be a whole number between 1 and 500")
 	c.MaxToolCalls = f.whole(broken, "max_tool_calls", "must be a whole number between 1 and 1,000")
-	c.OnLimit = f.text["on_limit"]
+	c.OnLimit, c.MultitaskStrategy = f.text["on_limit"], agents.Strategy(f.text["multitask_strategy"])
 	c.ToolTimeoutSeconds = f.whole(broken, "tool_timeout", "must be whole seconds between 1 and 600")
 	on, memory := f.text["enable_tools"] != "", f.text["enable_memory"] != ""
 	c.EnableTools, c.EnableMemory = &on, &memory

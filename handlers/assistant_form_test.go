@@ -38,7 +38,7 @@ func TestAFormThatIsOnlyOpenedChangesNothing(t *testing.T) {
 		"of another":    {Name: "A", Graph: "chat", Config: agents.AssistantConfig{Model: "gone:gpt"}},
 		"everything": {Name: "A", Description: "B", Graph: "chat", Version: 7, Config: agents.AssistantConfig{
 			Model: "mock", Prompt: " two\nlines \n", Role: "clerk", Personality: "calm", ResponseStyle: "lists", Temperature: &zero, MaxTokens: 100, RecursionLimit: 3,
-			MaxModelCalls: 4, MaxToolCalls: 7, OnLimit: agents.OnLimitError,
+			MaxModelCalls: 4, MaxToolCalls: 7, OnLimit: agents.OnLimitError, MultitaskStrategy: agents.StrategyRollback,
 			EnableTools: off, EnableMemory: off, Tools: []string{"search", "mail"}, ToolTimeoutSeconds: 9, Starters: []string{"x", "y"},
 			Params: map[string]json.RawMessage{"pause_ms": json.RawMessage(`5`)}, WebSearch: true, MemoryRetentionDays: 3, ContentFilter: off, PIIDetection: off,
 			Policies: []agents.ToolPolicy{

@@ -48,6 +48,9 @@ func (a *AssistantPages) show(c *fiber.Ctx, status int, current agents.Assistant
 	for _, word := range []string{agents.OnLimitEnd, agents.OnLimitError} {
 		view.OnLimit = append(view.OnLimit, ui.Option{Value: word, Label: present.OnLimit(word), Selected: word == form.text["on_limit"]})
 	}
+	for _, s := range []agents.Strategy{"", agents.StrategyEnqueue, agents.StrategyReject, agents.StrategyInterrupt, agents.StrategyRollback} {
+		view.Strategies = append(view.Strategies, ui.Option{Value: string(s), Label: present.Strategy(s), Selected: string(s) == form.text["multitask_strategy"]})
+	}
 	view.NamesModel = slices.ContainsFunc(a.workshop.Models(), func(m model.Entry) bool {
 		_, family := m.Prefix()
 		return family

@@ -29,6 +29,7 @@ func AssistantFields(a agents.Assistant) []admin.FieldText {
 		{Label: "Longest run", Text: fmt.Sprintf("%d steps", c.RecursionLimit)},
 		{Label: "Questions to the model", Text: fmt.Sprintf("%d in a run", c.MaxModelCalls)},
 		{Label: "After the last question", Text: OnLimit(c.OnLimit)},
+		{Label: "A message while it works", Text: Strategy(c.MultitaskStrategy)},
 		{Label: "Graph settings", Text: paramLines(c.Params)},
 		{Label: "Prompt", Text: c.Prompt}, {Label: "Role", Text: c.Role}, {Label: "Personality", Text: c.Personality},
 		{Label: "Response style", Text: c.ResponseStyle},
@@ -46,6 +47,22 @@ func OnLimit(word string) string {
 		return "fail the run"
 	}
 	return "say so and end the answer"
+}
+
+// Strategy says what a message does to a thread that is busy.
+func Strategy(s agents.Strategy) string {
+	switch s {
+	case agents.StrategyEnqueue:
+		return "waits its turn"
+	case agents.StrategyReject:
+		return "is refused"
+	case agents.StrategyInterrupt:
+		return "stops the work, which stays"
+	case agents.StrategyRollback:
+		return "takes the work back"
+	default:
+		return "as the server is set"
+	}
 }
 
 // AssistantDiff tells two versions apart, field by field; fields that are the

@@ -51,7 +51,7 @@ type Assistant struct {
 	Problem string
 	Notice  string
 
-	Graphs, Models, OnLimit []ui.Option
+	Graphs, Models, OnLimit, Strategies []ui.Option
 	// NamesModel says that some of the models are whole providers, of whose
 	// models one is named.
 	NamesModel bool

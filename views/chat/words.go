@@ -43,7 +43,9 @@ func answerAddress(thread, question, kind string) string {
 func AnswerField(question string) string { return "text:" + question }
 
 // queuedAddress is where a button changes what stands in line.
-func queuedAddress(thread, run, what string) string { return "/threads/" + thread + "/queue/" + run + "/" + what }
+func queuedAddress(thread, run, what string) string {
+	return "/threads/" + thread + "/queue/" + run + "/" + what
+}
 
 // QueuedField is the name of the field with the new words of a queued message.
 func QueuedField(run string) string { return "message:" + run }

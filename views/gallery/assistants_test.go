@@ -68,6 +68,7 @@ func assistant() admin.Assistant {
 		Graphs:     []ui.Option{{Value: "chat", Label: "chat", Selected: true}, {Value: "echo", Label: "echo"}},
 		Models:     []ui.Option{{Value: "mock", Label: "Mock model"}, {Value: "openai:*", Label: "OpenAI, by name", Selected: true}},
 		OnLimit:    []ui.Option{{Value: "end", Label: "say so and end the answer", Selected: true}, {Value: "error", Label: "fail the run"}},
+		Strategies: []ui.Option{{Label: "as the server is set", Selected: true}, {Value: "enqueue", Label: "waits its turn"}},
 		NamesModel: true,
 		Tools: []admin.ToolForm{toolOf("search", "Search the handbook", "read", "never"), mail, toolOf("remember", "Remember a fact", "write", "never"),
 			toolOf("drop_order", "Delete an order", "destructive", "always"), {Name: "fax", Title: "fax", Used: true, Missing: true}},
