@@ -34,6 +34,7 @@ async function quietly(button) {
   try {
     const answer = await post(button.formAction, new FormData(button.form));
     if (!answer.ok) announce(answer.text);
+    else button.closest(".queued-edit")?.removeAttribute("open");
   } catch {
     announce("That did not reach the server. Try again.");
   } finally {
