@@ -189,10 +189,17 @@ func TestStopAndWithdrawPostFromInsidePatchedRegions(t *testing.T) {
 	p := d.post()
 	require.Equal(t, "/threads/t1/cancel", p.path)
 	require.Equal(t, csrf, p.csrf)
-	d.run(chromedp.Click(chromedp.CSS("#queued-r9 button")))
+	d.run(chromedp.Click(chromedp.CSS("#queued-r9 button[formaction$=withdraw]")))
 	p = d.post()
 	require.Equal(t, "/threads/t1/queue/r9/withdraw", p.path)
 	require.Equal(t, csrf, p.csrf)
+
+	// A queued message is edited in its place; the field closes when it is kept.
+	d.run(chromedp.Click(chromedp.CSS("#edit-r9 > summary")))
+	d.do(`document.querySelector("#words-r9").value = "other words"`)
+	d.run(chromedp.Click(chromedp.CSS("#edit-r9 button")))
+	require.Equal(t, "/threads/t1/queue/r9/edit", d.post().path)
+	d.until(`!document.querySelector("#edit-r9").open`)
 }
 
 func TestAStarterFillsTheBox(t *testing.T) {
@@ -391,7 +398,7 @@ func TestEverythingPostsWithoutScript(t *testing.T) {
 	require.Equal(t, posted{path: "/threads/t1/cancel", csrf: csrf}, p)
 	d.run(arrived)
 	visit("/threads/t1")
-	d.run(chromedp.Click(chromedp.CSS("#queued-r9 button")))
+	d.run(chromedp.Click(chromedp.CSS("#queued-r9 button[formaction$=withdraw]")))
 	require.Equal(t, posted{path: "/threads/t1/queue/r9/withdraw", csrf: csrf}, d.post())
 	d.run(arrived)
 	visit("/threads/t3")
