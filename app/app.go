@@ -102,7 +102,9 @@ func (a *App) storage(ctx context.Context) error {
 	cfg := a.o.Config
 	var err error
 	a.db, err = store.Open(ctx, store.Options{
-		URL: a.o.DatabaseURL, MaxConns: int32(cfg.Storage.DBMaxConns), MinConns: int32(cfg.Storage.DBMinConns)})
+		URL: a.o.DatabaseURL, MaxConns: int32(cfg.Storage.DBMaxConns), MinConns: int32(cfg.Storage.DBMinConns),
+		Bounds: store.Bounds{ExecutingPerOrg: cfg.Worker.PerOrg, ExecutingPerPerson: cfg.Worker.PerPerson, QueuedPerOrg: cfg.Worker.QueuedPerOrg,
+			QueuedPerPerson: cfg.Worker.QueuedPerPerson, QueuedPerThread: cfg.Worker.QueuedPerThread}})
 	if err != nil {
 		return err
 	}

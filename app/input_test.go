@@ -17,7 +17,6 @@ import (
 	"github.com/heddle/heddle/internal/id"
 	"github.com/heddle/heddle/internal/testweb"
 	"github.com/heddle/heddle/realtime/socket"
-	"github.com/heddle/heddle/store"
 )
 
 func TestAMessageThatBreaksARuleGetsTheSameAnswerEverywhere(t *testing.T) {
@@ -130,8 +129,7 @@ func TestTheAPINamesTheFieldThatIsWrong(t *testing.T) {
 		"FewTokens":          {thread + "/runs", run(`"config":{"configurable":{"max_tokens":99}}`), 422, "config.configurable.max_tokens: must be between 100 and 10000"},
 		"ManyTokens":         {thread + "/runs", run(`"config":{"configurable":{"max_tokens":10001}}`), 422, "config.configurable.max_tokens: must be between 100 and 10000"},
 		"StrategyUnknown":    {thread + "/runs", run(`"multitask_strategy":"hope"`), 422, "multitask_strategy: must be one of"},
-		"StrategyInterrupt":  {thread + "/runs", run(`"multitask_strategy":"interrupt"`), 422, "multitask_strategy: interrupt is not available in this version"},
-		"StrategyRollback":   {thread + "/runs", run(`"config":{"configurable":{"multitask_strategy":"rollback"}}`), 422, "multitask_strategy: rollback is not available in this version"},
+		"StrategyNested":     {thread + "/runs", run(`"config":{"configurable":{"multitask_strategy":"hope"}}`), 422, "multitask_strategy: must be one of"},
 		"IfNotExists":        {thread + "/runs", run(`"if_not_exists":"maybe"`), 422, "if_not_exists: must be reject or create"},
 		"OnDisconnect":       {thread + "/runs/wait", run(`"on_disconnect":"shrug"`), 422, "on_disconnect: must be cancel or continue"},
 		"Metadata":           {thread + "/runs", run(`"metadata":[]`), 422, "metadata: must be an object"},
@@ -291,7 +289,7 @@ func TestABusyThreadRefusesOnRequestAndItsLineHasABound(t *testing.T) {
 	require.Contains(t, r.Reason(), "already running")
 	require.Empty(t, queued(s.Page(mia, "/threads/"+thread)))
 
-	for i := range store.MaxQueued {
+	for i := range 25 {
 		require.Equal(t, "ok", k.Push(join, topic, "send", map[string]any{"text": fmt.Sprint(i)}).Status)
 	}
 	form := s.Post(mia, "/threads/"+thread+"/messages", url.Values{"message": {"one too many"}})
@@ -302,7 +300,7 @@ func TestABusyThreadRefusesOnRequestAndItsLineHasABound(t *testing.T) {
 	delete(body, "multitask_strategy")
 	require.Equal(t, http.StatusTooManyRequests, s.API(key, "POST", "/api/threads/"+thread+"/runs", body).Status)
 	require.Contains(t, k.Push(join, topic, "send", map[string]any{"text": "x"}).Reason(), "25 messages waiting")
-	require.Len(t, queued(s.Page(mia, "/threads/"+thread)), store.MaxQueued)
+	require.Len(t, queued(s.Page(mia, "/threads/"+thread)), 25)
 	require.Equal(t, http.StatusOK, s.Post(mia, "/threads/"+thread+"/cancel", nil).Status)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/heddle/heddle/handlers"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/clock"
+	"github.com/heddle/heddle/internal/fault"
 )
 
 // rates are the limits this process keeps to.
@@ -28,14 +29,20 @@ func (a *App) rates() handlers.Rates {
 type limitedRuns struct {
 	*run.Service
 	limit *middleware.Limiter
+	// draining says that the server takes nothing new any more.
+	draining func() bool
 }
 
 func (a *App) limitedRuns() limitedRuns {
-	return limitedRuns{Service: a.service, limit: middleware.NewLimiter(a.rates().Run, clock.System{})}
+	return limitedRuns{Service: a.service, limit: middleware.NewLimiter(a.rates().Run, clock.System{}),
+		draining: func() bool { return a.health.Draining() }}
 }
 
 // Submit implements what handlers need of runs.
 func (l limitedRuns) Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error) {
+	if l.draining() {
+		return agents.Run{}, fault.Unavailable("This server is shutting down and takes no new messages. Try again in a moment.", nil).WithCode("draining")
+	}
 	if err := l.limit.Allow(string(scope.User)); err != nil {
 		return agents.Run{}, err
 	}

@@ -75,6 +75,12 @@ type Worker struct {
 	Lease   Duration `env:"HEDDLE_LEASE" envDefault:"15s" range:"500ms..10m" doc:"How long a run belongs to a worker that no longer answers."`
 	Renew   Duration `env:"HEDDLE_LEASE_RENEW" envDefault:"5s" range:"100ms..5m" doc:"How often a worker renews its leases; at most half of HEDDLE_LEASE."`
 	Sweep   Duration `env:"HEDDLE_SWEEP" envDefault:"2s" range:"50ms..5m" doc:"How often expired leases and due runs are looked for."`
+	// What may execute and stand in line at once, over all nodes.
+	PerOrg          int `env:"HEDDLE_RUNS_PER_ORG" envDefault:"100" range:"1..100000" doc:"Most runs of an organisation that execute at once, over all processes; the others wait."`
+	PerPerson       int `env:"HEDDLE_RUNS_PER_PERSON" envDefault:"25" range:"1..100000" doc:"Most runs of a person that execute at once, over all processes; the others wait."`
+	QueuedPerOrg    int `env:"HEDDLE_QUEUE_PER_ORG" envDefault:"1000" range:"1..1000000" doc:"Most runs of an organisation that wait; further ones are refused (429)."`
+	QueuedPerPerson int `env:"HEDDLE_QUEUE_PER_PERSON" envDefault:"200" range:"1..1000000" doc:"Most runs of a person that wait; further ones are refused (429)."`
+	QueuedPerThread int `env:"HEDDLE_QUEUE_PER_THREAD" envDefault:"25" range:"1..10000" doc:"Most messages that wait on a thread; further ones are refused (429)."`
 	// Strategy is a word of agents.Strategy.
 	Strategy string `env:"HEDDLE_MULTITASK_STRATEGY" envDefault:"enqueue" oneof:"enqueue,reject,interrupt,rollback" doc:"What a new message does to a thread that is busy, where neither the request nor the assistant says: enqueue (it waits its turn), reject (409), interrupt (it stops what runs and goes on from there), rollback (it takes back what runs and goes on from before)."`
 }

@@ -27,6 +27,9 @@ type Health struct {
 // NewHealth makes the handlers.
 func NewHealth(checks ...Check) *Health { return &Health{checks: checks} }
 
+// Draining reports whether the server takes nothing new any more.
+func (h *Health) Draining() bool { return h.draining.Load() }
+
 // Drain makes the server not ready from now on.
 func (h *Health) Drain() { h.draining.Store(true) }
 

@@ -73,11 +73,32 @@ func (r runRow) run() agents.Run {
 	return out
 }
 
-// MaxQueued bounds how many runs may wait on one thread.
-const MaxQueued = 25
+// sqlRunsAhead counts what is open on a thread, and what stands in line of the
+// organisation and of the person.
+const sqlRunsAhead = `select (select count(*) from runs r
+		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')) as ahead,
+	count(*) as of_org, count(*) filter (where user_id = @user) as of_person
+	from runs where org_id = @org and status = 'pending'`
 
-const sqlRunsAhead = `select count(*) from runs r
-	where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')`
+// lineup says how much stands before a new run.
+type lineup struct{ Ahead, OfOrg, OfPerson int }
+
+// check refuses a run that would exceed a bound.
+func (b Bounds) check(l lineup) error {
+	switch {
+	case l.Ahead > b.QueuedPerThread:
+		return fault.Limited(fmt.Sprintf("This thread has %d messages waiting already. Wait for an answer or remove one.", l.Ahead-1)).
+			WithCode("queue_full")
+	case l.OfPerson >= b.QueuedPerPerson:
+		return fault.Limited(fmt.Sprintf("You have %d messages waiting already, which is the limit. Wait for an answer or withdraw one.", l.OfPerson)).
+			WithCode("queue_full_person")
+	case l.OfOrg >= b.QueuedPerOrg:
+		return fault.Limited(fmt.Sprintf("Your organisation has %d messages waiting already, which is the limit. Try again in a moment.", l.OfOrg)).
+			WithCode("queue_full_org")
+	default:
+		return nil
+	}
+}
 
 const sqlRunInsert = `insert into runs as r (org_id, id, thread_id, assistant_id, assistant_version, user_id, key_id,
 		strategy, input, request, metadata)
@@ -108,10 +129,11 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			}
 			out.Created = made
 		}
-		thread, ahead, err := lockAndCount(ctx, tx, scope, s.Thread)
+		thread, line, err := lockAndCount(ctx, tx, scope, s.Thread)
 		if err != nil {
 			return err
 		}
+		ahead := line.Ahead
 		var behind []agents.RunID
 		switch {
 		case ahead == 0:
@@ -134,12 +156,12 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 		if s.Pinned != nil {
 			s.Pinned(s.Assistant)
 		}
-		switch {
-		case ahead > 0 && s.Strategy == agents.StrategyReject:
+		if ahead > 0 && s.Strategy == agents.StrategyReject {
 			return rejected(ctx, tx, scope, s.Thread)
-		case ahead+len(behind) > MaxQueued:
-			return fault.Limited(fmt.Sprintf("This thread has %d messages waiting already. Wait for an answer or remove one.", ahead+len(behind)-1)).
-				WithCode("queue_full")
+		}
+		line.Ahead = ahead + len(behind)
+		if err := db.bounds.check(line); err != nil {
+			return err
 		}
 		if out.Queued, err = s.Queued(ahead, len(behind) > 0); err != nil {
 			return err
@@ -177,23 +199,23 @@ func ensureThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, n agents.New
 
 // lockAndCount locks a thread's head in one round trip with counting its open
 // runs; the count is taken after the lock, with a snapshot of its own.
-func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (found agents.Thread, ahead int, err error) {
+func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (found agents.Thread, line lineup, err error) {
 	if !id.Valid(string(thread)) {
-		return agents.Thread{}, 0, threadNotFound()
+		return agents.Thread{}, line, threadNotFound()
 	}
 	var locked []threadRow
 	var batch pgx.Batch
 	collect(&batch, &locked, sqlThreadLock, pgx.NamedArgs{
 		"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
-	batch.Queue(sqlRunsAhead, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&ahead) })
+	batch.Queue(sqlRunsAhead, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "user": string(scope.User)}).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&line.Ahead, &line.OfOrg, &line.OfPerson) })
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return agents.Thread{}, 0, fmt.Errorf("locking a thread and counting its runs: %w", err)
+		return agents.Thread{}, line, fmt.Errorf("locking a thread and counting its runs: %w", err)
 	}
 	if len(locked) != 1 {
-		return agents.Thread{}, 0, threadNotFound()
+		return agents.Thread{}, line, threadNotFound()
 	}
-	return locked[0].thread(), ahead, nil
+	return locked[0].thread(), line, nil
 }
 
 // runsAssistantKey ties a run to a version of an assistant of its organisation.

@@ -17,16 +17,46 @@ type claimedRow struct {
 	UserName *string
 }
 
+// sqlClaimTurn lets one claim at a time count and take, across all nodes: else two
+// would each fill what is left of a bound. It goes in one round trip with the claim,
+// so that no client can hold it.
+const sqlClaimTurn = `select pg_advisory_xact_lock(2, 0)`
+
 // sqlClaim takes the oldest due runs whose thread is free and has no earlier
-// run in line. Taking the thread's lease gives it a new token; SKIP LOCKED lets
-// workers claim side by side.
-const sqlClaim = `with due as (
-	select r.org_id, r.id, r.thread_id from runs r
+// run in line, as many as the bounds of their people and organisations leave. The
+// line is read in its order and only as far as a claim may need: past those who have
+// all they may have, and four times as many runs as are asked for, so that one who
+// is nearly there does not stand before the others. Taking the thread's lease gives
+// it a new token; SKIP LOCKED passes by threads that somebody else changes.
+const sqlClaim = `with held as (
+	select r.org_id, r.user_id, count(*) as n from thread_heads h
+	join runs r on r.org_id = h.org_id and r.id = h.run_id
+	where h.run_id is not null group by r.org_id, r.user_id
+), of_org as (
+	select org_id, sum(n) as n from held group by org_id
+), line as (
+	select r.org_id, r.id, r.user_id, r.position from runs r
 	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
 	where r.status = 'pending' and r.run_after <= now() and h.run_id is null
 		and not exists (select 1 from runs p where p.org_id = r.org_id and p.thread_id = r.thread_id
 			and p.status in ('pending', 'waiting') and p.position < r.position)
-	order by r.position limit @limit
+		and not exists (select 1 from held where held.org_id = r.org_id and held.user_id = r.user_id and held.n >= @per_person)
+		and not exists (select 1 from of_org where of_org.org_id = r.org_id and of_org.n >= @per_org)
+	order by r.position limit 4 * @limit
+), by_person as (
+	select l.org_id, l.id, l.position, coalesce(held.n, 0)
+		+ row_number() over (partition by l.org_id, l.user_id order by l.position) as nth
+	from line l left join held on held.org_id = l.org_id and held.user_id = l.user_id
+), by_org as (
+	select c.org_id, c.id, c.position, coalesce(of_org.n, 0) + row_number() over (partition by c.org_id order by c.position) as nth
+	from by_person c left join of_org on of_org.org_id = c.org_id
+	where c.nth <= @per_person
+), next as (
+	select org_id, id from by_org where nth <= @per_org order by position limit @limit
+), due as (
+	select r.org_id, r.id, r.thread_id from next join runs r on r.org_id = next.org_id and r.id = next.id
+	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
+	where r.status = 'pending' and h.run_id is null
 	for update of r, h skip locked
 ), heads as (
 	update thread_heads h set token = h.token + 1, run_id = due.id, worker_id = @worker,
@@ -47,13 +77,12 @@ order by r.position`
 // Claim gives up to limit due runs to a worker, each with a lease by the
 // database's clock.
 func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error) {
-	rows, err := db.system.Query(ctx, sqlClaim, pgx.NamedArgs{
-		"worker": string(worker), "limit": limit, "lease": lease})
-	if err != nil {
-		return nil, fmt.Errorf("claiming runs: %w", err)
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[claimedRow])
-	if err != nil {
+	var found []claimedRow
+	var batch pgx.Batch
+	batch.Queue(sqlClaimTurn)
+	collect(&batch, &found, sqlClaim, pgx.NamedArgs{"worker": string(worker), "limit": limit, "lease": lease,
+		"per_org": db.bounds.ExecutingPerOrg, "per_person": db.bounds.ExecutingPerPerson})
+	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("claiming runs: %w", err)
 	}
 	out := make([]agents.Claimed, len(found))

@@ -36,8 +36,31 @@ type Options struct {
 	// MaxConns and MinConns bound the pool of scoped queries; the system pool
 	// has a quarter of them, at least four. Defaults 20 and 2.
 	MaxConns, MinConns int32
+	// Bounds of runs; what is zero has its default.
+	Bounds Bounds
 	// StatementTimeout bounds every statement; default 60 s (LG-48).
 	StatementTimeout time.Duration
+}
+
+// Bounds are how many runs there may be. Those beyond what executes wait; beyond
+// what waits, new ones are refused as limited.
+type Bounds struct {
+	// ExecutingPerOrg and ExecutingPerPerson bound what executes at once, over all
+	// nodes; defaults 100 and 25.
+	ExecutingPerOrg, ExecutingPerPerson int
+	// QueuedPerOrg and QueuedPerPerson bound what stands in line on all threads;
+	// defaults 1,000 and 200. QueuedPerThread is what stands in one; default 25.
+	QueuedPerOrg, QueuedPerPerson, QueuedPerThread int
+}
+
+func (b Bounds) withDefaults() Bounds {
+	for at, value := range map[*int]int{&b.ExecutingPerOrg: 100, &b.ExecutingPerPerson: 25, &b.QueuedPerOrg: 1000, &b.QueuedPerPerson: 200,
+		&b.QueuedPerThread: 25} {
+		if *at == 0 {
+			*at = value
+		}
+	}
+	return b
 }
 
 // DB is the product's access to PostgreSQL. Safe for concurrent use.
@@ -45,6 +68,7 @@ type DB struct {
 	app    *pgxpool.Pool
 	system *pgxpool.Pool
 	url    string
+	bounds Bounds
 
 	packs    *packs
 	states   *lru[stateKey, keptState]
@@ -75,7 +99,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	return &DB{
-		app: app, system: system, url: o.URL, packs: newPacks(),
+		app: app, system: system, url: o.URL, bounds: o.Bounds.withDefaults(), packs: newPacks(),
 		states: newLRU[stateKey, keptState](maxKeptStates), active: newLRU[stateKey, agents.LineID](maxKeptLines), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 		opened: newLRU[openedKey, time.Time](maxOpened),
 	}, nil
