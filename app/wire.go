@@ -34,54 +34,63 @@ type wire struct {
 // read from the log by whoever watches.
 const publishLimit = 2 * time.Second
 
-// PublishLogged implements run.Publisher.
+// PublishLogged implements run.Publisher: all of it in one round trip.
 func (w *wire) PublishLogged(ctx context.Context, events []run.Logged) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
-	defer cancel()
+	var all []realtime.Publication
 	for len(events) > 0 {
 		first, n := events[0], 1
 		for n < len(events) && events[n].Org == first.Org && events[n].Thread == first.Thread {
 			n++
 		}
-		w.publish(ctx, channel.ThreadTopic(auth.OrgID(first.Org), first.Thread), events[:n])
+		all = append(all, publications(events[:n])...)
 		events = events[n:]
+	}
+	if len(all) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
+	defer cancel()
+	if err := w.hub.PublishAll(ctx, all...); err != nil {
+		w.log.DebugContext(ctx, "envelopes reached only this node", "err", err)
 	}
 }
 
-func (w *wire) publish(ctx context.Context, topic string, events []run.Logged) {
+// publications says what is told of one thread's envelopes: to who watches it, to
+// the list of who caused them, and to the organisation's queue of reviews.
+func publications(events []run.Logged) []realtime.Publication {
 	messages := make([]realtime.Message, len(events))
-	listed := false
+	listed, reviews := false, false
 	for i, e := range events {
 		messages[i] = realtime.Message{Event: channel.EnvelopeEvent, Seq: e.Seq, Epoch: e.Epoch, Payload: e.Payload}
 		listed = listed || e.User != "" && changesList(e.Type)
-	}
-	if err := w.hub.Publish(ctx, topic, messages...); err != nil {
-		w.log.DebugContext(ctx, "envelopes reached only this node", "topic", topic, "err", err)
-	}
-	for _, e := range events {
-		if e.Name == event.ReviewRequested || e.Name == event.ReviewDecided {
-			w.ReviewsChanged(ctx, auth.OrgID(e.Org))
-			break
-		}
-	}
-	if !listed {
-		return
+		reviews = reviews || e.Name == event.ReviewRequested || e.Name == event.ReviewDecided
 	}
 	last := events[len(events)-1]
-	payload := fmt.Appendf(nil, `{"kind":"thread.changed","thread_id":%q}`, last.Thread)
-	user := channel.UserTopic(auth.OrgID(last.Org), last.User)
-	if err := w.hub.Publish(ctx, user, realtime.Message{Event: channel.NoticeEvent, Payload: payload}); err != nil {
-		w.log.DebugContext(ctx, "notice reached only this node", "topic", user, "err", err)
+	org := auth.OrgID(last.Org)
+	out := []realtime.Publication{{Topic: channel.ThreadTopic(org, last.Thread), Messages: messages}}
+	if reviews {
+		out = append(out, reviewsChanged(org))
 	}
+	if listed {
+		payload := fmt.Appendf(nil, `{"kind":"thread.changed","thread_id":%q}`, last.Thread)
+		out = append(out, realtime.Publication{Topic: channel.UserTopic(org, last.User),
+			Messages: []realtime.Message{{Event: channel.NoticeEvent, Payload: payload}}})
+	}
+	return out
+}
+
+func reviewsChanged(org auth.OrgID) realtime.Publication {
+	return realtime.Publication{Topic: channel.ReviewsTopic(org),
+		Messages: []realtime.Message{{Event: channel.NoticeEvent, Payload: []byte(`{"kind":"reviews.changed"}`)}}}
 }
 
 // ReviewsChanged implements run.Publisher.
 func (w *wire) ReviewsChanged(ctx context.Context, org auth.OrgID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
 	defer cancel()
-	topic := channel.ReviewsTopic(org)
-	if err := w.hub.Publish(ctx, topic, realtime.Message{Event: channel.NoticeEvent, Payload: []byte(`{"kind":"reviews.changed"}`)}); err != nil {
-		w.log.DebugContext(ctx, "notice reached only this node", "topic", topic, "err", err)
+	told := reviewsChanged(org)
+	if err := w.hub.PublishAll(ctx, told); err != nil {
+		w.log.DebugContext(ctx, "notice reached only this node", "topic", told.Topic, "err", err)
 	}
 }
 

@@ -71,6 +71,10 @@ type Hub struct {
 	sayMu  sync.Mutex
 	away   bool // publishing failed and has not worked since
 	unsaid map[string]struct{}
+	// waiting is what nobody has said yet, at most one entry for each caller; turn
+	// is held by the caller who speaks for all of them.
+	waiting []*spoken
+	turn    chan struct{}
 
 	running sync.WaitGroup // projections
 	stop    chan struct{}  // closed when Run ends
@@ -122,7 +126,7 @@ func New(o Options) *Hub {
 		opt:   o,
 		reads: make(chan struct{}, maxReads), fillq: make(chan *topic, 1024),
 		topics: map[string]*topic{}, projections: map[string]*projection{},
-		changed: make(chan struct{}, 1), retry: map[*topic]struct{}{}, unsaid: map[string]struct{}{},
+		changed: make(chan struct{}, 1), retry: map[*topic]struct{}{}, unsaid: map[string]struct{}{}, turn: make(chan struct{}, 1),
 		state: State{Reason: "not started", Since: o.Clock.Now()}, stop: make(chan struct{}),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -11,28 +12,45 @@ import (
 // errAway is what a publish gets at once while Redis is known to be away.
 var errAway = errors.New("redis is away")
 
-// Publish tells every watcher of topic, on every node, what was committed.
-// Watchers of this node get numbered messages at once, whatever Redis does; the
-// error says that other nodes did not get them yet. They will: from a reminder
-// when Redis is back and from their own comparison with the log. So callers may
-// log the error and go on. A notice that Redis did not take reaches this node
-// only.
+// Publication is what is published on one topic.
+type Publication struct {
+	Topic    string
+	Messages []Message
+}
+
+// Publish is [Hub.PublishAll] of one topic.
 func (h *Hub) Publish(ctx context.Context, topic string, ms ...Message) error {
-	for _, m := range ms {
-		if err := m.check(); err != nil {
-			return fmt.Errorf("publishing on %s: %w", topic, err)
+	return h.PublishAll(ctx, Publication{Topic: topic, Messages: ms})
+}
+
+// PublishAll tells every watcher of the topics, on every node, what was committed,
+// all of it in one round trip to Redis. Watchers of this node get numbered messages
+// at once, whatever Redis does; the error says that other nodes did not get them
+// yet. They will: from a reminder when Redis is back and from their own comparison
+// with the log. So callers may log the error and go on. A notice that Redis did not
+// take reaches this node only.
+func (h *Hub) PublishAll(ctx context.Context, ps ...Publication) error {
+	for _, p := range ps {
+		for _, m := range p.Messages {
+			if err := m.check(); err != nil {
+				return fmt.Errorf("publishing on %s: %w", p.Topic, err)
+			}
 		}
 	}
-	t := h.lookup(topic)
-	if t != nil {
-		h.deliver(t, ms, func(m Message) bool { return m.Seq > 0 })
+	topics := make([]*topic, len(ps))
+	for i, p := range ps {
+		if topics[i] = h.lookup(p.Topic); topics[i] != nil {
+			h.deliver(topics[i], p.Messages, func(m Message) bool { return m.Seq > 0 })
+		}
 	}
-	err := h.say(ctx, topic, ms)
-	if t != nil && (err != nil || !h.hears(t)) {
-		h.deliver(t, ms, func(m Message) bool { return m.Seq == 0 })
+	err := h.say(ctx, ps)
+	for i, p := range ps {
+		if t := topics[i]; t != nil && (err != nil || !h.hears(t)) {
+			h.deliver(t, p.Messages, func(m Message) bool { return m.Seq == 0 })
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("publishing on %s: %w", topic, err)
+		return fmt.Errorf("publishing on %s: %w", ps[0].Topic, err)
 	}
 	return nil
 }
@@ -57,39 +75,79 @@ func (h *Hub) hears(t *topic) bool {
 	return h.state.Connected && t.heard == h.session
 }
 
-// say sends messages through Redis in one round trip. After a failure nobody
-// tries again but [Hub.remind]: only the first publish of an outage waits.
-func (h *Hub) say(ctx context.Context, topic string, ms []Message) error {
-	if len(ms) == 0 {
+// say sends messages through Redis. After a failure nobody tries again but
+// [Hub.remind]: only the first publish of an outage waits.
+func (h *Hub) say(ctx context.Context, ps []Publication) error {
+	ps = slices.DeleteFunc(slices.Clone(ps), func(p Publication) bool { return len(p.Messages) == 0 })
+	if len(ps) == 0 {
 		return nil
 	}
-	h.sayMu.Lock()
-	away := h.away
-	h.sayMu.Unlock()
-	err := errAway
-	if !away {
-		err = h.pipe(ctx, topic, ms)
-	}
+	err := h.pipe(ctx, ps)
 	if err == nil {
 		return nil
 	}
 	h.sayMu.Lock()
 	defer h.sayMu.Unlock()
-	h.away = true
-	if !isControl(topic) && len(h.unsaid) < maxUnsaid {
-		h.unsaid[topic] = struct{}{}
+	for _, p := range ps {
+		if !isControl(p.Topic) && len(h.unsaid) < maxUnsaid {
+			h.unsaid[p.Topic] = struct{}{}
+		}
 	}
 	return err
 }
 
-func (h *Hub) pipe(ctx context.Context, topic string, ms []Message) error {
+// spoken is what one caller waits to have said.
+type spoken struct {
+	ps   []Publication
+	done chan error
+}
+
+// pipe sends in one round trip what everybody has to say at this moment: one
+// caller at a time speaks, for all who came while the one before it spoke. So the
+// order of each caller is kept, and the more there is to say the less each costs.
+func (h *Hub) pipe(ctx context.Context, ps []Publication) error {
+	own := &spoken{ps: ps, done: make(chan error, 1)}
+	h.sayMu.Lock()
+	h.waiting = append(h.waiting, own)
+	h.sayMu.Unlock()
+	select {
+	case err := <-own.done:
+		return err
+	case h.turn <- struct{}{}:
+	}
+	h.sayMu.Lock()
+	all, away := h.waiting, h.away
+	h.waiting = nil
+	h.sayMu.Unlock()
+	if len(all) > 0 {
+		err := errAway // it went away while they waited
+		if !away {
+			if err = h.send(ctx, all); err != nil {
+				h.sayMu.Lock()
+				h.away = true
+				h.sayMu.Unlock()
+			}
+		}
+		for _, s := range all {
+			s.done <- err
+		}
+	}
+	<-h.turn
+	return <-own.done
+}
+
+func (h *Hub) send(ctx context.Context, all []*spoken) error {
 	// The commit has happened: whoever gave up waiting must not keep the news
 	// from the others.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.opt.PublishTimeout)
 	defer cancel()
 	_, err := h.opt.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, m := range ms {
-			p.Publish(ctx, channelPrefix+topic, m.encode())
+		for _, s := range all {
+			for _, one := range s.ps {
+				for _, m := range one.Messages {
+					p.Publish(ctx, channelPrefix+one.Topic, m.encode())
+				}
+			}
 		}
 		return nil
 	})
@@ -118,7 +176,7 @@ func (h *Hub) remind(ctx context.Context) {
 		h.sayMu.Unlock()
 		for topic := range topics {
 			// One that fails again is noted again.
-			_ = h.say(ctx, topic, []Message{{Event: checkEvent, Payload: []byte("{}")}})
+			_ = h.say(ctx, []Publication{{Topic: topic, Messages: []Message{{Event: checkEvent, Payload: []byte("{}")}}}})
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (db *DB) CreateAPIKey(ctx context.Context, scope auth.Scope, k auth.APIKey)
 		expires = &k.ExpiresAt
 	}
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sqlAPIKeyInsert, pgx.NamedArgs{
+		if _, err := tx.Exec(ctx, sqlAPIKeyInsert, named{
 			"org": string(scope.Org), "id": string(k.ID), "user": string(scope.User), "name": k.Name, "prefix": k.Prefix,
 			"secret": k.Secret[:], "scopes": scopes, "created": k.CreatedAt, "expires": expires}); err != nil {
 			return translate(err)
@@ -93,7 +93,7 @@ order by k.created_at desc, k.id limit @limit`
 // [auth.KeyListLimit]. person keeps those of people with that text in their name or address;
 // "" keeps all.
 func (db *DB) APIKeys(ctx context.Context, scope auth.Scope, person string) ([]auth.OwnedKey, error) {
-	rows, err := many[ownedKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, pgx.NamedArgs{"person": person, "limit": auth.KeyListLimit}))
+	rows, err := many[ownedKeyRow](ctx, db, scope, "listing API keys", sqlAPIKeysList, keyArgs(scope, named{"person": person, "limit": auth.KeyListLimit}))
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ order by k.created_at desc, k.id limit 200`
 // manage.
 func (db *DB) OwnAPIKeys(ctx context.Context, scope auth.Scope) ([]auth.APIKey, error) {
 	rows, err := many[apiKeyRow](ctx, db, scope, "listing a person's API keys", sqlAPIKeysOwn,
-		pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User)})
+		named{"org": string(scope.Org), "user": string(scope.User)})
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (db *DB) RevokeAPIKey(ctx context.Context, scope auth.Scope, key auth.KeyID
 			Name, Prefix string
 			Scopes       []string
 		}
-		rows, _ := tx.Query(ctx, sqlAPIKeyRevoke, keyArgs(scope, pgx.NamedArgs{"id": string(key), "now": now}))
+		rows, _ := tx.Query(ctx, sqlAPIKeyRevoke, keyArgs(scope, named{"id": string(key), "now": now}))
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 		if err != nil {
 			return translate(err)
@@ -154,8 +154,8 @@ func (db *DB) RevokeAPIKey(ctx context.Context, scope auth.Scope, key auth.KeyID
 	return nil
 }
 
-func keyArgs(scope auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
-	args := pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "any": scope.Can(auth.PermManageKeys)}
+func keyArgs(scope auth.Scope, more named) named {
+	args := named{"org": string(scope.Org), "user": string(scope.User), "any": scope.Can(auth.PermManageKeys)}
 	for name, value := range more {
 		args[name] = value
 	}

@@ -25,7 +25,7 @@ where k.prefix = @prefix`
 // whether the secret fits is for [auth.APIKey.Accepts] to judge. NotFound also
 // for a disabled person and a membership that ended.
 func (db *DB) FindAPIKey(ctx context.Context, prefix string) (auth.APIKey, auth.Role, error) {
-	rows, _ := db.system.Query(ctx, sqlAPIKeyFind, pgx.NamedArgs{"prefix": prefix}) // its error comes back from CollectRows
+	rows, _ := db.system.Query(ctx, sqlAPIKeyFind, named{"prefix": prefix}) // its error comes back from CollectRows
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[foundKeyRow])
 	if err != nil {
 		return auth.APIKey{}, "", fmt.Errorf("finding an API key: %w", err)
@@ -43,7 +43,7 @@ where org_id = @org and id = @id and (last_used_at is null or last_used_at < @no
 
 // TouchAPIKey notes that a key was used.
 func (db *DB) TouchAPIKey(ctx context.Context, key auth.APIKey, now time.Time) error {
-	_, err := db.system.Exec(ctx, sqlAPIKeyTouch, pgx.NamedArgs{"org": string(key.Org), "id": string(key.ID), "now": now})
+	_, err := db.system.Exec(ctx, sqlAPIKeyTouch, named{"org": string(key.Org), "id": string(key.ID), "now": now})
 	if err != nil {
 		return fmt.Errorf("touching an API key: %w", err)
 	}

@@ -49,7 +49,7 @@ func (db *DB) AssistantLines(ctx context.Context, scope auth.Scope, q agents.Ass
 	if q.Limit < 1 || q.Limit > MaxAssistantLines {
 		q.Limit = MaxAssistantLines
 	}
-	rows, err := many[assistantLineRow](ctx, db, scope, "listing assistants", sqlAssistantLines, pgx.NamedArgs{
+	rows, err := many[assistantLineRow](ctx, db, scope, "listing assistants", sqlAssistantLines, named{
 		"org": string(scope.Org), "archived": q.Archived, "text": escapeLike(q.Text), "limit": q.Limit})
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ type assistantNameRow struct{ ID, Name string }
 // as well: their threads are still there.
 func (db *DB) AssistantNames(ctx context.Context, scope auth.Scope) (map[agents.AssistantID]string, error) {
 	rows, err := many[assistantNameRow](ctx, db, scope, "reading the names of assistants", sqlAssistantNames,
-		pgx.NamedArgs{"org": string(scope.Org)})
+		named{"org": string(scope.Org)})
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (db *DB) AssistantSaves(ctx context.Context, scope auth.Scope, assistant ag
 	if !id.Valid(string(assistant)) {
 		return nil, assistantNotFound()
 	}
-	rows, err := many[assistantSaveRow](ctx, db, scope, "listing an assistant's versions", sqlAssistantSaves, pgx.NamedArgs{
+	rows, err := many[assistantSaveRow](ctx, db, scope, "listing an assistant's versions", sqlAssistantSaves, named{
 		"org": string(scope.Org), "id": string(assistant), "limit": maxAssistantSaves})
 	if err != nil {
 		return nil, err
@@ -182,8 +182,8 @@ func (db *DB) CreateAssistant(ctx context.Context, scope auth.Scope, a agents.As
 	return made, nil
 }
 
-func versionArgs(scope auth.Scope, a agents.Assistant, comment string) pgx.NamedArgs {
-	return pgx.NamedArgs{
+func versionArgs(scope auth.Scope, a agents.Assistant, comment string) named {
+	return named{
 		"org": string(scope.Org), "id": string(a.ID), "graph": a.Graph, "name": a.Name, "description": a.Description,
 		"config": a.Config, "metadata": orObject(a.Metadata), "comment": comment, "user": string(scope.User), "version": a.Version,
 	}
@@ -204,7 +204,7 @@ func lockAssistant(ctx context.Context, tx pgx.Tx, scope auth.Scope, assistant a
 	if !id.Valid(string(assistant)) {
 		return assistantLockRow{}, agents.Assistant{}, assistantNotFound()
 	}
-	row, err := pgxOne[assistantLockRow](ctx, tx, sqlAssistantLock, pgx.NamedArgs{"org": string(scope.Org), "id": string(assistant)})
+	row, err := pgxOne[assistantLockRow](ctx, tx, sqlAssistantLock, named{"org": string(scope.Org), "id": string(assistant)})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return row, agents.Assistant{}, assistantNotFound()
 	}
@@ -216,7 +216,7 @@ func lockAssistant(ctx context.Context, tx pgx.Tx, scope auth.Scope, assistant a
 }
 
 func readVersion(ctx context.Context, tx pgx.Tx, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error) {
-	row, err := pgxOne[assistantRow](ctx, tx, sqlAssistantVersion, pgx.NamedArgs{
+	row, err := pgxOne[assistantRow](ctx, tx, sqlAssistantVersion, named{
 		"org": string(scope.Org), "id": string(assistant), "version": version})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return agents.Assistant{}, assistantNotFound()
@@ -316,7 +316,7 @@ func (db *DB) ArchiveAssistant(ctx context.Context, scope auth.Scope, assistant 
 		if err != nil || (lock.ArchivedAt != nil) == archived {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sqlAssistantArchive, pgx.NamedArgs{
+		if _, err := tx.Exec(ctx, sqlAssistantArchive, named{
 			"org": string(scope.Org), "id": string(assistant), "archived": archived}); err != nil {
 			return translate(err)
 		}
@@ -393,7 +393,7 @@ func (db *DB) MoveThread(ctx context.Context, scope auth.Scope, thread agents.Th
 		if err != nil || t.AssistantVersion == version {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sqlThreadMove, pgx.NamedArgs{"org": string(scope.Org), "id": string(thread), "version": version}); err != nil {
+		if _, err := tx.Exec(ctx, sqlThreadMove, named{"org": string(scope.Org), "id": string(thread), "version": version}); err != nil {
 			return translate(err)
 		}
 		before := t.AssistantVersion

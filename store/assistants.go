@@ -56,7 +56,7 @@ const sqlAssistants = `select ` + assistantColumns + assistantActive + ` and a.a
 // new threads can't begin with, are left out.
 func (db *DB) Assistants(ctx context.Context, scope auth.Scope) ([]agents.Assistant, error) {
 	rows, err := many[assistantRow](ctx, db, scope, "listing assistants", sqlAssistants,
-		pgx.NamedArgs{"org": string(scope.Org)})
+		named{"org": string(scope.Org)})
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +75,9 @@ const sqlAssistantByGraph = `select ` + assistantColumns + assistantActive + ` a
 // allows a graph's name wherever an assistant's id stands, the default assistant
 // of that graph. An archived one is found too: the threads it has go on.
 func (db *DB) Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error) {
-	sql, args := sqlAssistantByGraph, pgx.NamedArgs{"org": string(scope.Org), "graph": idOrGraph}
+	sql, args := sqlAssistantByGraph, named{"org": string(scope.Org), "graph": idOrGraph}
 	if canonical, ok := id.Canonical(idOrGraph); ok {
-		sql, args = sqlAssistantByID, pgx.NamedArgs{"org": string(scope.Org), "id": canonical}
+		sql, args = sqlAssistantByID, named{"org": string(scope.Org), "id": canonical}
 	}
 	row, err := one[assistantRow](ctx, db, scope, "Assistant", "reading an assistant", sql, args)
 	if err != nil {
@@ -100,7 +100,7 @@ func (db *DB) AssistantVersion(ctx context.Context, scope auth.Scope, assistant 
 		return kept, nil
 	}
 	row, err := one[assistantRow](ctx, db, scope, "Assistant", "reading an assistant's version", sqlAssistantVersion,
-		pgx.NamedArgs{"org": string(scope.Org), "id": string(assistant), "version": version})
+		named{"org": string(scope.Org), "id": string(assistant), "version": version})
 	if err != nil {
 		return agents.Assistant{}, err
 	}
@@ -129,7 +129,7 @@ func (db *DB) versionFor(ctx context.Context, tx pgx.Tx, scope auth.Scope, t age
 	if kept, ok := db.versions.get(versionKey{scope.Org, a.ID, t.AssistantVersion}); ok {
 		return kept, nil
 	}
-	row, err := pgxOne[assistantRow](ctx, tx, sqlAssistantVersion, pgx.NamedArgs{
+	row, err := pgxOne[assistantRow](ctx, tx, sqlAssistantVersion, named{
 		"org": string(scope.Org), "id": string(a.ID), "version": t.AssistantVersion})
 	if err != nil {
 		return agents.Assistant{}, fmt.Errorf("reading the version a thread keeps: %w", translate(err))
@@ -155,7 +155,7 @@ func (db *DB) EnsureAssistant(ctx context.Context, scope auth.Scope, a agents.As
 	if a.Metadata == nil {
 		a.Metadata = json.RawMessage(`{"created_by":"system"}`)
 	}
-	_, err := db.exec(ctx, scope, "making a default assistant", sqlAssistantEnsure, pgx.NamedArgs{
+	_, err := db.exec(ctx, scope, "making a default assistant", sqlAssistantEnsure, named{
 		"org": string(scope.Org), "id": string(a.ID), "graph": a.Graph, "is_default": a.IsDefault, "name": a.Name,
 		"description": a.Description, "config": a.Config, "metadata": a.Metadata,
 	})

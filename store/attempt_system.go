@@ -34,7 +34,7 @@ func (s Attempts) Put(ctx context.Context, a auth.Attempt) error {
 	if a.Invitation != nil {
 		invitation = a.Invitation[:]
 	}
-	_, err := s.db.system.Exec(ctx, sqlAttemptPut, pgx.NamedArgs{
+	_, err := s.db.system.Exec(ctx, sqlAttemptPut, named{
 		"state": a.State[:], "cookie": a.Cookie[:], "provider": a.Provider, "verifier": a.Verifier,
 		"nonce": a.Nonce, "return_to": a.ReturnTo, "invitation": invitation, "expires": a.ExpiresAt})
 	if err != nil {
@@ -60,7 +60,7 @@ returning state_hash, cookie_hash, provider, verifier, nonce, return_to, invitat
 // Take removes an attempt and gives it to the one caller that removed it;
 // NotFound for all others.
 func (s Attempts) Take(ctx context.Context, state auth.Digest) (auth.Attempt, error) {
-	rows, _ := s.db.system.Query(ctx, sqlAttemptTake, pgx.NamedArgs{"state": state[:]}) // its error comes back from CollectRows
+	rows, _ := s.db.system.Query(ctx, sqlAttemptTake, named{"state": state[:]}) // its error comes back from CollectRows
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[attemptRow])
 	if err != nil {
 		return auth.Attempt{}, fmt.Errorf("taking a sign-in attempt: %w", err)

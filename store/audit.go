@@ -98,7 +98,7 @@ func chain(ctx context.Context, tx pgx.Tx, entries []auth.AuditEntry) error {
 	for _, e := range entries {
 		e.Seq, e.ID, e.At, e.PrevHash = head.Seq+1, id.New(), head.At.UTC(), head.Hash
 		e.Hash = e.ChainHash(e.PrevHash)
-		write.Queue(sqlAuditInsert, pgx.NamedArgs{
+		write.Queue(sqlAuditInsert, named{
 			"org": string(org), "seq": e.Seq, "id": e.ID, "at": e.At, "actor": orNull(string(e.Actor)), "via": string(e.Via),
 			"key": orNull(string(e.Key)), "session": orNull(string(e.Session)), "ip": e.IP, "request": e.RequestID, "action": e.Action,
 			"kind": e.ObjectKind, "object": e.ObjectID, "name": e.ObjectName, "rule": e.Rule, "before": jsonOrNull(e.Before),
@@ -106,7 +106,7 @@ func chain(ctx context.Context, tx pgx.Tx, entries []auth.AuditEntry) error {
 		})
 		head.Seq, head.Hash = e.Seq, e.Hash
 	}
-	write.Queue(sqlAuditHeadMove, pgx.NamedArgs{"org": string(org), "seq": head.Seq, "hash": head.Hash})
+	write.Queue(sqlAuditHeadMove, named{"org": string(org), "seq": head.Seq, "hash": head.Hash})
 	if err := tx.SendBatch(ctx, &write).Close(); err != nil {
 		return fmt.Errorf("writing the audit log: %w", translate(err))
 	}
@@ -124,7 +124,7 @@ func auditDetail(fields map[string]any) json.RawMessage {
 
 // lockAuditHead locks an organisation's head and makes it for the first entry.
 func lockAuditHead(ctx context.Context, tx pgx.Tx, org auth.OrgID) (auditLockRow, error) {
-	args := pgx.NamedArgs{"org": string(org)}
+	args := named{"org": string(org)}
 	head, err := pgxOne[auditLockRow](ctx, tx, sqlAuditHeadLock, args)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return head, err
@@ -251,7 +251,7 @@ const (
 )
 
 // auditArgs are the arguments of auditMatches.
-func auditArgs(scope auth.Scope, q auth.AuditQuery) (pgx.NamedArgs, error) {
+func auditArgs(scope auth.Scope, q auth.AuditQuery) (named, error) {
 	if err := scope.Require(auth.PermReadAudit); err != nil {
 		return nil, err
 	}
@@ -261,7 +261,7 @@ func auditArgs(scope auth.Scope, q auth.AuditQuery) (pgx.NamedArgs, error) {
 	if utf8.RuneCountInString(q.Text) > maxAuditText {
 		return nil, fault.Invalid("text", "must be at most 200 characters")
 	}
-	args := pgx.NamedArgs{"org": string(scope.Org), "actor": orNull(string(q.Actor)), "action": q.Action, "kind": q.ObjectKind,
+	args := named{"org": string(scope.Org), "actor": orNull(string(q.Actor)), "action": q.Action, "kind": q.ObjectKind,
 		"object": q.ObjectID, "from": nil, "to": nil, "text": escapeLike(q.Text)}
 	if !q.From.IsZero() {
 		args["from"] = q.From
@@ -295,18 +295,18 @@ func (db *DB) LastAudit(ctx context.Context, scope auth.Scope, action string) (a
 	if err := scope.Require(auth.PermReadAudit); err != nil {
 		return auth.AuditPage{}, err
 	}
-	return db.auditPage(ctx, scope, 1, sqlAuditLast, pgx.NamedArgs{"org": string(scope.Org), "action": action})
+	return db.auditPage(ctx, scope, 1, sqlAuditLast, named{"org": string(scope.Org), "action": action})
 }
 
 // auditPage runs a statement that reads entries, one more than the limit where
 // there are more, and reads the head as well.
-func (db *DB) auditPage(ctx context.Context, scope auth.Scope, limit int, sql string, args pgx.NamedArgs) (auth.AuditPage, error) {
+func (db *DB) auditPage(ctx context.Context, scope auth.Scope, limit int, sql string, args named) (auth.AuditPage, error) {
 	var rows []namedAuditRow
 	var heads []auditHeadRow
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		var b pgx.Batch
 		collect(&b, &rows, sql, args)
-		collect(&b, &heads, sqlAuditHead, pgx.NamedArgs{"org": string(scope.Org)})
+		collect(&b, &heads, sqlAuditHead, named{"org": string(scope.Org)})
 		return tx.SendBatch(ctx, &b).Close()
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func readChain(ctx context.Context, org auth.OrgID, limit time.Duration, turn in
 	var report auth.ChainReport
 	var ends auditEndsRow
 	err := turn(func(q chainReader) error {
-		rows, _ := q.Query(ctx, sqlAuditEnds, pgx.NamedArgs{"org": string(org)}) // its error comes back from CollectExactlyOneRow
+		rows, _ := q.Query(ctx, sqlAuditEnds, named{"org": string(org)}) // its error comes back from CollectExactlyOneRow
 		var err error
 		ends, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[auditEndsRow])
 		return err
@@ -71,7 +71,7 @@ func readChain(ctx context.Context, org auth.OrgID, limit time.Duration, turn in
 }
 
 func readLinks(ctx context.Context, q chainReader, org auth.OrgID, upto int64, report *auth.ChainReport) error {
-	rows, err := q.Query(ctx, sqlAuditChain, pgx.NamedArgs{"org": string(org), "after": report.Verified.Seq, "upto": upto, "limit": chainPage})
+	rows, err := q.Query(ctx, sqlAuditChain, named{"org": string(org), "after": report.Verified.Seq, "upto": upto, "limit": chainPage})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (o AuditOrg) Name() string {
 // AuditOrgs lists organisations in the order of their slugs, or the one with a
 // slug; NotFound if there is none.
 func (db *DB) AuditOrgs(ctx context.Context, slug string) ([]AuditOrg, error) {
-	rows, _ := db.system.Query(ctx, sqlAuditOrgs, pgx.NamedArgs{"slug": slug}) // its error comes back from CollectRows
+	rows, _ := db.system.Query(ctx, sqlAuditOrgs, named{"slug": slug}) // its error comes back from CollectRows
 	out, err := pgx.CollectRows(rows, pgx.RowToStructByName[AuditOrg])
 	if err != nil {
 		return nil, fmt.Errorf("listing audit logs: %w", translate(err))
@@ -56,7 +56,7 @@ const sqlAuditNamedOf = `select ` + auditNamed + ` where a.org_id = @org and a.s
 // organisation.
 func (db *DB) AuditExportOf(ctx context.Context, org auth.OrgID, each func(auth.AuditRow) error) error {
 	for after := int64(0); ; {
-		rows, _ := db.system.Query(ctx, sqlAuditNamedOf, pgx.NamedArgs{"org": string(org), "after": after, "limit": maxAuditPage})
+		rows, _ := db.system.Query(ctx, sqlAuditNamedOf, named{"org": string(org), "after": after, "limit": maxAuditPage})
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[namedAuditRow])
 		if err != nil {
 			return fmt.Errorf("exporting an audit log: %w", err)

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
@@ -39,7 +37,7 @@ func (db *DB) Checkpoints(ctx context.Context, scope auth.Scope, thread agents.T
 		return nil, threadNotFound()
 	}
 	rows, err := many[checkpointRow](ctx, db, scope, "reading a thread's checkpoints", sqlCheckpointsNewest,
-		readerArgs(scope, pgx.NamedArgs{"thread": string(thread), "limit": limit, "lineage": maxLineage}))
+		readerArgs(scope, named{"thread": string(thread), "limit": limit, "lineage": maxLineage}))
 	if err != nil {
 		return nil, err
 	}

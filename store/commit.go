@@ -99,7 +99,7 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	batch.Queue(sqlStepCommit, args)
 	queuePending(&batch, args, step)
 	if len(step.Reviews) > 0 {
-		batch.Queue(sqlReviewsInsert, pgx.NamedArgs{"org": args["org"], "thread": args["thread"], "line": args["line"],
+		batch.Queue(sqlReviewsInsert, named{"org": args["org"], "thread": args["thread"], "line": args["line"],
 			"run": args["run"], "step": args["step"], "reviews": requestForms(step.Reviews)})
 	}
 	if finish != nil {
@@ -167,7 +167,7 @@ func readAppended(results pgx.BatchResults) (agents.Appended, error) {
 	return all[0], nil
 }
 
-func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (pgx.NamedArgs, error) {
+func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (named, error) {
 	run := step.Run
 	if run == "" {
 		run = lease.Run
@@ -180,7 +180,7 @@ func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (
 	if err != nil {
 		return nil, err
 	}
-	return pgx.NamedArgs{
+	return named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
 		"token": lease.Token, "events": len(step.Events), "pack": pack, "messages": messages, "line": string(step.Line), "step": step.Step,
 		"source": string(step.Source), "ops": opsOrNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil, "manifest": step.Manifest,
@@ -238,12 +238,12 @@ func opsOrNone(ops []agents.Op) any {
 
 // queuePending keeps what a paused step knows, and takes away what an earlier one
 // did; nothing where the step has nothing to do with either.
-func queuePending(batch *pgx.Batch, args pgx.NamedArgs, step agents.Step) {
+func queuePending(batch *pgx.Batch, args named, step agents.Step) {
 	if step.Clear {
 		batch.Queue(sqlPendingClear, args)
 	}
 	if len(step.Pending) > 0 {
-		put := pgx.NamedArgs{"org": args["org"], "thread": args["thread"], "token": args["token"], "line": args["line"],
+		put := named{"org": args["org"], "thread": args["thread"], "token": args["token"], "line": args["line"],
 			"step": args["step"], "pending": pendingForms(step.Pending)}
 		batch.Queue(sqlPendingPut, put)
 	}
@@ -260,7 +260,7 @@ func pendingStatements(step agents.Step) int {
 	return n
 }
 
-func (db *DB) finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (pgx.NamedArgs, error) {
+func (db *DB) finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) (named, error) {
 	pack, err := db.packed(lease.Thread, lease.Run, f.Events)
 	if err != nil {
 		return nil, err
@@ -273,7 +273,7 @@ func (db *DB) finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) 
 		status = agents.ThreadInterrupted
 	default:
 	}
-	return pgx.NamedArgs{
+	return named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
 		"events": len(f.Events), "pack": pack, "status": string(f.Status), "error": f.Error,
 		"thread_status": string(status), "line": nil, "step": nil,

@@ -55,7 +55,7 @@ func (db *DB) CopyThread(ctx context.Context, scope auth.Scope, from, to agents.
 		return err
 	}
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := pgx.NamedArgs{"org": string(scope.Org), "from": string(from), "to": string(to), "user": string(scope.User), "epoch": id.New()}
+		args := named{"org": string(scope.Org), "from": string(from), "to": string(to), "user": string(scope.User), "epoch": id.New()}
 		taken, err := pgxScalar[int](ctx, tx, sqlThreadTaken, args)
 		if err != nil {
 			return fmt.Errorf("looking for the new thread: %w", err)

@@ -59,7 +59,7 @@ func (db *DB) Decide(ctx context.Context, scope auth.Scope, decisions []agents.D
 		if err != nil {
 			return err
 		}
-		org, err := pgxOne[orgRulesRow](ctx, tx, sqlOrgRules, pgx.NamedArgs{"org": string(scope.Org)})
+		org, err := pgxOne[orgRulesRow](ctx, tx, sqlOrgRules, named{"org": string(scope.Org)})
 		if err != nil {
 			return fmt.Errorf("reading an organisation's rules: %w", translate(err))
 		}
@@ -89,7 +89,7 @@ func (db *DB) Decide(ctx context.Context, scope auth.Scope, decisions []agents.D
 // lockReviews locks first the head of the requests' thread, as everyone does who
 // changes a thread, then the requests.
 func lockReviews(ctx context.Context, tx pgx.Tx, scope auth.Scope, ids []string) (map[agents.ReviewID]*agents.Review, error) {
-	args := reviewArgs(scope, pgx.NamedArgs{"ids": ids})
+	args := reviewArgs(scope, named{"ids": ids})
 	rows, _ := tx.Query(ctx, sqlReviewThreads, args)
 	threads, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
@@ -102,7 +102,7 @@ func lockReviews(ctx context.Context, tx pgx.Tx, scope auth.Scope, ids []string)
 	default:
 		return nil, fault.Invalid("reviews", "must belong to one thread")
 	}
-	if _, err := pgxOne[headRow](ctx, tx, sqlHeadLock, pgx.NamedArgs{"org": string(scope.Org), "thread": threads[0]}); err != nil {
+	if _, err := pgxOne[headRow](ctx, tx, sqlHeadLock, named{"org": string(scope.Org), "thread": threads[0]}); err != nil {
 		return nil, fmt.Errorf("locking a thread: %w", translate(err))
 	}
 	rows, _ = tx.Query(ctx, sqlReviewsLock, args)
@@ -172,7 +172,7 @@ func shownHash(d agents.Decision, r agents.Review) []byte {
 
 // closeReview ends one open request and records it.
 func closeReview(ctx context.Context, tx pgx.Tx, scope auth.Scope, r *agents.Review, shown []byte) error {
-	args := pgx.NamedArgs{"org": string(scope.Org), "id": string(r.ID), "status": string(r.Status), "by": orNull(string(r.DecidedBy)),
+	args := named{"org": string(scope.Org), "id": string(r.ID), "status": string(r.Status), "by": orNull(string(r.DecidedBy)),
 		"args": jsonOrNull(r.FinalArgs), "text": r.Text, "shown": shown}
 	done, err := tx.Exec(ctx, sqlReviewDecide, args)
 	if err != nil {
@@ -202,7 +202,7 @@ func closeReview(ctx context.Context, tx pgx.Tx, scope auth.Scope, r *agents.Rev
 func (db *DB) goOn(ctx context.Context, tx pgx.Tx, scope auth.Scope, out *agents.Decided, told ToldFunc) error {
 	last := out.Reviews[len(out.Reviews)-1]
 	out.Thread = last.Thread
-	open, err := pgxScalar[int](ctx, tx, sqlReviewsOpenOfRun, pgx.NamedArgs{"org": string(scope.Org), "run": string(last.Run)})
+	open, err := pgxScalar[int](ctx, tx, sqlReviewsOpenOfRun, named{"org": string(scope.Org), "run": string(last.Run)})
 	if err != nil {
 		return fmt.Errorf("counting open reviews: %w", err)
 	}
@@ -255,7 +255,7 @@ func (db *DB) ExpireReview(ctx context.Context, scope auth.Scope, review agents.
 }
 
 // pgxScalar reads one value inside a transaction.
-func pgxScalar[T any](ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs) (T, error) {
+func pgxScalar[T any](ctx context.Context, tx pgx.Tx, sql string, args named) (T, error) {
 	rows, _ := tx.Query(ctx, sql, args)
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 }
@@ -309,7 +309,7 @@ func resumeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.T
 		r.id = agents.RunID(id.New())
 	}
 	input := agents.RunInput{Resume: &agents.Resume{Interrupts: r.pauses, Goto: r.jump, Of: r.of}, Break: r.breaks}
-	args := pgx.NamedArgs{"org": org, "of": string(r.of), "id": string(r.id), "input": input, "request": orObject(r.request),
+	args := named{"org": org, "of": string(r.of), "id": string(r.id), "input": input, "request": orObject(r.request),
 		"metadata": orObject(r.meta), "user": nil, "key": nil}
 	if r.anew {
 		args["user"], args["key"] = string(scope.User), orNull(string(scope.Key))
@@ -321,14 +321,14 @@ func resumeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.T
 	if err != nil {
 		return agents.Run{}, fmt.Errorf("placing the run that goes on: %w", translate(err))
 	}
-	if _, err := tx.Exec(ctx, sqlThreadStatus, pgx.NamedArgs{"org": org, "thread": string(thread), "status": string(agents.ThreadBusy)}); err != nil {
+	if _, err := tx.Exec(ctx, sqlThreadStatus, named{"org": org, "thread": string(thread), "status": string(agents.ThreadBusy)}); err != nil {
 		return agents.Run{}, fmt.Errorf("marking a thread busy: %w", err)
 	}
 	return row.run(), nil
 }
 
 func pausesOf(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) ([]agents.Interrupt, error) {
-	pauses, err := pgxScalar[[]agents.Interrupt](ctx, tx, sqlPauses, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
+	pauses, err := pgxScalar[[]agents.Interrupt](ctx, tx, sqlPauses, named{"org": string(scope.Org), "thread": string(thread)})
 	if err != nil {
 		return nil, fmt.Errorf("reading a thread's pauses: %w", translate(err))
 	}

@@ -24,7 +24,7 @@ const sqlRunBehind = `update runs set position = default where org_id = @org and
 // run. It gives how many runs must still end before the new one begins, and those
 // that stand behind it. The caller holds the thread's head.
 func (db *DB) displace(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, out *agents.Submitted) (ahead int, behind []agents.RunID, err error) {
-	rows, err := pgxMany[runRow](ctx, tx, sqlRunsInLine, pgx.NamedArgs{"org": string(scope.Org), "thread": string(s.Thread)})
+	rows, err := pgxMany[runRow](ctx, tx, sqlRunsInLine, named{"org": string(scope.Org), "thread": string(s.Thread)})
 	if err != nil {
 		return 0, nil, fmt.Errorf("locking a thread's runs: %w", err)
 	}
@@ -44,7 +44,7 @@ func (db *DB) displace(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agent
 		default:
 			ahead++
 			out.Stop = append(out.Stop, r.ID)
-			_, err = tx.Exec(ctx, sqlRunCancelRequest, pgx.NamedArgs{"org": string(scope.Org), "id": string(r.ID), "reason": agents.ReasonDisplaced})
+			_, err = tx.Exec(ctx, sqlRunCancelRequest, named{"org": string(scope.Org), "id": string(r.ID), "reason": agents.ReasonDisplaced})
 		}
 		if err != nil {
 			return 0, nil, fmt.Errorf("making way for new input: %w", err)
@@ -79,7 +79,7 @@ func queueBehind(ctx context.Context, tx pgx.Tx, scope auth.Scope, runs []agents
 	}
 	var batch pgx.Batch
 	for _, r := range runs {
-		batch.Queue(sqlRunBehind, pgx.NamedArgs{"org": string(scope.Org), "id": string(r)})
+		batch.Queue(sqlRunBehind, named{"org": string(scope.Org), "id": string(r)})
 	}
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("moving runs behind: %w", translate(err))
@@ -90,7 +90,7 @@ func queueBehind(ctx context.Context, tx pgx.Tx, scope auth.Scope, runs []agents
 // rejected says why a busy thread takes no new input: a run executes, or one
 // waits for a decision, which it names.
 func rejected(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) error {
-	open, err := pgxMany[reviewRow](ctx, tx, sqlReviewsOpenOfThread, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
+	open, err := pgxMany[reviewRow](ctx, tx, sqlReviewsOpenOfThread, named{"org": string(scope.Org), "thread": string(thread)})
 	if err != nil {
 		return fmt.Errorf("reading a thread's reviews: %w", err)
 	}

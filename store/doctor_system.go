@@ -25,7 +25,7 @@ type openWorkRow struct {
 // OpenWork lists a page of the runs that have not ended, of all organisations, in
 // the order of their creation, after the one given (the zero run for the first).
 func (db *DB) OpenWork(ctx context.Context, after agents.Run, limit int) ([]agents.OpenWork, error) {
-	args := pgx.NamedArgs{"after_time": after.CreatedAt, "after": string(after.ID), "limit": limit}
+	args := named{"after_time": after.CreatedAt, "after": string(after.ID), "limit": limit}
 	if after.ID == "" {
 		args["after_time"], args["after"] = time.Unix(0, 0), "00000000-0000-0000-0000-000000000000"
 	}

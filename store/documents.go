@@ -6,8 +6,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
 )
@@ -72,7 +70,7 @@ func (db *DB) PutDocument(ctx context.Context, scope auth.Scope, d Document) err
 	if len(broken) > 0 {
 		return fault.InvalidFields(broken)
 	}
-	_, err := db.exec(ctx, scope, "writing a document", sqlDocumentPut, pgx.NamedArgs{
+	_, err := db.exec(ctx, scope, "writing a document", sqlDocumentPut, named{
 		"org": string(scope.Org), "slug": d.Slug, "title": d.Title, "tags": d.Tags, "body": d.Body})
 	return err
 }
@@ -82,7 +80,7 @@ const sqlDocumentBySlug = `select slug, title, tags, body, updated_at from docum
 // Document reads a document of the scope's organisation.
 func (db *DB) Document(ctx context.Context, scope auth.Scope, slug string) (Document, error) {
 	d, err := one[Document](ctx, db, scope, "Document", "reading a document", sqlDocumentBySlug,
-		pgx.NamedArgs{"org": string(scope.Org), "slug": slug})
+		named{"org": string(scope.Org), "slug": slug})
 	d.UpdatedAt = d.UpdatedAt.UTC()
 	return d, err
 }
@@ -97,7 +95,7 @@ func (db *DB) Documents(ctx context.Context, scope auth.Scope, after string, lim
 		limit = 200
 	}
 	out, err := many[Document](ctx, db, scope, "listing documents", sqlDocuments,
-		pgx.NamedArgs{"org": string(scope.Org), "after": after, "limit": limit})
+		named{"org": string(scope.Org), "after": after, "limit": limit})
 	for i := range out {
 		out[i].UpdatedAt = out[i].UpdatedAt.UTC()
 	}
@@ -113,7 +111,7 @@ func (db *DB) SearchDocuments(ctx context.Context, scope auth.Scope, question st
 		return nil, fault.Invalid("query", "must be at most 400 characters")
 	}
 	return many[DocumentHit](ctx, db, scope, "searching documents", sqlDocumentSearch,
-		pgx.NamedArgs{"question": question, "limit": min(max(limit, 1), maxHits)})
+		named{"question": question, "limit": min(max(limit, 1), maxHits)})
 }
 
 // Searcher is what the tool that searches works on, in hits of the tool's own

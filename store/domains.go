@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
 )
@@ -43,7 +41,7 @@ func (db *DB) ClaimDomain(ctx context.Context, scope auth.Scope, domain string) 
 		return auth.OrgDomain{}, err
 	}
 	row, err := one[domainRow](ctx, db, scope, "Domain", "claiming a domain", sqlDomainClaim,
-		pgx.NamedArgs{"org": string(scope.Org), "domain": claim.Domain, "token": claim.Token})
+		named{"org": string(scope.Org), "domain": claim.Domain, "token": claim.Token})
 	if err != nil {
 		return auth.OrgDomain{}, err
 	}
@@ -59,7 +57,7 @@ func (db *DB) ProveDomainByDNS(ctx context.Context, scope auth.Scope, claim auth
 	if err := scope.Require(auth.PermManageOrg); err != nil {
 		return err
 	}
-	n, err := db.exec(ctx, scope, "proving a domain", sqlDomainProvedByDNS, pgx.NamedArgs{
+	n, err := db.exec(ctx, scope, "proving a domain", sqlDomainProvedByDNS, named{
 		"org": string(scope.Org), "domain": claim.Domain, "token": claim.Token, "now": now})
 	switch {
 	case violates(err, codeUniqueViolation, "org_domains_proved"):

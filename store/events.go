@@ -47,7 +47,7 @@ func (db *DB) Log(ctx context.Context, scope auth.Scope, thread agents.ThreadID,
 // that arrive in between are beyond it and are dropped, so that what is
 // returned never runs ahead of the head it is returned with.
 func (db *DB) readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {
-	args := pgx.NamedArgs{"org": org, "thread": string(thread), "after": after, "limit": limit}
+	args := named{"org": org, "thread": string(thread), "after": after, "limit": limit}
 	head, err := pgxOne[headRow](ctx, tx, sqlHead, args)
 	if err != nil {
 		return nil, agents.Position{}, fmt.Errorf("reading a log's head: %w", translate(err))
@@ -64,7 +64,7 @@ func (db *DB) readLog(ctx context.Context, tx pgx.Tx, org string, thread agents.
 
 // logAfter reads the log after a number, at most as many envelopes as the
 // arguments say: as many mean that there may be more.
-func (db *DB) logAfter(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) ([]agents.LogRow, error) {
+func (db *DB) logAfter(ctx context.Context, tx pgx.Tx, args named) ([]agents.LogRow, error) {
 	found, err := pgxMany[logRow](ctx, tx, sqlLogAfter, args)
 	if err != nil {
 		return nil, fmt.Errorf("reading a log: %w", err)
@@ -103,7 +103,7 @@ func (db *DB) appendEvents(ctx context.Context, tx pgx.Tx, scope auth.Scope, thr
 	if err != nil {
 		return agents.Appended{}, err
 	}
-	args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "run": nil, "events": len(events), "pack": pack}
+	args := named{"org": string(scope.Org), "thread": string(thread), "run": nil, "events": len(events), "pack": pack}
 	if run != "" {
 		args["run"] = string(run)
 	}

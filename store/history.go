@@ -42,7 +42,7 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 	}
 	var state agents.State
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}
+		args := named{"org": string(scope.Org), "thread": string(thread)}
 		lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
 		if err != nil {
 			return fmt.Errorf("listing a thread's lines: %w", err)
@@ -88,7 +88,7 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 	if !id.Valid(string(thread)) {
 		return nil, threadNotFound()
 	}
-	args := readerArgs(scope, pgx.NamedArgs{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil})
+	args := readerArgs(scope, named{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil})
 	if q.Before != "" {
 		if _, err := db.Thread(ctx, scope, thread); err != nil {
 			return nil, err
@@ -118,7 +118,7 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 }
 
 // beforeArgs finds where a page of history begins.
-func beforeArgs(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, before string) error {
+func beforeArgs(ctx context.Context, tx pgx.Tx, args named, before string) error {
 	lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
 	if err != nil {
 		return fmt.Errorf("listing a thread's lines: %w", err)
@@ -242,7 +242,7 @@ func (db *DB) Acquire(ctx context.Context, scope auth.Scope, thread agents.Threa
 		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}
+		args := named{"org": string(scope.Org), "thread": string(thread)}
 		open, err := pgxScalar[int](ctx, tx, sqlAcquireBusy, args)
 		if err != nil {
 			return fmt.Errorf("counting runs: %w", err)
@@ -276,7 +276,7 @@ func (db *DB) Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, ch
 		return "", err
 	}
 	line := agents.LineID(id.New())
-	n, err := db.exec(ctx, scope, "forking a thread", sqlFork, pgx.NamedArgs{
+	n, err := db.exec(ctx, scope, "forking a thread", sqlFork, named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(line),
 		"parent": string(state.Line), "parent_step": state.Step})
 	if err == nil && n == 0 {
@@ -286,7 +286,7 @@ func (db *DB) Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, ch
 }
 
 // pgxMany collects rows inside a transaction.
-func pgxMany[T any](ctx context.Context, tx pgx.Tx, sql string, args pgx.NamedArgs) ([]T, error) {
+func pgxMany[T any](ctx context.Context, tx pgx.Tx, sql string, args named) ([]T, error) {
 	rows, _ := tx.Query(ctx, sql, args) // its error comes back from CollectRows
 	out, err := pgx.CollectRows(rows, pgx.RowToStructByName[T])
 	if err != nil {

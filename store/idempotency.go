@@ -132,6 +132,6 @@ func (s Idempotency) Abandon(ctx context.Context, scope auth.Scope, key, claim s
 	return err
 }
 
-func idempotencyArgs(scope auth.Scope, key, claim string) pgx.NamedArgs {
-	return pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "key": key, "claim": claim}
+func idempotencyArgs(scope auth.Scope, key, claim string) named {
+	return named{"org": string(scope.Org), "user": string(scope.User), "key": key, "claim": claim}
 }

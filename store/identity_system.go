@@ -89,7 +89,7 @@ func lockIdentity(ctx context.Context, tx pgx.Tx, p auth.Profile) (user auth.Use
 	if !p.Identity.Valid() {
 		return user, false, fault.Unauthenticated("Sign in first.")
 	}
-	args := pgx.NamedArgs{"issuer": p.Identity.Issuer, "subject": p.Identity.Subject,
+	args := named{"issuer": p.Identity.Issuer, "subject": p.Identity.Subject,
 		"email": p.Email, "verified": p.EmailVerified}
 	if _, err := tx.Exec(ctx, sqlIdentityLock, args); err != nil {
 		return user, false, fmt.Errorf("locking the identity: %w", err)
@@ -138,7 +138,7 @@ where m.user_id = @user
 order by latest.at desc nulls last, m.created_at, m.org_id`
 
 func membershipsOf(ctx context.Context, q querier, user auth.UserID) ([]auth.Membership, error) {
-	rows, _ := q.Query(ctx, sqlMembershipsOf, pgx.NamedArgs{"user": string(user)}) // its error comes back from CollectRows
+	rows, _ := q.Query(ctx, sqlMembershipsOf, named{"user": string(user)}) // its error comes back from CollectRows
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[membershipRow])
 	if err != nil {
 		return nil, fmt.Errorf("listing memberships: %w", err)
@@ -181,7 +181,7 @@ func signInFacts(ctx context.Context, tx pgx.Tx, e auth.Entry, user auth.User) (
 		return facts, err
 	}
 	if e.Invitation != nil {
-		rows, _ := tx.Query(ctx, sqlInvitationByToken, pgx.NamedArgs{"token": e.Invitation[:]})
+		rows, _ := tx.Query(ctx, sqlInvitationByToken, named{"token": e.Invitation[:]})
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[invitationRow])
 		if err != nil {
 			return facts, fmt.Errorf("finding the invitation: %w", err)
@@ -191,7 +191,7 @@ func signInFacts(ctx context.Context, tx pgx.Tx, e auth.Entry, user auth.User) (
 		}
 	}
 	if domain := e.Profile.VerifiedDomain(); domain != "" {
-		rows, _ := tx.Query(ctx, sqlOrgByProvedDomain, pgx.NamedArgs{"domain": domain, "user": string(user.ID)})
+		rows, _ := tx.Query(ctx, sqlOrgByProvedDomain, named{"domain": domain, "user": string(user.ID)})
 		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
 			return facts, fmt.Errorf("finding the domain: %w", err)
@@ -216,11 +216,11 @@ values (@issuer, @subject, @user, @provider, @email, @verified)`
 
 func insertPerson(ctx context.Context, tx pgx.Tx, user auth.User, e auth.Entry) error {
 	p := e.Profile
-	if _, err := tx.Exec(ctx, sqlUserInsert, pgx.NamedArgs{
+	if _, err := tx.Exec(ctx, sqlUserInsert, named{
 		"user": string(user.ID), "email": user.Email, "name": user.Name}); err != nil {
 		return fmt.Errorf("making the person: %w", err)
 	}
-	if _, err := tx.Exec(ctx, sqlIdentityInsert, pgx.NamedArgs{"user": string(user.ID),
+	if _, err := tx.Exec(ctx, sqlIdentityInsert, named{"user": string(user.ID),
 		"issuer": p.Identity.Issuer, "subject": p.Identity.Subject, "provider": p.Provider,
 		"email": p.Email, "verified": p.EmailVerified}); err != nil {
 		return fmt.Errorf("making the identity: %w", err)
@@ -260,7 +260,7 @@ const sqlMemberForgive = `delete from former_members where org_id = @org and use
 
 // closeEarlier ends what an earlier membership of somebody who is a member again
 // left behind.
-func closeEarlier(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) error {
+func closeEarlier(ctx context.Context, tx pgx.Tx, args named) error {
 	for _, sql := range []string{sqlMemberLeftovers, sqlMemberForgive} {
 		if _, err := tx.Exec(ctx, sql, args); err != nil {
 			return fmt.Errorf("closing the earlier membership: %w", err)
@@ -273,7 +273,7 @@ func closeEarlier(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) error {
 func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, e auth.Entry) (auth.Org, error) {
 	if p.Kind == auth.PlaceCreate {
 		p.Org = auth.OrgID(id.New())
-		if _, err := tx.Exec(ctx, sqlOrgInsert, pgx.NamedArgs{
+		if _, err := tx.Exec(ctx, sqlOrgInsert, named{
 			"org": string(p.Org), "slug": p.OrgSlug, "name": p.OrgName}); err != nil {
 			return auth.Org{}, fmt.Errorf("making the organisation: %w", err)
 		}
@@ -283,7 +283,7 @@ func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, 
 			return auth.Org{}, err
 		}
 	}
-	rows, _ := tx.Query(ctx, sqlOrgByID, pgx.NamedArgs{"org": string(p.Org)})
+	rows, _ := tx.Query(ctx, sqlOrgByID, named{"org": string(p.Org)})
 	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[orgRow])
 	if err != nil {
 		return auth.Org{}, fmt.Errorf("reading the organisation: %w", err)
@@ -294,7 +294,7 @@ func carryOut(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, 
 // join makes the person a member of the placement's organisation, as its audit
 // log says.
 func join(ctx context.Context, tx pgx.Tx, p auth.Placement, user auth.User, e auth.Entry) error {
-	args := pgx.NamedArgs{"org": string(p.Org), "user": string(user.ID), "role": string(p.Role),
+	args := named{"org": string(p.Org), "user": string(user.ID), "role": string(p.Role),
 		"invitation": string(p.Invitation), "now": e.Session.CreatedAt}
 	joined := auth.AuditEntry{Action: "member.joined", ObjectKind: "member", ObjectID: string(user.ID), ObjectName: user.Called(),
 		Rule: string(p.Kind), After: auditDetail(map[string]any{"role": p.Role, "email": user.Email})}

@@ -49,7 +49,7 @@ func (db *DB) CreateInvitation(ctx context.Context, scope auth.Scope, i auth.Inv
 		return fault.InvalidFields(bad)
 	}
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(i.ID), "email": email, "role": string(i.Role),
+		args := named{"org": string(scope.Org), "id": string(i.ID), "email": email, "role": string(i.Role),
 			"token": token[:], "user": string(scope.User), "expires": i.ExpiresAt}
 		var standing []invitationStandingRow
 		var first pgx.Batch
@@ -112,7 +112,7 @@ func (db *DB) Invitations(ctx context.Context, scope auth.Scope, now time.Time) 
 		return nil, err
 	}
 	rows, err := many[openInvitationRow](ctx, db, scope, "listing invitations", sqlInvitationsOpen,
-		pgx.NamedArgs{"org": string(scope.Org), "now": now})
+		named{"org": string(scope.Org), "now": now})
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (db *DB) RevokeInvitation(ctx context.Context, scope auth.Scope, invitation
 	}
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		type row struct{ Email, Role string }
-		rows, _ := tx.Query(ctx, sqlInvitationRevoke, pgx.NamedArgs{"org": string(scope.Org), "id": string(invitation), "now": now})
+		rows, _ := tx.Query(ctx, sqlInvitationRevoke, named{"org": string(scope.Org), "id": string(invitation), "now": now})
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 		if err != nil {
 			return translate(err)

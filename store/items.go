@@ -10,8 +10,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
@@ -184,11 +182,11 @@ func patternsOf(text string) []string {
 	return patterns
 }
 
-func holderArgs(scope auth.Scope, area agents.Area) pgx.NamedArgs {
-	return pgx.NamedArgs{"org": string(scope.Org), "area": string(area), "holder": string(scope.User)}
+func holderArgs(scope auth.Scope, area agents.Area) named {
+	return named{"org": string(scope.Org), "area": string(area), "holder": string(scope.User)}
 }
 
-func itemArgs(scope auth.Scope, area agents.Area, namespace []string, key string) (pgx.NamedArgs, error) {
+func itemArgs(scope auth.Scope, area agents.Area, namespace []string, key string) (named, error) {
 	if err := validateNamespace("namespace", namespace); err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (db *DB) CallRecords(ctx context.Context, scope auth.Scope, line agents.Lin
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	args := pgx.NamedArgs{"org": string(scope.Org), "line": string(line), "calls": calls}
+	args := named{"org": string(scope.Org), "line": string(line), "calls": calls}
 	var reviews []reviewRow
 	var journal []journalRow
 	var batch pgx.Batch
@@ -70,7 +70,7 @@ on conflict (org_id, line_id, call_id) do update set round = excluded.round, arg
 // SendCall notes that a call is being handed to its tool. agents.ErrFenced means
 // that the lease is gone, or that the call must not be sent (again).
 func (db *DB) SendCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call agents.ToolCall, round int) error {
-	n, err := db.exec(ctx, scope, "noting a call", sqlJournalSend, pgx.NamedArgs{
+	n, err := db.exec(ctx, scope, "noting a call", sqlJournalSend, named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token, "line": string(line),
 		"call": call.ID, "round": round, "tool": call.Name, "hash": agents.HashArgs(call.Args)})
 	if err == nil && n == 0 {
@@ -87,7 +87,7 @@ const sqlJournalConfirm = `update tool_journal set status = @status, result = @r
 // ConfirmCall keeps the result of a call that was sent, or, with nil, that
 // nobody knows whether it took effect.
 func (db *DB) ConfirmCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call string, round int, result *agents.Message) error {
-	args := pgx.NamedArgs{"org": string(scope.Org), "line": string(line), "call": call, "round": round, "token": lease.Token,
+	args := named{"org": string(scope.Org), "line": string(line), "call": call, "round": round, "token": lease.Token,
 		"status": string(agents.JournalUnknown), "result": nil}
 	if result != nil {
 		body, err := json.Marshal(result)

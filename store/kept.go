@@ -90,10 +90,10 @@ func (db *DB) stateSince(ctx context.Context, scope auth.Scope, key stateKey, ke
 	var pending []pendingRow
 	var first pgx.Batch
 	first.Queue(sqlSetOrg, org)
-	collect(&first, &threads, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": thread}))
-	collect(&first, &rows, sqlCheckpointsSince, pgx.NamedArgs{
+	collect(&first, &threads, sqlThreadByID, readerArgs(scope, named{"id": thread}))
+	collect(&first, &rows, sqlCheckpointsSince, named{
 		"org": org, "line": line, "step": kept.state.Step, "limit": agents.RollupEvery})
-	collect(&first, &pending, sqlPending, pgx.NamedArgs{"org": org, "line": line})
+	collect(&first, &pending, sqlPending, named{"org": org, "line": line})
 	if err := db.app.SendBatch(ctx, &first).Close(); err != nil {
 		return agents.State{}, false, fmt.Errorf("reading a thread and its newest steps: %w", translate(err))
 	}

@@ -32,7 +32,7 @@ func (db *DB) EditQueued(ctx context.Context, scope auth.Scope, thread agents.Th
 		if r.Input, err = edit(r.Input); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sqlRunInput, pgx.NamedArgs{"org": string(scope.Org), "id": string(r.ID), "input": r.Input}); err != nil {
+		if _, err := tx.Exec(ctx, sqlRunInput, named{"org": string(scope.Org), "id": string(r.ID), "input": r.Input}); err != nil {
 			return fmt.Errorf("changing a run's input: %w", translate(err))
 		}
 		return db.tellOfLine(ctx, tx, scope, r, told, &out)
@@ -61,7 +61,7 @@ func (db *DB) SendNow(ctx context.Context, scope auth.Scope, thread agents.Threa
 		if err := queueBehind(ctx, tx, scope, order); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sqlThreadSettle, pgx.NamedArgs{"org": string(scope.Org), "id": string(r.ID), "thread": string(thread)}); err != nil {
+		if _, err := tx.Exec(ctx, sqlThreadSettle, named{"org": string(scope.Org), "id": string(r.ID), "thread": string(thread)}); err != nil {
 			return fmt.Errorf("settling a thread: %w", translate(err))
 		}
 		return db.tellOfLine(ctx, tx, scope, r, told, &out)
@@ -84,7 +84,7 @@ func (db *DB) inLine(ctx context.Context, scope auth.Scope, thread agents.Thread
 		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
 			return err
 		}
-		row, err := pgxOne[runRow](ctx, tx, sqlRunLock, pgx.NamedArgs{"org": string(scope.Org), "id": string(run), "thread": string(thread)})
+		row, err := pgxOne[runRow](ctx, tx, sqlRunLock, named{"org": string(scope.Org), "id": string(run), "thread": string(thread)})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("Run")
 		}

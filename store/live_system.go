@@ -23,7 +23,7 @@ select k.id::text from api_keys k
 // LiveCredentials tells which of the given sessions and API keys are neither
 // revoked nor expired and belong to somebody who is still a member.
 func (db *DB) LiveCredentials(ctx context.Context, ids []string, now time.Time) (map[string]bool, error) {
-	rows, _ := db.system.Query(ctx, sqlCredentialsLive, pgx.NamedArgs{"ids": ids, "now": now})
+	rows, _ := db.system.Query(ctx, sqlCredentialsLive, named{"ids": ids, "now": now})
 	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("checking sessions and keys: %w", err)

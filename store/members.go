@@ -58,7 +58,7 @@ func (db *DB) Members(ctx context.Context, scope auth.Scope, q auth.MemberQuery)
 	if err := scope.Require(auth.PermManageMembers); err != nil {
 		return nil, 0, err
 	}
-	rows, err := many[memberListRow](ctx, db, scope, "listing members", sqlMembersList, pgx.NamedArgs{
+	rows, err := many[memberListRow](ctx, db, scope, "listing members", sqlMembersList, named{
 		"org": string(scope.Org), "text": q.Text, "role": string(q.Role), "sort": string(q.Sort), "down": q.Descending,
 		"limit": auth.MemberPage, "skip": max(0, q.Skip)})
 	if err != nil {
@@ -79,7 +79,7 @@ func (db *DB) Member(ctx context.Context, scope auth.Scope, member auth.UserID) 
 		return auth.Member{}, err
 	}
 	row, err := one[memberListRow](ctx, db, scope, "Member", "reading a member", sqlMemberByID,
-		pgx.NamedArgs{"org": string(scope.Org), "member": string(member)})
+		named{"org": string(scope.Org), "member": string(member)})
 	if err != nil {
 		return auth.Member{}, err
 	}
@@ -109,7 +109,7 @@ type standing struct {
 // lockStanding locks the organisation's members and reads one of them. NotFound
 // also for whoever belongs to another organisation.
 func lockStanding(ctx context.Context, tx pgx.Tx, scope auth.Scope, member auth.UserID) (standing, error) {
-	args := pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "member": string(member)}
+	args := named{"org": string(scope.Org), "user": string(scope.User), "member": string(member)}
 	var found []standing
 	var batch pgx.Batch
 	batch.Queue(sqlMembersLock, args)
@@ -168,7 +168,7 @@ func (db *DB) SetRole(ctx context.Context, scope auth.Scope, member auth.UserID,
 		if err := was.check(member == scope.User, role); err != nil || auth.Role(was.Role) == role {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "member": string(member), "role": string(role)}
+		args := named{"org": string(scope.Org), "member": string(member), "role": string(role)}
 		var sessions []idRow
 		var keys []keyMarkRow
 		var batch pgx.Batch
@@ -230,7 +230,7 @@ func (db *DB) endMembership(ctx context.Context, scope auth.Scope, member auth.U
 		if err := was.check(member == scope.User, ""); err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "member": string(member), "email": was.Email, "now": now}
+		args := named{"org": string(scope.Org), "member": string(member), "email": was.Email, "now": now}
 		var sessions, invitations []idRow
 		var keys []keyMarkRow
 		var batch pgx.Batch

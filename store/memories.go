@@ -38,7 +38,7 @@ func reach(scope auth.Scope, m agents.Memory) error {
 
 func memoryNotFound() error { return fault.NotFound("Memory") }
 
-func memoryArgs(scope auth.Scope, m agents.Memory, more pgx.NamedArgs) pgx.NamedArgs {
+func memoryArgs(scope auth.Scope, m agents.Memory, more named) named {
 	args := readerArgs(scope, more)
 	args["area"], args["holder"] = string(m.Area), string(m.Holder)
 	return args
@@ -83,7 +83,7 @@ func (db *DB) Holdings(ctx context.Context, scope auth.Scope, area agents.Area, 
 	if !area.Valid() {
 		return nil, memoryNotFound()
 	}
-	args := pgx.NamedArgs{"org": string(scope.Org), "area": string(area), "empty": area == agents.AreaUser,
+	args := named{"org": string(scope.Org), "area": string(area), "empty": area == agents.AreaUser,
 		"after_name": after.Name, "after_holder": nil, "limit": memoryLimit(limit)}
 	if id.Valid(string(after.Holder)) {
 		args["after_holder"] = string(after.Holder)
@@ -182,8 +182,8 @@ func (db *DB) Memory(ctx context.Context, scope auth.Scope, m agents.Memory, q a
 	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		var read pgx.Batch
 		collect(&read, &items, sqlMemoryItems, args)
-		collect(&read, &namespaces, sqlMemoryNamespaces, memoryArgs(scope, m, pgx.NamedArgs{"limit": maxNamespaces}))
-		collect(&read, &counts, sqlMemoryCounts, memoryArgs(scope, m, pgx.NamedArgs{"areas": agents.Areas()}))
+		collect(&read, &namespaces, sqlMemoryNamespaces, memoryArgs(scope, m, named{"limit": maxNamespaces}))
+		collect(&read, &counts, sqlMemoryCounts, memoryArgs(scope, m, named{"areas": agents.Areas()}))
 		collect(&read, &holders, sqlMemoryHolder, args)
 		if err := tx.SendBatch(ctx, &read).Close(); err != nil {
 			return translate(err)
@@ -217,7 +217,7 @@ func memoryPage(m agents.Memory, items []foundRow, namespaces []agents.Namespace
 	return page
 }
 
-func memoryQueryArgs(q agents.MemoryQuery) (pgx.NamedArgs, error) {
+func memoryQueryArgs(q agents.MemoryQuery) (named, error) {
 	if len(q.Prefix) > 0 {
 		if err := validateNamespace("ns", q.Prefix); err != nil {
 			return nil, err
@@ -226,7 +226,7 @@ func memoryQueryArgs(q agents.MemoryQuery) (pgx.NamedArgs, error) {
 	if utf8.RuneCountInString(q.Text) > MaxItemQueryRunes {
 		return nil, fault.Invalid("q", fmt.Sprintf("must be at most %d characters", MaxItemQueryRunes))
 	}
-	args := pgx.NamedArgs{"prefix": orEmpty(q.Prefix), "patterns": patternsOf(q.Text), "limit": memoryLimit(q.Limit),
+	args := named{"prefix": orEmpty(q.Prefix), "patterns": patternsOf(q.Text), "limit": memoryLimit(q.Limit),
 		"after_at": nil, "after_ns": orEmpty(q.After.Namespace), "after_key": q.After.Key, "after_holder": nil}
 	if !q.After.UpdatedAt.IsZero() {
 		args["after_at"] = q.After.UpdatedAt
@@ -328,7 +328,7 @@ func (db *DB) ExportMemory(ctx context.Context, scope auth.Scope, m agents.Memor
 	if err := reach(scope, m); err != nil {
 		return nil, err
 	}
-	args := memoryArgs(scope, m, pgx.NamedArgs{"limit": maxExportItems, "bytes": maxExportBytes, "areas": []agents.Area{m.Area}})
+	args := memoryArgs(scope, m, named{"limit": maxExportItems, "bytes": maxExportBytes, "areas": []agents.Area{m.Area}})
 	var (
 		items   []exportRow
 		counts  []areaCountRow
@@ -361,14 +361,14 @@ func (db *DB) ExportMemory(ctx context.Context, scope auth.Scope, m agents.Memor
 	return out, nil
 }
 
-func refArgs(scope auth.Scope, ref agents.ItemRef) (pgx.NamedArgs, error) {
+func refArgs(scope auth.Scope, ref agents.ItemRef) (named, error) {
 	if err := reach(scope, ref.Memory); err != nil {
 		return nil, err
 	}
 	if validateNamespace("ns", ref.Namespace) != nil || validateName("key", ref.Key, MaxItemKeyRunes, "") != nil {
 		return nil, memoryNotFound()
 	}
-	return memoryArgs(scope, ref.Memory, pgx.NamedArgs{"namespace": ref.Namespace, "key": ref.Key}), nil
+	return memoryArgs(scope, ref.Memory, named{"namespace": ref.Namespace, "key": ref.Key}), nil
 }
 
 // memoryEntry is a line of the audit log about a memory or one of its items. It

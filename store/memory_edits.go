@@ -37,7 +37,7 @@ type lockedItemRow struct {
 	HolderName string
 }
 
-func lockItem(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) (lockedItemRow, error) {
+func lockItem(ctx context.Context, tx pgx.Tx, args named) (lockedItemRow, error) {
 	rows, _ := tx.Query(ctx, sqlItemLock, args) // its error comes back from CollectRows
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[lockedItemRow])
 	if err != nil {

@@ -112,7 +112,7 @@ func loadMessages(ctx context.Context, send sends, org, thread string, refs []ag
 	}
 	l := messageLoad{refs: refs, out: make([]agents.Message, len(refs)), names: names{}}
 	if len(refs)-len(known) > probed {
-		args := pgx.NamedArgs{"org": org, "thread": thread, "limit": len(refs) + len(refs)/2}
+		args := named{"org": org, "thread": thread, "limit": len(refs) + len(refs)/2}
 		if err := l.read(ctx, send, sqlMessagesOfThread, args); err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func loadMessages(ctx context.Context, send sends, org, thread string, refs []ag
 		for r := range l.at {
 			ids, revs = append(ids, string(r.ID)), append(revs, r.Rev)
 		}
-		args := pgx.NamedArgs{"org": org, "thread": thread, "ids": ids, "revs": revs, "count": len(ids)}
+		args := named{"org": org, "thread": thread, "ids": ids, "revs": revs, "count": len(ids)}
 		if err := l.read(ctx, send, sqlMessagesByRef, args); err != nil {
 			return nil, err
 		}
@@ -189,7 +189,7 @@ func (l *messageLoad) place(id []byte, revision int64) (int, bool) {
 	return i, ok
 }
 
-func (l *messageLoad) read(ctx context.Context, send sends, sql string, args pgx.NamedArgs) error {
+func (l *messageLoad) read(ctx context.Context, send sends, sql string, args named) error {
 	var batch pgx.Batch
 	batch.Queue(sql, args).Query(func(rows pgx.Rows) error {
 		return eachRow(rows, func(w *wire) error {

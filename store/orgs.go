@@ -29,7 +29,7 @@ const sqlOrgRules = `select name, settings from orgs where id = @org`
 // OrgSettings gives the rules of the scope's organisation.
 func (db *DB) OrgSettings(ctx context.Context, scope auth.Scope) (auth.OrgSettings, error) {
 	row, err := one[orgRulesRow](ctx, db, scope, "Organisation", "reading the organisation's settings", sqlOrgRules,
-		pgx.NamedArgs{"org": string(scope.Org)})
+		named{"org": string(scope.Org)})
 	if err != nil {
 		return auth.OrgSettings{}, err
 	}
@@ -56,7 +56,7 @@ func (db *DB) SetOrgSettings(ctx context.Context, scope auth.Scope, s auth.OrgSe
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sqlOrgSettingsSet, pgx.NamedArgs{"org": string(scope.Org), "settings": string(raw)}); err != nil {
+		if _, err := tx.Exec(ctx, sqlOrgSettingsSet, named{"org": string(scope.Org), "settings": string(raw)}); err != nil {
 			return translate(err)
 		}
 		return appendAudit(tx, scope, auth.AuditEntry{
@@ -79,7 +79,7 @@ func (db *DB) RenameOrg(ctx context.Context, scope auth.Scope, name string) erro
 		if was.Name == name {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, sqlOrgNameSet, pgx.NamedArgs{"org": string(scope.Org), "name": name}); err != nil {
+		if _, err := tx.Exec(ctx, sqlOrgNameSet, named{"org": string(scope.Org), "name": name}); err != nil {
 			return translate(err)
 		}
 		return appendAudit(tx, scope, auth.AuditEntry{
@@ -94,7 +94,7 @@ func (db *DB) changeOrg(ctx context.Context, scope auth.Scope, change func(tx pg
 		return err
 	}
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, sqlOrgRulesLock, pgx.NamedArgs{"org": string(scope.Org)}) // its error comes back from CollectRows
+		rows, _ := tx.Query(ctx, sqlOrgRulesLock, named{"org": string(scope.Org)}) // its error comes back from CollectRows
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[orgRulesRow])
 		if err != nil {
 			return translate(err)

@@ -53,7 +53,7 @@ func (db *DB) Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w 
 	if len(w.Pending) == 0 {
 		return nil
 	}
-	n, err := db.exec(ctx, scope, "keeping results of a step", sqlPendingPut, pgx.NamedArgs{
+	n, err := db.exec(ctx, scope, "keeping results of a step", sqlPendingPut, named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(w.Line), "step": w.Step,
 		"pending": pendingForms(w.Pending)})
 	if err == nil && n == 0 {
@@ -106,7 +106,7 @@ type subLineRow struct {
 func (db *DB) SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error) {
 	out := agents.State{Line: sub.Line}
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := pgx.NamedArgs{
+		args := named{
 			"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(sub.Line), "ns": sub.NS,
 			"parent": string(sub.Parent), "parent_step": sub.ParentStep}
 		if _, err := tx.Exec(ctx, sqlSubLine, args); err != nil {
@@ -143,7 +143,7 @@ func (db *DB) SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease,
 }
 
 // ownChanges gives all that a line's steps changed, with the bodies of messages.
-func ownChanges(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, rows []checkpointRow) ([]agents.Change, error) {
+func ownChanges(ctx context.Context, tx pgx.Tx, args named, rows []checkpointRow) ([]agents.Change, error) {
 	var refs []agents.Ref
 	steps := make([]agents.Checkpoint, len(rows))
 	for i, r := range rows {

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
 )
@@ -21,7 +19,7 @@ const sqlNames = `select u.id::text as id, ` + personName + ` as name
 // Names gives the names of up to 1,000 members of the scope's organisation.
 func (db *DB) Names(ctx context.Context, scope auth.Scope) (map[auth.UserID]string, error) {
 	type row struct{ ID, Name string }
-	rows, err := many[row](ctx, db, scope, "reading members' names", sqlNames, pgx.NamedArgs{"org": string(scope.Org)})
+	rows, err := many[row](ctx, db, scope, "reading members' names", sqlNames, named{"org": string(scope.Org)})
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +39,7 @@ func (db *DB) SetName(ctx context.Context, scope auth.Scope, name string) error 
 	if err := auth.ValidateName(name); err != nil {
 		return err
 	}
-	return db.setOwn(ctx, scope, "keeping the name", sqlNameSet, pgx.NamedArgs{"name": name})
+	return db.setOwn(ctx, scope, "keeping the name", sqlNameSet, named{"name": name})
 }
 
 const sqlLetterKeysSet = `update users u set letter_keys = @on from memberships m
@@ -50,11 +48,11 @@ where u.id = @user and m.user_id = u.id and m.org_id = @org`
 // SetLetterKeys keeps whether shortcuts of a single key work for the scope's
 // person.
 func (db *DB) SetLetterKeys(ctx context.Context, scope auth.Scope, on bool) error {
-	return db.setOwn(ctx, scope, "keeping the shortcuts", sqlLetterKeysSet, pgx.NamedArgs{"on": on})
+	return db.setOwn(ctx, scope, "keeping the shortcuts", sqlLetterKeysSet, named{"on": on})
 }
 
 // setOwn changes the row of the scope's person.
-func (db *DB) setOwn(ctx context.Context, scope auth.Scope, doing, sql string, args pgx.NamedArgs) error {
+func (db *DB) setOwn(ctx context.Context, scope auth.Scope, doing, sql string, args named) error {
 	args["org"], args["user"] = string(scope.Org), string(scope.User)
 	n, err := db.exec(ctx, scope, doing, sql, args)
 	if err == nil && n == 0 {
@@ -70,5 +68,5 @@ where u.id = @user and m.user_id = u.id and m.org_id = @org`
 
 // SetTheme keeps the colours the scope's person chose: system, light or dark.
 func (db *DB) SetTheme(ctx context.Context, scope auth.Scope, theme string) error {
-	return db.setOwn(ctx, scope, "keeping the theme", sqlThemeSet, pgx.NamedArgs{"theme": theme})
+	return db.setOwn(ctx, scope, "keeping the theme", sqlThemeSet, named{"theme": theme})
 }

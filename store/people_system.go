@@ -48,7 +48,7 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 			return err
 		}
 		var org string
-		if err := tx.QueryRow(ctx, sqlOrgEnsure, pgx.NamedArgs{
+		if err := tx.QueryRow(ctx, sqlOrgEnsure, named{
 			"org": id.New(), "slug": p.OrgSlug, "name": p.OrgName}).Scan(&org); err != nil {
 			return fmt.Errorf("making the organisation: %w", err)
 		}
@@ -59,12 +59,12 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 		}
 		var role string
 		var made bool
-		if err := tx.QueryRow(ctx, sqlMembershipEnsure, pgx.NamedArgs{
+		if err := tx.QueryRow(ctx, sqlMembershipEnsure, named{
 			"org": org, "user": string(user.ID), "role": string(p.Role)}).Scan(&role, &made); err != nil {
 			return fmt.Errorf("adding the membership: %w", err)
 		}
 		if made {
-			if err := closeEarlier(ctx, tx, pgx.NamedArgs{"org": org, "user": string(user.ID), "now": time.Now().UTC()}); err != nil {
+			if err := closeEarlier(ctx, tx, named{"org": org, "user": string(user.ID), "now": time.Now().UTC()}); err != nil {
 				return err
 			}
 		}
@@ -80,7 +80,7 @@ func (db *DB) EnsurePerson(ctx context.Context, p auth.Person) (auth.Scope, erro
 // adoptOrInsert gives the identity to the organisation's member with the same
 // address, or makes the person; it gives whoever has the identity now.
 func adoptOrInsert(ctx context.Context, tx pgx.Tx, user auth.User, p auth.Profile, slug string) (auth.UserID, error) {
-	rows, _ := tx.Query(ctx, sqlOrgMember, pgx.NamedArgs{"slug": slug, "email": p.Email})
+	rows, _ := tx.Query(ctx, sqlOrgMember, named{"slug": slug, "email": p.Email})
 	members, err := pgx.CollectRows(rows, pgx.RowToStructByName[memberRow])
 	if err != nil {
 		return "", fmt.Errorf("finding the member: %w", err)
@@ -88,7 +88,7 @@ func adoptOrInsert(ctx context.Context, tx pgx.Tx, user auth.User, p auth.Profil
 	if len(members) != 1 {
 		return user.ID, insertPerson(ctx, tx, user, auth.Entry{Profile: p})
 	}
-	if _, err := tx.Exec(ctx, sqlIdentityInsert, pgx.NamedArgs{"user": members[0].UserID,
+	if _, err := tx.Exec(ctx, sqlIdentityInsert, named{"user": members[0].UserID,
 		"issuer": p.Identity.Issuer, "subject": p.Identity.Subject, "provider": p.Provider,
 		"email": p.Email, "verified": true}); err != nil {
 		return "", fmt.Errorf("adding the identity: %w", err)
@@ -100,7 +100,7 @@ func adoptOrInsert(ctx context.Context, tx pgx.Tx, user auth.User, p auth.Profil
 // commands such as "heddle apikey create". NotFound when there is not exactly
 // one with that address.
 func (db *DB) MemberScope(ctx context.Context, orgSlug, email string) (auth.Scope, error) {
-	rows, _ := db.system.Query(ctx, sqlOrgMember, pgx.NamedArgs{"slug": orgSlug, "email": email})
+	rows, _ := db.system.Query(ctx, sqlOrgMember, named{"slug": orgSlug, "email": email})
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[memberRow])
 	if err != nil {
 		return auth.Scope{}, fmt.Errorf("finding a member: %w", err)
@@ -123,7 +123,7 @@ func (db *DB) ProveDomain(ctx context.Context, orgSlug, domain string, now time.
 	if err != nil {
 		return err
 	}
-	tag, err := db.system.Exec(ctx, sqlDomainProve, pgx.NamedArgs{
+	tag, err := db.system.Exec(ctx, sqlDomainProve, named{
 		"slug": orgSlug, "domain": claim.Domain, "token": claim.Token, "now": now})
 	switch {
 	case violates(err, codeUniqueViolation, "org_domains_proved"):

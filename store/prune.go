@@ -48,7 +48,7 @@ type keptRow struct {
 }
 
 // pruneMessages removes the messages that nothing refers to.
-func pruneMessages(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) error {
+func pruneMessages(ctx context.Context, tx pgx.Tx, args named) error {
 	rows, err := pgxMany[keptRow](ctx, tx, sqlKeptSteps, args)
 	if err != nil {
 		return fmt.Errorf("reading what stays: %w", err)
@@ -96,7 +96,7 @@ func (db *DB) PruneThread(ctx context.Context, scope auth.Scope, thread agents.T
 		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "keep": keep, "part": agents.RollupEvery}
+		args := named{"org": string(scope.Org), "thread": string(thread), "keep": keep, "part": agents.RollupEvery}
 		if _, err := tx.Exec(ctx, sqlPruneSubLines, args); err != nil {
 			return fmt.Errorf("removing lines of subgraphs: %w", translate(err))
 		}
@@ -124,7 +124,7 @@ func (db *DB) PruneThread(ctx context.Context, scope auth.Scope, thread agents.T
 }
 
 // pruneLine keeps the state at a step whole and removes what lies before.
-func pruneLine(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, l threadLineRow) (int, error) {
+func pruneLine(ctx context.Context, tx pgx.Tx, args named, l threadLineRow) (int, error) {
 	load := stateLoad{org: args["org"].(string), thread: args["thread"].(string), line: l.ID, upto: &l.Step}
 	if err := load.head(ctx, inside(tx)); err != nil {
 		return 0, err

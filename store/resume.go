@@ -24,7 +24,7 @@ func (db *DB) OpenReviews(ctx context.Context, scope auth.Scope, thread agents.T
 		return nil, err
 	}
 	rows, err := many[reviewRow](ctx, db, scope, "listing a thread's reviews", sqlReviewsOpenOfThread,
-		pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
+		named{"org": string(scope.Org), "thread": string(thread)})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.Thread
 
 // waitingRun locks the thread's run that waits for an answer.
 func waitingRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID) (agents.Run, error) {
-	row, err := pgxOne[runRow](ctx, tx, sqlRunWaiting, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
+	row, err := pgxOne[runRow](ctx, tx, sqlRunWaiting, named{"org": string(scope.Org), "thread": string(thread)})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return agents.Run{}, agents.ErrNotInterrupted
 	}
@@ -94,7 +94,7 @@ func waitingRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.
 // closeAll ends every open request of a thread as withdrawn or void, and gives
 // the events that tell of it.
 func closeAll(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, status agents.ReviewStatus, told ToldFunc) ([]event.Envelope, error) {
-	rows, _ := tx.Query(ctx, sqlReviewsOpenLock, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)})
+	rows, _ := tx.Query(ctx, sqlReviewsOpenLock, named{"org": string(scope.Org), "thread": string(thread)})
 	open, err := pgx.CollectRows(rows, pgx.RowToStructByName[reviewRow])
 	if err != nil {
 		return nil, fmt.Errorf("locking a thread's reviews: %w", translate(err))

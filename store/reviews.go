@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
@@ -123,8 +121,8 @@ func requestForms(reviews []agents.Review) []requestForm {
 // their organisation, whoever asked sees their own.
 const reviewVisible = `v.org_id = @org and (@review or v.requester_id = @user)`
 
-func reviewArgs(scope auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
-	args := pgx.NamedArgs{"org": string(scope.Org), "user": string(scope.User), "review": scope.Can(auth.PermReview)}
+func reviewArgs(scope auth.Scope, more named) named {
+	args := named{"org": string(scope.Org), "user": string(scope.User), "review": scope.Can(auth.PermReview)}
 	for k, v := range more {
 		args[k] = v
 	}
@@ -139,7 +137,7 @@ func (db *DB) Review(ctx context.Context, scope auth.Scope, review agents.Review
 		return agents.Review{}, fault.NotFound("Review")
 	}
 	row, err := one[reviewRow](ctx, db, scope, "Review", "reading a review", sqlReviewByID,
-		reviewArgs(scope, pgx.NamedArgs{"id": string(review)}))
+		reviewArgs(scope, named{"id": string(review)}))
 	if err != nil {
 		return agents.Review{}, err
 	}
@@ -167,7 +165,7 @@ func (db *DB) Reviews(ctx context.Context, scope auth.Scope, q agents.ReviewQuer
 	if q.Limit < 1 || q.Limit > 100 {
 		q.Limit = 50
 	}
-	args := reviewArgs(scope, pgx.NamedArgs{"tool": q.Tool, "assistant": nil, "requester": nil, "mine": q.Mine, "limit": q.Limit,
+	args := reviewArgs(scope, named{"tool": q.Tool, "assistant": nil, "requester": nil, "mine": q.Mine, "limit": q.Limit,
 		"after_time": nil, "after_id": nil})
 	if id.Valid(string(q.Assistant)) {
 		args["assistant"] = string(q.Assistant)
@@ -200,7 +198,7 @@ const sqlReviewCount = `select (select count(*) from (select 1 from reviews v wh
 
 // ReviewCount counts the open requests that the scope may see, up to 1,000.
 func (db *DB) ReviewCount(ctx context.Context, scope auth.Scope) (agents.ReviewCount, error) {
-	return one[agents.ReviewCount](ctx, db, scope, "Reviews", "counting reviews", sqlReviewCount, reviewArgs(scope, pgx.NamedArgs{"most": maxCounted}))
+	return one[agents.ReviewCount](ctx, db, scope, "Reviews", "counting reviews", sqlReviewCount, reviewArgs(scope, named{"most": maxCounted}))
 }
 
 // sqlReviewsOfThread reads the newest requests of a thread in their order.
@@ -226,7 +224,7 @@ func (db *DB) ClaimReview(ctx context.Context, scope auth.Scope, review agents.R
 	if !id.Valid(string(review)) {
 		return agents.Review{}, fault.NotFound("Review")
 	}
-	rows, err := many[reviewRow](ctx, db, scope, "claiming a review", sqlReviewClaim, pgx.NamedArgs{
+	rows, err := many[reviewRow](ctx, db, scope, "claiming a review", sqlReviewClaim, named{
 		"org": string(scope.Org), "user": string(scope.User), "id": string(review), "lease": agents.ClaimLease, "force": force})
 	if err != nil {
 		return agents.Review{}, err
@@ -257,7 +255,7 @@ func (db *DB) ReleaseReview(ctx context.Context, scope auth.Scope, review agents
 	if !id.Valid(string(review)) {
 		return fault.NotFound("Review")
 	}
-	_, err := db.exec(ctx, scope, "releasing a review", sqlReviewRelease, pgx.NamedArgs{
+	_, err := db.exec(ctx, scope, "releasing a review", sqlReviewRelease, named{
 		"org": string(scope.Org), "user": string(scope.User), "id": string(review)})
 	return err
 }

@@ -15,7 +15,7 @@ const sqlReviewsDue = `select org_id::text as org, id::text as review, requester
 // DueReviews lists open requests of any organisation whose time is over, the
 // longest over first.
 func (db *DB) DueReviews(ctx context.Context, limit int) ([]agents.DueReview, error) {
-	rows, err := db.system.Query(ctx, sqlReviewsDue, pgx.NamedArgs{"limit": limit})
+	rows, err := db.system.Query(ctx, sqlReviewsDue, named{"limit": limit})
 	if err != nil {
 		return nil, fmt.Errorf("listing reviews that ran out: %w", err)
 	}

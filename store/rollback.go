@@ -62,7 +62,7 @@ func (db *DB) rollBack(ctx context.Context, tx pgx.Tx, scope auth.Scope, r agent
 	if err != nil {
 		return nil, err
 	}
-	args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(r.Thread), "run": string(r.ID)}
+	args := named{"org": string(scope.Org), "thread": string(r.Thread), "run": string(r.ID)}
 	if _, err := pgxScalar[int64](ctx, tx, sqlHeadTake, args); err != nil {
 		return nil, fmt.Errorf("taking a thread's lease: %w", err)
 	}
@@ -86,7 +86,7 @@ func (db *DB) rollBack(ctx context.Context, tx pgx.Tx, scope auth.Scope, r agent
 
 // abandon leaves the thread's line for a new one that ends where the run began. A
 // line whose steps are used by a fork keeps them.
-func abandon(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, from rollbackRow) error {
+func abandon(ctx context.Context, tx pgx.Tx, args named, from rollbackRow) error {
 	args["line"], args["first"], args["new"] = from.ID, from.First, id.New()
 	args["parent"], args["parent_step"] = from.ParentLine, from.ParentStep
 	if from.Older {

@@ -205,9 +205,9 @@ func lockAndCount(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agent
 	}
 	var locked []threadRow
 	var batch pgx.Batch
-	collect(&batch, &locked, sqlThreadLock, pgx.NamedArgs{
+	collect(&batch, &locked, sqlThreadLock, named{
 		"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
-	batch.Queue(sqlRunsAhead, pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread), "user": string(scope.User)}).
+	batch.Queue(sqlRunsAhead, named{"org": string(scope.Org), "thread": string(thread), "user": string(scope.User)}).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&line.Ahead, &line.OfOrg, &line.OfPerson) })
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return agents.Thread{}, line, fmt.Errorf("locking a thread and counting its runs: %w", err)
@@ -225,7 +225,7 @@ const runsAssistantKey = "runs_assistant_version"
 // tells of it, in one round trip.
 func (db *DB) placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agents.Submission, queued event.Envelope) (agents.Run, agents.Appended, error) {
 	org, thread := string(scope.Org), string(s.Thread)
-	args := pgx.NamedArgs{
+	args := named{
 		"org": org, "id": string(s.Run), "thread": thread, "assistant": string(s.Assistant.ID),
 		"version": s.Assistant.Version, "user": string(scope.User), "key": nil, "strategy": string(s.Strategy),
 		"input": s.Input, "request": orObject(s.Request), "metadata": orObject(s.Metadata),
@@ -241,10 +241,10 @@ func (db *DB) placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agent
 	var appended []agents.Appended
 	var batch pgx.Batch
 	collect(&batch, &runs, sqlRunInsert, args)
-	batch.Queue(sqlThreadBusy, pgx.NamedArgs{
+	batch.Queue(sqlThreadBusy, named{
 		"org": org, "thread": thread, "title": s.Title, "assistant": string(s.Assistant.ID),
 		"version": s.Assistant.Version, "graph": s.Assistant.Graph})
-	collect(&batch, &appended, sqlAppend, pgx.NamedArgs{
+	collect(&batch, &appended, sqlAppend, named{
 		"org": org, "thread": thread, "run": string(s.Run), "events": 1, "pack": pack})
 	err = tx.SendBatch(ctx, &batch).Close()
 	switch {
@@ -274,7 +274,7 @@ func (db *DB) Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID,
 		return agents.Run{}, fault.NotFound("Run")
 	}
 	row, err := one[runRow](ctx, db, scope, "Run", "reading a run", sqlRunByID,
-		readerArgs(scope, pgx.NamedArgs{"id": string(run), "thread": string(thread)}))
+		readerArgs(scope, named{"id": string(run), "thread": string(thread)}))
 	if err != nil {
 		return agents.Run{}, err
 	}
@@ -291,7 +291,7 @@ func (db *DB) OpenRuns(ctx context.Context, scope auth.Scope, thread agents.Thre
 		return nil, threadNotFound()
 	}
 	rows, err := many[runRow](ctx, db, scope, "listing a thread's open runs", sqlRunsOpen,
-		readerArgs(scope, pgx.NamedArgs{"thread": string(thread)}))
+		readerArgs(scope, named{"thread": string(thread)}))
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +314,7 @@ func (db *DB) Askers(ctx context.Context, scope auth.Scope, thread agents.Thread
 		return nil, threadNotFound()
 	}
 	type row struct{ ID, Role string }
-	rows, err := many[row](ctx, db, scope, "reading who asked on a thread", sqlAskers, readerArgs(scope, pgx.NamedArgs{"thread": string(thread)}))
+	rows, err := many[row](ctx, db, scope, "reading who asked on a thread", sqlAskers, readerArgs(scope, named{"thread": string(thread)}))
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +358,7 @@ func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(run), "thread": string(thread), "reason": reason}
+		args := named{"org": string(scope.Org), "id": string(run), "thread": string(thread), "reason": reason}
 		row, err := pgxOne[runRow](ctx, tx, sqlRunLock, args)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fault.NotFound("Run")

@@ -80,7 +80,7 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	var found []claimedRow
 	var batch pgx.Batch
 	batch.Queue(sqlClaimTurn)
-	collect(&batch, &found, sqlClaim, pgx.NamedArgs{"worker": string(worker), "limit": limit, "lease": lease,
+	collect(&batch, &found, sqlClaim, named{"worker": string(worker), "limit": limit, "lease": lease,
 		"per_org": db.bounds.ExecutingPerOrg, "per_person": db.bounds.ExecutingPerPerson})
 	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("claiming runs: %w", err)
@@ -120,7 +120,7 @@ func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, runs []agents.R
 	for i, r := range runs {
 		ids[i] = string(r)
 	}
-	rows, err := db.system.Query(ctx, sqlRenew, pgx.NamedArgs{"worker": string(worker), "runs": ids, "lease": lease})
+	rows, err := db.system.Query(ctx, sqlRenew, named{"worker": string(worker), "runs": ids, "lease": lease})
 	if err != nil {
 		return nil, fmt.Errorf("renewing leases: %w", err)
 	}
@@ -156,7 +156,7 @@ where r.org_id = head.org_id and r.id = @run`
 
 // HandBack gives a run to whichever worker claims it next.
 func (db *DB) HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error {
-	tag, err := db.system.Exec(ctx, sqlHandBack, pgx.NamedArgs{
+	tag, err := db.system.Exec(ctx, sqlHandBack, named{
 		"org": string(org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token})
 	if err != nil {
 		return fmt.Errorf("handing back a run: %w", err)

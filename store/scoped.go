@@ -97,7 +97,7 @@ func (db *DB) exec(ctx context.Context, scope auth.Scope, doing, sql string, arg
 }
 
 // collect queues a statement whose rows are in into once the batch is closed.
-func collect[T any](b *pgx.Batch, into *[]T, sql string, args pgx.NamedArgs) {
+func collect[T any](b *pgx.Batch, into *[]T, sql string, args named) {
 	b.Queue(sql, args).Query(func(rows pgx.Rows) error {
 		var err error
 		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])

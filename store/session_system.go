@@ -19,11 +19,11 @@ const sqlSessionReplace = `update sessions set revoked_at = @now where token_has
 
 func insertSession(ctx context.Context, tx pgx.Tx, s auth.Session, e auth.Entry) error {
 	if e.Replaces != nil {
-		if _, err := tx.Exec(ctx, sqlSessionReplace, pgx.NamedArgs{"old": e.Replaces[:], "now": s.CreatedAt}); err != nil {
+		if _, err := tx.Exec(ctx, sqlSessionReplace, named{"old": e.Replaces[:], "now": s.CreatedAt}); err != nil {
 			return fmt.Errorf("ending the earlier session: %w", err)
 		}
 	}
-	_, err := tx.Exec(ctx, sqlSessionInsert, pgx.NamedArgs{
+	_, err := tx.Exec(ctx, sqlSessionInsert, named{
 		"org": string(s.Org), "id": string(s.ID), "user": string(s.User), "token": e.Token[:],
 		"agent": s.UserAgent, "ip": s.IP, "now": s.CreatedAt, "expires": s.ExpiresAt})
 	if err != nil {
@@ -82,7 +82,7 @@ where s.token_hash = @token and s.revoked_at is null and s.expires_at > @now`
 // disabled person and a membership that ended; idleness is for
 // [auth.Session.Live] to judge.
 func (db *DB) FindSession(ctx context.Context, token auth.Digest, now time.Time) (auth.SignedIn, error) {
-	rows, _ := db.system.Query(ctx, sqlSessionFind, pgx.NamedArgs{"token": token[:], "now": now}) // its error comes back from CollectRows
+	rows, _ := db.system.Query(ctx, sqlSessionFind, named{"token": token[:], "now": now}) // its error comes back from CollectRows
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[signedInRow])
 	if err != nil {
 		return auth.SignedIn{}, fmt.Errorf("finding a session: %w", err)
@@ -105,7 +105,7 @@ const sqlSessionTouch = `update sessions set last_seen_at = greatest(last_seen_a
 
 // TouchSession notes that a session was used.
 func (db *DB) TouchSession(ctx context.Context, session auth.SessionID, now time.Time) error {
-	if _, err := db.system.Exec(ctx, sqlSessionTouch, pgx.NamedArgs{"id": string(session), "now": now}); err != nil {
+	if _, err := db.system.Exec(ctx, sqlSessionTouch, named{"id": string(session), "now": now}); err != nil {
 		return fmt.Errorf("touching a session: %w", err)
 	}
 	return nil
@@ -122,7 +122,7 @@ type endedSessionRow struct {
 // endSessions carries out sql, which ends sessions of the scope's person, and
 // records each in the log of the organisation it worked in: what somebody does
 // in one is none of another's business.
-func (db *DB) endSessions(ctx context.Context, scope auth.Scope, sql string, args pgx.NamedArgs) ([]auth.SessionID, error) {
+func (db *DB) endSessions(ctx context.Context, scope auth.Scope, sql string, args named) ([]auth.SessionID, error) {
 	var ended []auth.SessionID
 	err := db.recorded(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sql, args) // its error comes back from CollectRows
@@ -150,7 +150,7 @@ func (db *DB) RevokeSession(ctx context.Context, scope auth.Scope, session auth.
 	if err := checkScope(scope); err != nil {
 		return err
 	}
-	ended, err := db.endSessions(ctx, scope, sqlSessionRevoke, pgx.NamedArgs{
+	ended, err := db.endSessions(ctx, scope, sqlSessionRevoke, named{
 		"id": string(session), "user": string(scope.User), "now": now})
 	if err == nil && len(ended) == 0 {
 		err = fault.NotFound("Session")
@@ -170,7 +170,7 @@ func (db *DB) RevokeOtherSessions(ctx context.Context, scope auth.Scope, now tim
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	ended, err := db.endSessions(ctx, scope, sqlSessionsRevokeOthers, pgx.NamedArgs{
+	ended, err := db.endSessions(ctx, scope, sqlSessionsRevokeOthers, named{
 		"id": orNull(string(scope.Session)), "user": string(scope.User), "now": now})
 	if err != nil {
 		return nil, fmt.Errorf("revoking other sessions: %w", err)
@@ -188,7 +188,7 @@ func (db *DB) Sessions(ctx context.Context, scope auth.Scope, now time.Time) ([]
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
-	rows, _ := db.system.Query(ctx, sqlSessionsOf, pgx.NamedArgs{
+	rows, _ := db.system.Query(ctx, sqlSessionsOf, named{
 		"user": string(scope.User), "now": now, "idle": now.Add(-auth.SessionIdle)})
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[sessionRow])
 	if err != nil {
@@ -213,7 +213,7 @@ func (db *DB) SwitchOrg(ctx context.Context, scope auth.Scope, target auth.OrgID
 	if err := checkScope(scope); err != nil {
 		return err
 	}
-	tag, err := db.system.Exec(ctx, sqlSessionSwitch, pgx.NamedArgs{"id": string(scope.Session),
+	tag, err := db.system.Exec(ctx, sqlSessionSwitch, named{"id": string(scope.Session),
 		"user": string(scope.User), "target": string(target), "token": token[:], "now": now})
 	if err != nil {
 		return fmt.Errorf("switching the organisation: %w", translate(err))

@@ -164,7 +164,7 @@ func (db *DB) headOf(ctx context.Context, scope auth.Scope, key stateKey) (*stat
 	send := db.batches(scope)
 	var threads []threadRow
 	var batch pgx.Batch
-	collect(&batch, &threads, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": string(key.thread)}))
+	collect(&batch, &threads, sqlThreadByID, readerArgs(scope, named{"id": string(key.thread)}))
 	load := &stateLoad{org: string(scope.Org), thread: string(key.thread)}
 	if line, ok := db.active.get(key); ok {
 		load.line = string(line)
@@ -220,13 +220,13 @@ type stateLoad struct {
 }
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
-	collect(b, &l.lines, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": l.line})
+	collect(b, &l.lines, sqlLineParent, named{"org": l.org, "line": l.line})
 	collectCheckpoints(b, &l.segment, sqlCheckpoints, checkpointArgs(l.org, l.line, l.upto))
-	collect(b, &l.pending, sqlPending, pgx.NamedArgs{"org": l.org, "line": l.line})
+	collect(b, &l.pending, sqlPending, named{"org": l.org, "line": l.line})
 }
 
 // collectCheckpoints queues a reading of checkpointColumns.
-func collectCheckpoints(b *pgx.Batch, into *[]checkpointRow, sql string, args pgx.NamedArgs) {
+func collectCheckpoints(b *pgx.Batch, into *[]checkpointRow, sql string, args named) {
 	b.Queue(sql, args).Query(func(rows pgx.Rows) error {
 		known := names{}
 		return eachRow(rows, func(w *wire) error {
@@ -248,8 +248,8 @@ func collectCheckpoints(b *pgx.Batch, into *[]checkpointRow, sql string, args pg
 	})
 }
 
-func checkpointArgs(org, line string, upto *int) pgx.NamedArgs {
-	return pgx.NamedArgs{"org": org, "line": line, "upto": upto, "whole": agents.SnapshotEvery, "part": agents.RollupEvery}
+func checkpointArgs(org, line string, upto *int) named {
+	return named{"org": org, "line": line, "upto": upto, "whole": agents.SnapshotEvery, "part": agents.RollupEvery}
 }
 
 // fold goes back through the line's parents to a snapshot and replays the
@@ -282,7 +282,7 @@ func (l *stateLoad) fold(ctx context.Context, send sends) error {
 		var next []lineRow
 		var segment []checkpointRow
 		var batch pgx.Batch
-		collect(&batch, &next, sqlLineParent, pgx.NamedArgs{"org": l.org, "line": at})
+		collect(&batch, &next, sqlLineParent, named{"org": l.org, "line": at})
 		collectCheckpoints(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
 		if err := send(ctx, &batch); err != nil {
 			return fmt.Errorf("reading a parent line: %w", translate(err))

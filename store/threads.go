@@ -57,8 +57,8 @@ const threadColumns = `t.org_id, t.id, t.owner_id, t.visibility, t.title, t.stat
 const threadReadable = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation' or @read_any
 	or @reviews and exists (select 1 from reviews rv where rv.org_id = t.org_id and rv.thread_id = t.id))`
 
-func readerArgs(s auth.Scope, more pgx.NamedArgs) pgx.NamedArgs {
-	args := pgx.NamedArgs{"org": string(s.Org), "user": string(s.User), "read_any": s.Can(auth.PermReadAnyThread),
+func readerArgs(s auth.Scope, more named) named {
+	args := named{"org": string(s.Org), "user": string(s.User), "read_any": s.Can(auth.PermReadAnyThread),
 		"reviews": s.Can(auth.PermReview)}
 	for k, v := range more {
 		args[k] = v
@@ -100,7 +100,7 @@ func (db *DB) CreateThread(ctx context.Context, scope auth.Scope, n agents.NewTh
 	return rows[0].thread(), nil
 }
 
-func newThreadArgs(scope auth.Scope, n agents.NewThread) (pgx.NamedArgs, error) {
+func newThreadArgs(scope auth.Scope, n agents.NewThread) (named, error) {
 	if err := scope.Require(auth.PermChat); err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func newThreadArgs(scope auth.Scope, n agents.NewThread) (pgx.NamedArgs, error) 
 	if n.Metadata == nil {
 		n.Metadata = json.RawMessage(`{}`)
 	}
-	return pgx.NamedArgs{
+	return named{
 		"org": string(scope.Org), "id": string(n.ID), "user": string(scope.User), "visibility": string(n.Visibility),
 		"title": n.Title, "metadata": n.Metadata, "line": id.New(), "epoch": id.New(),
 	}, nil
@@ -129,7 +129,7 @@ func (db *DB) Thread(ctx context.Context, scope auth.Scope, thread agents.Thread
 		return agents.Thread{}, threadNotFound()
 	}
 	row, err := one[threadRow](ctx, db, scope, "Thread", "reading a thread", sqlThreadByID,
-		readerArgs(scope, pgx.NamedArgs{"id": string(thread)}))
+		readerArgs(scope, named{"id": string(thread)}))
 	if err != nil {
 		return agents.Thread{}, err
 	}
@@ -150,7 +150,7 @@ func (db *DB) Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuer
 	if q.Limit < 1 || q.Limit > 100 {
 		q.Limit = 40
 	}
-	args := pgx.NamedArgs{
+	args := named{
 		"org": string(scope.Org), "user": string(scope.User), "text": escapeLike(q.Text), "limit": q.Limit,
 		"before_time": nil, "before_id": nil,
 	}
@@ -184,7 +184,7 @@ func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.
 		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "id": string(thread), "title": title}
+		args := named{"org": string(scope.Org), "id": string(thread), "title": title}
 		done, err := tx.Exec(ctx, sqlThreadRename, args)
 		if err != nil {
 			return translate(err)
@@ -221,7 +221,7 @@ func (db *DB) DeleteThread(ctx context.Context, scope auth.Scope, thread agents.
 		return threadNotFound()
 	}
 	n, err := db.exec(ctx, scope, "deleting a thread", sqlThreadDelete,
-		pgx.NamedArgs{"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
+		named{"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func lockThread(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.
 	if !id.Valid(string(thread)) {
 		return agents.Thread{}, threadNotFound()
 	}
-	rows, _ := tx.Query(ctx, sqlThreadLock, pgx.NamedArgs{
+	rows, _ := tx.Query(ctx, sqlThreadLock, named{
 		"id": string(thread), "org": string(scope.Org), "user": string(scope.User)})
 	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[threadRow])
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -31,7 +31,7 @@ func (db *DB) UpdateState(ctx context.Context, scope auth.Scope, thread agents.T
 		if err != nil {
 			return err
 		}
-		args := pgx.NamedArgs{"org": string(scope.Org), "thread": string(thread)}
+		args := named{"org": string(scope.Org), "thread": string(thread)}
 		busy, err := pgxScalar[int](ctx, tx, sqlRunsBusy, args)
 		if err != nil {
 			return fmt.Errorf("counting runs: %w", err)
@@ -100,7 +100,7 @@ func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agen
 	if t.Line != u.Line {
 		return "", fault.Conflict("The thread has moved on since it was read.").WithCode("checkpoint_old")
 	}
-	token, err := pgxScalar[int64](ctx, tx, sqlHeadTake, pgx.NamedArgs{"org": string(scope.Org), "thread": string(t.ID)})
+	token, err := pgxScalar[int64](ctx, tx, sqlHeadTake, named{"org": string(scope.Org), "thread": string(t.ID)})
 	if err != nil {
 		return "", fmt.Errorf("taking a thread's lease: %w", err)
 	}

@@ -28,7 +28,7 @@ func (db *DB) View(ctx context.Context, scope auth.Scope, thread agents.ThreadID
 	var v agents.View
 	begin := "begin isolation level repeatable read read only; select set_config('heddle.org', '" + string(scope.Org) + "', true)"
 	err := pgx.BeginTxFunc(ctx, db.app, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
-		row, err := pgxOne[threadRow](ctx, tx, sqlThreadByID, readerArgs(scope, pgx.NamedArgs{"id": string(thread)}))
+		row, err := pgxOne[threadRow](ctx, tx, sqlThreadByID, readerArgs(scope, named{"id": string(thread)}))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return threadNotFound()
 		}
@@ -51,13 +51,13 @@ func (db *DB) viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *ag
 	var heads []headRow
 	var open, latest []runRow
 	var reviews []reviewRow
-	args := readerArgs(scope, pgx.NamedArgs{"thread": load.thread})
+	args := readerArgs(scope, named{"thread": load.thread})
 	var first pgx.Batch
 	load.queueLine(&first)
 	collect(&first, &heads, sqlHead, args)
 	collect(&first, &open, sqlRunsOpen, args)
 	collect(&first, &latest, sqlRunLatest, args)
-	collect(&first, &reviews, sqlReviewsOfThread, pgx.NamedArgs{"org": string(scope.Org), "thread": load.thread})
+	collect(&first, &reviews, sqlReviewsOfThread, named{"org": string(scope.Org), "thread": load.thread})
 	if err := tx.SendBatch(ctx, &first).Close(); err != nil {
 		return fmt.Errorf("reading a thread's line, log and runs: %w", translate(err))
 	}
@@ -73,7 +73,7 @@ func (db *DB) viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *ag
 		v.Base.Seq = load.state.Head.EventSeq
 	}
 	var err error
-	v.Tail, err = db.logAfter(ctx, tx, pgx.NamedArgs{
+	v.Tail, err = db.logAfter(ctx, tx, named{
 		"org": load.org, "thread": load.thread, "after": v.Base.Seq, "limit": maxLogPage})
 	if err != nil {
 		return err

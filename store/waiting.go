@@ -19,7 +19,7 @@ const sqlRunCancelWaiting = `update runs set status = 'pending', cancel_requeste
 
 // cancelWaiting withdraws the requests of a run that waits, and lets a worker
 // end it. The caller holds the thread's head.
-func (db *DB) cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, args pgx.NamedArgs, out *agents.Cancelled, told ToldFunc) error {
+func (db *DB) cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, args named, out *agents.Cancelled, told ToldFunc) error {
 	thread := out.Run.Thread
 	var err error
 	if out.Told, err = closeAll(ctx, tx, scope, thread, agents.ReviewWithdrawn, told); err != nil {
@@ -42,7 +42,7 @@ func (db *DB) cancelWaiting(ctx context.Context, tx pgx.Tx, scope auth.Scope, ar
 // and gives the event that tells of it.
 func leaveBehind(ctx context.Context, tx pgx.Tx, scope auth.Scope, waiting agents.Run, reason string, told func(agents.Run) (event.Envelope, error)) (event.Envelope, error) {
 	waiting.CancelReason = reason
-	if _, err := tx.Exec(ctx, sqlRunSupersede, pgx.NamedArgs{"org": string(scope.Org), "id": string(waiting.ID), "reason": reason}); err != nil {
+	if _, err := tx.Exec(ctx, sqlRunSupersede, named{"org": string(scope.Org), "id": string(waiting.ID), "reason": reason}); err != nil {
 		return event.Envelope{}, fmt.Errorf("ending a run that waited: %w", err)
 	}
 	return told(waiting)

@@ -53,7 +53,7 @@ func (p *Presence) register(ctx context.Context, name string) error {
 	}
 	return pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
 		var key int32
-		args := pgx.NamedArgs{"id": string(p.id), "name": name}
+		args := named{"id": string(p.id), "name": name}
 		if err := tx.QueryRow(ctx, sqlWorkerInsert, args).Scan(&key); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (p *Presence) Alive(ctx context.Context) error {
 
 // Leave removes the row and frees the lock.
 func (p *Presence) Leave(ctx context.Context) error {
-	_, err := p.conn.Exec(ctx, sqlWorkerDelete, pgx.NamedArgs{"id": string(p.id)})
+	_, err := p.conn.Exec(ctx, sqlWorkerDelete, named{"id": string(p.id)})
 	if closeErr := p.conn.Close(ctx); err == nil {
 		err = closeErr
 	}
@@ -102,7 +102,7 @@ func (db *DB) TakeOver(ctx context.Context) (int, error) {
 		if err != nil {
 			return fmt.Errorf("looking for dead workers: %w", err)
 		}
-		tag, err := tx.Exec(ctx, sqlSweep, pgx.NamedArgs{"dead": dead})
+		tag, err := tx.Exec(ctx, sqlSweep, named{"dead": dead})
 		if err != nil {
 			return fmt.Errorf("sweeping leases: %w", err)
 		}
@@ -110,7 +110,7 @@ func (db *DB) TakeOver(ctx context.Context) (int, error) {
 		if len(dead) == 0 {
 			return nil
 		}
-		if _, err := tx.Exec(ctx, sqlWorkersDelete, pgx.NamedArgs{"ids": dead}); err != nil {
+		if _, err := tx.Exec(ctx, sqlWorkersDelete, named{"ids": dead}); err != nil {
 			return fmt.Errorf("removing dead workers: %w", err)
 		}
 		return nil
