@@ -177,6 +177,7 @@ type JournalStatus string
 
 // The states of a journalled call.
 const (
+	JournalReserved  JournalStatus = "reserved"  // may run, was not handed to the tool yet
 	JournalSent      JournalStatus = "sent"      // handed to the tool, no answer yet
 	JournalConfirmed JournalStatus = "confirmed" // the tool answered; the result is kept
 	JournalUnknown   JournalStatus = "unknown"   // nobody knows whether it happened
@@ -189,6 +190,12 @@ type Journal struct {
 	Status JournalStatus
 	// Result is the tool's answer, as a message, once confirmed.
 	Result *Message
+}
+
+// Reservation says that a call may run: in which round of decisions.
+type Reservation struct {
+	Call  ToolCall
+	Round int
 }
 
 // CallRecord is all that is stored of one call: its newest request, if any, and

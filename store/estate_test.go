@@ -90,6 +90,7 @@ func (b *bundle) ask(t testing.TB, scope auth.Scope) agents.Review {
 	step := text(thread.Line, 0, "asks", envelope(thread.ID, "review.requested"))
 	step.Next, step.Interrupts = agents.DueNodes("tools"), []agents.Interrupt{{ID: r.Interrupt, Node: "tools", Kind: agents.ReviewAsked, Value: json.RawMessage(`{}`)}}
 	step.Reviews = []agents.Review{r}
+	require.NoError(t, b.db.ReserveCalls(t.Context(), scope, lease, thread.Line, []agents.Reservation{{Call: agents.ToolCall{ID: "other", Name: "send", Args: r.Args}}}))
 	require.NoError(t, b.db.SendCall(t.Context(), scope, lease, thread.Line, agents.ToolCall{ID: "other", Name: "send", Args: r.Args}, 0))
 	_, _, err := b.db.CommitStep(t.Context(), scope, lease, step, &agents.Finish{Status: agents.RunWaiting})
 	require.NoError(t, err)

@@ -340,6 +340,13 @@ var trespasses = map[string]trespass{
 		found, err := e.db.CallRecords(ctx, s, e.review.Line, []string{e.review.CallID})
 		return seen(slices.Collect(maps.Keys(found)), err, anything)
 	}},
+	"DB.ReserveCalls": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.ReserveCalls(ctx, s, e.running, e.review.Line, []agents.Reservation{{Call: agents.ToolCall{ID: "call", Name: "send", Args: json.RawMessage(`{}`)}}})
+	}},
+	"DB.Outcomes": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.Outcomes(ctx, s, e.running.Thread, e.review.Line, e.running.Token, []string{e.review.CallID, "other"})
+		return seen(slices.Collect(maps.Keys(found)), err, anything)
+	}},
 	"DB.SendCall": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.SendCall(ctx, s, e.running, e.review.Line, agents.ToolCall{ID: "call", Name: "send", Args: json.RawMessage(`{}`)}, 0)
 	}},

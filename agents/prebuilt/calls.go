@@ -110,6 +110,9 @@ type outcome struct {
 }
 
 func (c chat) carryOut(ctx context.Context, t *graph.Task, calls []review.Planned) ([]outcome, error) {
+	if err := c.reserve(ctx, t, calls); err != nil {
+		return nil, err
+	}
 	results := make([]outcome, len(calls))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(callsAtOnce)
@@ -129,6 +132,28 @@ func (c chat) carryOut(ctx context.Context, t *graph.Task, calls []review.Planne
 	return results, nil
 }
 
+// reserve notes which calls with an effect are about to run, all at once: of those
+// that were never sent, whoever finds the run cut off knows that nothing happened.
+func (c chat) reserve(ctx context.Context, t *graph.Task, calls []review.Planned) error {
+	var reserved []agents.Reservation
+	for _, p := range calls {
+		if p.Journal && p.Runs() {
+			reserved = append(reserved, agents.Reservation{Call: p.Call, Round: p.Round})
+		}
+	}
+	if len(reserved) == 0 {
+		return nil
+	}
+	if err := c.o.Ledger.ReserveCalls(ctx, t.Scope, leaseOf(t), t.Line, reserved); err != nil {
+		return fmt.Errorf("noting which tools are to be called: %w", err)
+	}
+	return nil
+}
+
+func leaseOf(t *graph.Task) agents.Lease {
+	return agents.Lease{Thread: t.Thread, Run: t.Run, Token: t.Token}
+}
+
 // one carries out a planned call. A call with an effect is noted before its tool
 // gets it and confirmed after, so that no attempt runs it twice.
 func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome, error) {
@@ -142,7 +167,7 @@ func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome
 	case p.Answered != "":
 		return outcome{message: result(t, p, began, tool.Text(p.Answered, "Answered by a person"))}, nil
 	}
-	lease := agents.Lease{Thread: t.Thread, Run: t.Run, Token: t.Token}
+	lease := leaseOf(t)
 	if p.Journal {
 		if err := c.o.Ledger.SendCall(ctx, t.Scope, lease, t.Line, p.Call, p.Round); err != nil {
 			return outcome{}, fmt.Errorf("noting that %s is called: %w", p.Call.Name, err)

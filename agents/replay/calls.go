@@ -123,6 +123,16 @@ func (l *ledger) CallRecords(_ context.Context, _ auth.Scope, _ agents.LineID, c
 	return out, nil
 }
 
+// ReserveCalls implements [review.Ledger].
+func (l *ledger) ReserveCalls(_ context.Context, _ auth.Scope, _ agents.Lease, _ agents.LineID, calls []agents.Reservation) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range calls {
+		l.journals[c.Call.ID] = agents.Journal{CallID: c.Call.ID, Round: c.Round, Status: agents.JournalReserved}
+	}
+	return nil
+}
+
 // SendCall implements [review.Ledger].
 func (l *ledger) SendCall(_ context.Context, _ auth.Scope, _ agents.Lease, _ agents.LineID, call agents.ToolCall, round int) error {
 	l.mu.Lock()

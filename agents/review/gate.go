@@ -18,8 +18,11 @@ import (
 type Ledger interface {
 	// CallRecords gives what is known of calls; absent ids are unknown calls.
 	CallRecords(ctx context.Context, scope auth.Scope, line agents.LineID, calls []string) (map[string]agents.CallRecord, error)
-	// SendCall notes that a call is being handed to its tool. It is fenced:
-	// agents.ErrFenced means another attempt owns the thread.
+	// ReserveCalls notes that the calls of a step may run, before any of them is
+	// handed to its tool. It is fenced: agents.ErrFenced means another attempt owns
+	// the thread, or has seen to one of the calls.
+	ReserveCalls(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, calls []agents.Reservation) error
+	// SendCall notes that a reserved call is being handed to its tool; it is fenced too.
 	SendCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call agents.ToolCall, round int) error
 	// ConfirmCall keeps what came of a call that was sent: its result, or, with
 	// nil, that nobody knows.
@@ -33,6 +36,11 @@ type Blank struct{}
 // CallRecords implements [Ledger].
 func (Blank) CallRecords(context.Context, auth.Scope, agents.LineID, []string) (map[string]agents.CallRecord, error) {
 	return nil, nil
+}
+
+// ReserveCalls implements [Ledger].
+func (Blank) ReserveCalls(context.Context, auth.Scope, agents.Lease, agents.LineID, []agents.Reservation) error {
+	return nil
 }
 
 // SendCall implements [Ledger].
@@ -60,6 +68,9 @@ type Planned struct {
 	Journal bool
 	Round   int
 }
+
+// Runs reports whether the call goes to its tool.
+func (p Planned) Runs() bool { return p.Done == nil && p.Refused == "" && p.Answered == "" }
 
 // Plan is a step's calls in their order, or what has to be asked first.
 type Plan struct {
@@ -125,8 +136,8 @@ func (a Asker) plan(plan *Plan, spec tool.Spec, v Verdict, call agents.ToolCall,
 	case j != nil && j.Status == agents.JournalConfirmed:
 		p.Done = j.Result
 		return p
-	case j != nil && (spec.Idempotent || spec.Effect == tool.EffectRead):
-		p.Round = j.Round
+	case j != nil && (j.Status == agents.JournalReserved || spec.Idempotent || spec.Effect == tool.EffectRead):
+		p.Round = j.Round // it never reached its tool, or may reach it again
 	case j != nil:
 		// It was handed to its tool and nobody knows what came of it.
 		p.Round = j.Round + 1

@@ -9,7 +9,6 @@ import (
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/internal/clock"
-	"github.com/heddle/heddle/internal/id"
 )
 
 // beginning is where an attempt starts to execute its graph.
@@ -38,14 +37,17 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	if again := r.Input.Resume; again != nil && len(again.Goto) == 0 {
 		writes = append(leftovers(loaded.Head), writes...)
 	}
+	known, err := outcomesOf(ctx, a.w.o.Store, a.scope, r.Thread, loaded.Line, r.Token, unanswered(loaded.Messages))
+	if err != nil {
+		return from, &storageError{err}
+	}
 	b, err := g.Begin(loaded, graph.Input{
 		Writes: writes, Resume: r.Input.Resume,
 		Fill: func(s graph.State) (writes []graph.Write) {
-			// Nobody will answer these calls any more, and no model takes a thread in
-			// which one is unanswered (LG-15).
-			for _, m := range unanswered(s.Messages(), r.ID, a.w.o.Clock.Now()) {
+			for _, c := range unanswered(s.Messages()) {
+				m := closed(c.ID, c.Name, known, r.ID, a.w.o.Clock.Now())
 				writes = append(writes, graph.AddMessage(m))
-				events = append(events, a.envelope(event.ToolCallResult, event.Data(cancelledCall(m))))
+				events = append(events, a.envelope(event.ToolCallResult, event.Data(resultOf(m))))
 			}
 			return writes
 		},
@@ -90,31 +92,4 @@ func (a *attempt) requested(i agents.Interrupt, requests []agents.Review) event.
 	e := a.envelope(event.Custom, event.NewCustom(event.ReviewRequested, value))
 	e.Node = i.Node
 	return e
-}
-
-// unanswered makes a result for every call of a thread that has none.
-func unanswered(messages []agents.Message, run agents.RunID, now time.Time) []agents.Message {
-	answered := map[string]bool{}
-	for _, m := range messages {
-		if m.Role == agents.RoleTool {
-			answered[m.ToolCallID] = true
-		}
-	}
-	var out []agents.Message
-	for _, m := range messages {
-		for _, c := range m.ToolCalls {
-			if !answered[c.ID] {
-				out = append(out, agents.Message{
-					ID: agents.MessageID(id.New()), Role: agents.RoleTool, Name: c.Name, ToolCallID: c.ID, Text: cancelledResult,
-					Summary: "Stopped", Status: agents.MessageFailed, Run: run, CreatedAt: now})
-			}
-		}
-	}
-	return out
-}
-
-// cancelledCall tells watchers of a result that unanswered made.
-func cancelledCall(m agents.Message) event.ToolResultData {
-	return event.ToolResultData{MessageID: string(m.ID), ToolCallID: m.ToolCallID, Name: m.Name, Content: m.Text, Role: string(agents.RoleTool),
-		Summary: m.Summary, Failed: true}
 }

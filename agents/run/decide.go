@@ -29,6 +29,7 @@ type Decisions interface {
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
 	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
+	Outcomes
 }
 
 // decided builds the envelope that tells of a request's end.

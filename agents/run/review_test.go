@@ -21,6 +21,7 @@ import (
 	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/model/script"
 	"github.com/heddle/heddle/agents/prebuilt"
+	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/agents/run"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/auth"
@@ -67,8 +68,9 @@ type post struct {
 	sent []letter
 	// during runs inside a delivery, after it counted.
 	during func()
-	// unknown makes the tool say that nobody knows.
+	// unknown makes the tool say that nobody knows; of letters to only, if given.
 	unknown atomic.Bool
+	only    string
 }
 
 func (p *post) letters() []letter {
@@ -82,6 +84,21 @@ type desk struct {
 	*bundle
 	post     *post
 	ray, max auth.Scope
+	// beforeSend runs between the reservation of a call and its sending.
+	beforeSend atomic.Pointer[func()]
+}
+
+// slowLedger is the database, with a moment before each call is sent.
+type slowLedger struct {
+	review.Ledger
+	d *desk
+}
+
+func (l slowLedger) SendCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call agents.ToolCall, round int) error {
+	if f := l.d.beforeSend.Swap(nil); f != nil {
+		(*f)()
+	}
+	return l.Ledger.SendCall(ctx, scope, lease, line, call, round)
 }
 
 func newDesk(t *testing.T) *desk {
@@ -97,7 +114,7 @@ func newDesk(t *testing.T) *desk {
 			if during != nil {
 				during()
 			}
-			if d.post.unknown.Load() {
+			if d.post.unknown.Load() && (d.post.only == "" || d.post.only == l.To) {
 				return tool.Result{Unknown: true}, nil
 			}
 			return tool.Text("sent to "+l.To, "Sent a letter: "+l.To), nil
@@ -112,7 +129,7 @@ func newDesk(t *testing.T) *desk {
 	models, err := model.NewRegistry(model.Entry{ID: "mock", Model: mock, Tools: true}, model.Entry{ID: "forgetful", Model: forgetful{}, Tools: true})
 	require.NoError(t, err)
 	d.bundle = setup(t)
-	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Ledger: d.db,
+	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Ledger: slowLedger{d.db, d},
 		Call: tool.NewDispatcher(tools, tool.DispatcherOptions{})})
 	require.NoError(t, err)
 	d.graphs["chat"] = chat
@@ -397,6 +414,14 @@ func TestAClientAnswersAReviewInItsOwnWords(t *testing.T) {
 	}
 }
 
+// passOn gives what executes to another attempt.
+func (d *desk) passOn(t *testing.T) {
+	t.Helper()
+	d.sql(t, "heddle_system", "update thread_heads set lease_until = now() - interval '1 hour'")
+	_, err := d.db.TakeOver(context.Background())
+	require.NoError(t, err)
+}
+
 func TestACallThatRanIsNotRunAgainByTheNextAttempt(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -404,11 +429,7 @@ func TestACallThatRanIsNotRunAgainByTheNextAttempt(t *testing.T) {
 	r, open := d.asked(t, "mail bob@example.com")
 	// The thread passes to another while the letter is on its way: the attempt
 	// can write down what the tool gave, and no step.
-	d.post.during = func() {
-		d.sql(t, "heddle_system", "update thread_heads set lease_until = now() - interval '1 hour'")
-		_, err := d.db.TakeOver(context.Background())
-		require.NoError(t, err)
-	}
+	d.post.during = func() { d.passOn(t) }
 	done := d.decide(t, d.ray, open[0], agents.Approve)
 	ended := d.ended(t, r.Thread, done.Resumed)
 	require.Equal(t, agents.RunSuccess, ended.Status)

@@ -10,11 +10,7 @@ import (
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/transcript"
 	"github.com/heddle/heddle/internal/fault"
-	"github.com/heddle/heddle/internal/id"
 )
-
-// cancelledResult is what the model reads for a call that never ran.
-const cancelledResult = "Cancelled: the run was stopped before this tool finished."
 
 // settle ends a run that was cancelled or failed: what the answer already said
 // is kept, every unanswered tool call gets a synthetic result (so that the next
@@ -35,7 +31,18 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 		}
 	}
 	finish := a.ending(cause)
-	messages, closing := a.keep(t.Unfinished(a.claim.Run.ID))
+	left := t.Unfinished(a.claim.Run.ID)
+	var open []agents.ToolCall
+	for _, c := range left.Calls {
+		if c.ResultID == "" {
+			open = append(open, agents.ToolCall{ID: c.ID, Name: c.Name})
+		}
+	}
+	known, err := outcomesOf(ctx, a.w.o.Store, a.scope, a.claim.Run.Thread, a.line, a.lease.Token, open)
+	if err != nil {
+		return err
+	}
+	messages, closing := a.keep(left, known)
 	if len(messages) == 0 {
 		at, err := a.w.o.Store.FinishRun(ctx, a.scope, a.lease, finish)
 		if err != nil {
@@ -121,7 +128,7 @@ func runError(err error) agents.RunError {
 }
 
 // keep turns what an attempt left beyond its last checkpoint into messages.
-func (a *attempt) keep(left transcript.Unfinished) ([]agents.Message, []event.Envelope) {
+func (a *attempt) keep(left transcript.Unfinished, known map[string]agents.Journal) ([]agents.Message, []event.Envelope) {
 	var messages []agents.Message
 	var events []event.Envelope
 	now := a.w.o.Clock.Now()
@@ -161,8 +168,8 @@ func (a *attempt) keep(left transcript.Unfinished) ([]agents.Message, []event.En
 			m.Status = agents.MessageFailed
 		}
 		if c.ResultID == "" {
-			m.ID, m.Text, m.Summary = agents.MessageID(id.New()), cancelledResult, "Stopped"
-			events = append(events, a.envelope(event.ToolCallResult, event.Data(cancelledCall(m))))
+			m = closed(c.ID, c.Name, known, a.claim.Run.ID, now)
+			events = append(events, a.envelope(event.ToolCallResult, event.Data(resultOf(m))))
 		}
 		messages = append(messages, m)
 	}

@@ -44,7 +44,13 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 	if err != nil {
 		return agents.Updated{}, err
 	}
-	step, state, err := s.changed(g, loaded, c)
+	var known map[string]agents.Journal
+	if c.AsNode == graph.End {
+		if known, err = outcomesOf(ctx, s.queue, scope, thread, loaded.Line, 0, unanswered(loaded.Messages)); err != nil {
+			return agents.Updated{}, err
+		}
+	}
+	step, state, err := s.changed(g, loaded, c, known)
 	if err != nil {
 		return agents.Updated{}, err
 	}
@@ -83,8 +89,9 @@ func (s *Service) graphOf(ctx context.Context, scope auth.Scope, t agents.Thread
 	return g, nil
 }
 
-// changed makes the step by which a change is kept, and the state after it.
-func (s *Service) changed(g *graph.Graph, loaded agents.State, c Change) (agents.Step, agents.State, error) {
+// changed makes the step by which a change is kept, and the state after it. known is
+// what came of calls that a turn's end leaves unanswered.
+func (s *Service) changed(g *graph.Graph, loaded agents.State, c Change, known map[string]agents.Journal) (agents.Step, agents.State, error) {
 	state := graph.NewState(loaded.Messages, loaded.Values)
 	if g == nil && (c.AsNode != "" && c.AsNode != graph.End || len(c.Values) > 0) {
 		return agents.Step{}, loaded, fault.Invalid("as_node", "needs a thread that has run before, on a graph of this server")
@@ -105,7 +112,9 @@ func (s *Service) changed(g *graph.Graph, loaded agents.State, c Change) (agents
 				return agents.Step{}, loaded, err
 			}
 		}
-		change.Writes = append(graph.AddMessages(unanswered(settled.Messages(), "", s.clock.Now())...), change.Writes...)
+		for i, call := range unanswered(settled.Messages()) {
+			change.Writes = slices.Insert(change.Writes, i, graph.AddMessage(closed(call.ID, call.Name, known, "", s.clock.Now())))
+		}
 	}
 	return g.Changed(loaded, change)
 }

@@ -36,6 +36,7 @@ type Store interface {
 	Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error
 	SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error)
 	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error)
+	Outcomes
 }
 
 // Presence is a worker's sign of life in the database.
