@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -85,6 +86,22 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	if err != nil {
 		return stepped, finished, err
 	}
+	var end named
+	if finish != nil {
+		if end, err = db.finishArgs(scope, lease, *finish); err != nil {
+			return stepped, finished, err
+		}
+		end["line"], end["step"] = args["line"], args["step"]
+	}
+	if plain(step, finish) {
+		at, ok, err := db.together.write(ctx, scope.Org, &entry{args: args, end: end, messages: args["messages"].([]messageForm)})
+		if err != nil {
+			return stepped, finished, err
+		}
+		if ok {
+			return at, agents.Appended{Base: at.Base + int64(len(step.Events)), Epoch: at.Epoch}, nil
+		}
+	}
 	if rolledUp(step) {
 		rows, err := many[changedRow](ctx, db, scope, "reading what to roll up", sqlChangesSince, args)
 		if err != nil {
@@ -103,11 +120,6 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 			"run": args["run"], "step": args["step"], "reviews": requestForms(step.Reviews)})
 	}
 	if finish != nil {
-		end, err := db.finishArgs(scope, lease, *finish)
-		if err != nil {
-			return stepped, finished, err
-		}
-		end["line"], end["step"] = args["line"], args["step"]
 		batch.Queue(sqlRunFinish, end)
 	}
 	results := db.app.SendBatch(ctx, &batch)
@@ -141,9 +153,16 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 
 // FinishRun ends a run without a further step.
 func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error) {
+	if err := checkScope(scope); err != nil {
+		return agents.Appended{}, err
+	}
 	args, err := db.finishArgs(scope, lease, finish)
 	if err != nil {
 		return agents.Appended{}, err
+	}
+	args["holder"] = args["run"]
+	if at, ok, err := db.together.write(ctx, scope.Org, &entry{args: args, end: args}); ok || err != nil {
+		return at, err
 	}
 	rows, err := many[agents.Appended](ctx, db, scope, "finishing a run", sqlRunFinish, args)
 	if err != nil {
@@ -153,6 +172,12 @@ func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Leas
 		return agents.Appended{}, agents.ErrFenced
 	}
 	return rows[0], nil
+}
+
+// plain reports whether a step, and the end that comes with it, has nothing that is
+// written beside them.
+func plain(step agents.Step, finish *agents.Finish) bool {
+	return !rolledUp(step) && !step.Clear && len(step.Pending) == 0 && len(step.Reviews) == 0 && (finish == nil || len(finish.Events) == 0)
 }
 
 func readAppended(results pgx.BatchResults) (agents.Appended, error) {
@@ -180,13 +205,31 @@ func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (
 	if err != nil {
 		return nil, err
 	}
-	return named{
+	args := named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
 		"token": lease.Token, "events": len(step.Events), "pack": pack, "messages": messages, "line": string(step.Line), "step": step.Step,
-		"source": string(step.Source), "ops": opsOrNone(step.Ops), "deltas": orNoMap(step.Deltas), "snapshot": step.Snapshot, "rollup": nil, "manifest": step.Manifest,
-		"next": orNone(step.Next), "wrote": orNone(wroteBy(step)), "interrupts": orNone(step.Interrupts), "metadata": orNoObject(step.Metadata),
+		"source": string(step.Source), "ops": opsOrNone(step.Ops), "rollup": nil, "metadata": orNoObject(step.Metadata),
 		"since_steps": agents.RollupEvery,
-	}, nil
+	}
+	for _, c := range []struct {
+		name string
+		some bool
+		of   any
+	}{
+		{"deltas", len(step.Deltas) > 0, step.Deltas}, {"snapshot", step.Snapshot != nil, step.Snapshot}, {"manifest", step.Manifest != nil, step.Manifest},
+		{"next", len(step.Next) > 0, step.Next}, {"wrote", len(wroteBy(step)) > 0, wroteBy(step)}, {"interrupts", len(step.Interrupts) > 0, step.Interrupts},
+	} {
+		if !c.some {
+			args[c.name] = nil
+			continue
+		}
+		text, err := json.Marshal(c.of)
+		if err != nil {
+			return nil, fmt.Errorf("writing %s of step %d as JSON: %w", c.name, step.Step, err)
+		}
+		args[c.name] = json.RawMessage(text)
+	}
+	return args, nil
 }
 
 // wroteBy gives what has to be stored of who wrote what: of a step with one task
@@ -273,11 +316,19 @@ func (db *DB) finishArgs(scope auth.Scope, lease agents.Lease, f agents.Finish) 
 		status = agents.ThreadInterrupted
 	default:
 	}
-	return named{
+	args := named{
 		"org": string(scope.Org), "thread": string(lease.Thread), "run": string(lease.Run), "token": lease.Token,
-		"events": len(f.Events), "pack": pack, "status": string(f.Status), "error": f.Error,
+		"events": len(f.Events), "pack": pack, "status": string(f.Status), "error": nil,
 		"thread_status": string(status), "line": nil, "step": nil,
-	}, nil
+	}
+	if f.Error != nil {
+		text, err := json.Marshal(f.Error)
+		if err != nil {
+			return nil, fmt.Errorf("writing a run's error as JSON: %w", err)
+		}
+		args["error"] = json.RawMessage(text)
+	}
+	return args, nil
 }
 
 // packed makes one row of a thread's events, nil of none.
@@ -294,13 +345,6 @@ func (db *DB) packed(thread agents.ThreadID, run agents.RunID, envelopes []event
 		bodies[i] = string(body)
 	}
 	return db.packs.pack(string(thread), string(run), bodies)
-}
-
-func orNoMap[V any](m map[string]V) any {
-	if len(m) == 0 {
-		return nil
-	}
-	return m
 }
 
 func orEmpty[T any](s []T) []T {

@@ -71,6 +71,7 @@ type DB struct {
 	bounds Bounds
 
 	packs    *packs
+	together *together
 	states   *lru[stateKey, keptState]
 	active   *lru[stateKey, agents.LineID]
 	versions *lru[versionKey, agents.Assistant]
@@ -98,11 +99,13 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		app.Close()
 		return nil, err
 	}
-	return &DB{
+	db := &DB{
 		app: app, system: system, url: o.URL, bounds: o.Bounds.withDefaults(), packs: newPacks(),
 		states: newLRU[stateKey, keptState](maxKeptStates), active: newLRU[stateKey, agents.LineID](maxKeptLines), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 		opened: newLRU[openedKey, time.Time](maxOpened),
-	}, nil
+	}
+	db.together = newTogether(db)
+	return db, nil
 }
 
 func openPool(ctx context.Context, o Options, role string, size int32) (*pgxpool.Pool, error) {

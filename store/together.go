@@ -1,0 +1,263 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
+)
+
+// Steps and ends of runs that one organisation's attempts on this node have to
+// write at the same moment are written together: one statement, one round trip, one
+// commit for all of them. Nobody waits for company: one statement is on its way, and
+// whoever comes meanwhile forms the next. So one attempt alone loses nothing, and a
+// busy node spends a fraction on each.
+//
+// What is written together changes only threads that nobody else has locked and
+// whose token holds. Whatever that leaves out, and everything if PostgreSQL refuses
+// one of them, is written by itself, and so says by itself what is wrong with it.
+
+const (
+	// maxTogether bounds one statement.
+	maxTogether = 32
+	// togetherLimit bounds the wait for one.
+	togetherLimit = 30 * time.Second
+)
+
+// sqlTogether is sqlStepCommit and sqlRunFinish for several threads. An entry
+// without a step is only an end, one without a status only a step.
+const sqlTogether = `with input as materialized (
+	select * from unnest(@threads::uuid[], @runs::uuid[], @holders::uuid[], @tokens::bigint[], @events::int[], @packs::bytea[],
+		@lines::uuid[], @steps::int[], @sources::text[], @ops::text[], @deltas::text[], @snapshots::text[], @nexts::text[], @wrotes::text[],
+		@interrupts::text[], @metadata::text[], @manifests::text[], @statuses::text[], @errors::text[], @thread_statuses::text[])
+		with ordinality as i(thread_id, run_id, holder, token, events, pack, line_id, step, source, ops, deltas, snapshot, next, wrote,
+			interrupts, metadata, manifest, status, error, thread_status, n)
+), held as materialized (
+	select i.n from input i join thread_heads h on h.org_id = @org and h.thread_id = i.thread_id
+	where h.token = i.token and h.run_id is not distinct from i.holder
+		and (i.step is null or exists (select 1 from lines l
+			where l.org_id = @org and l.id = i.line_id and l.thread_id = i.thread_id and l.step = i.step - 1))
+	for update of h skip locked
+), heads as (
+	update thread_heads h set seq = h.seq + i.events,
+		run_id = case when i.status is null then h.run_id end, worker_id = case when i.status is null then h.worker_id end,
+		lease_until = case when i.status is null then h.lease_until end
+	from input i join held on held.n = i.n where h.org_id = @org and h.thread_id = i.thread_id
+	returning i.n, h.seq, h.seq - i.events as base, h.epoch
+), appended as (
+	insert into events (org_id, thread_id, seq, from_seq, run_id, pack)
+	select @org::uuid, i.thread_id, h.seq, h.base + 1, i.run_id, i.pack from heads h join input i on i.n = h.n where i.events > 0
+), written as (
+	insert into messages (org_id, thread_id, id, revision, role, text, author_id, rest, run_id)
+	select @org::uuid, i.thread_id, m.id, m.revision, m.role, m.text, m.author, m.rest::json, i.run_id
+	from unnest(@message_of::int[], @message_ids::text[], @message_revisions::bigint[], @message_roles::text[], @message_texts::text[],
+		@message_authors::uuid[], @message_rests::text[]) as m(n, id, revision, role, text, author, rest)
+	join heads h on h.n = m.n join input i on i.n = m.n
+	on conflict do nothing
+), stepped as (
+	update lines l set step = i.step from heads h join input i on i.n = h.n
+	where l.org_id = @org and l.id = i.line_id and l.step = i.step - 1
+	returning i.n
+), checkpointed as (
+	insert into checkpoints (org_id, line_id, step, run_id, source, ops, deltas, snapshot, next, wrote, interrupts, metadata, event_seq)
+	select @org::uuid, i.line_id, i.step, i.run_id, i.source, i.ops::json, i.deltas::json, i.snapshot::json, i.next::json, i.wrote::json,
+		i.interrupts::json, i.metadata::json, h.seq
+	from stepped s join heads h on h.n = s.n join input i on i.n = s.n
+), ended as (
+	update runs r set failures = case when i.step is null then r.failures else 0 end, manifest = coalesce(i.manifest::json, r.manifest), updated_at = now(),
+		status = coalesce(i.status, r.status), error = case when i.status is null then r.error else i.error::jsonb end,
+		ended_at = case when i.status is null or i.status = 'waiting' then r.ended_at else now() end
+	from heads h join input i on i.n = h.n
+	where r.org_id = @org and r.id = i.run_id and (i.status is not null or r.failures > 0 or i.manifest is not null)
+), freed as (
+	update threads t set updated_at = now(), status = case
+		when i.status <> 'waiting' and exists (select 1 from runs r
+			where r.org_id = t.org_id and r.thread_id = t.id and r.status = 'pending') then 'busy'
+		else i.thread_status end
+	from heads h join input i on i.n = h.n where i.status is not null and t.org_id = @org and t.id = i.thread_id
+)
+select h.n, h.base, h.epoch::text as epoch from heads h`
+
+// entry is one step, one end, or both, and what came of it.
+type entry struct {
+	args     named // of sqlStepCommit; of sqlRunFinish alone if there is no step
+	end      named // of sqlRunFinish, if the step ends its run
+	messages []messageForm
+
+	done chan struct{}
+	at   agents.Appended
+	ok   bool
+	err  error
+}
+
+func (e *entry) thread() string { return e.args["thread"].(string) }
+
+// together writes entries of each organisation together.
+type together struct {
+	db  *DB
+	mu  sync.Mutex
+	all map[auth.OrgID]*company
+}
+
+// company is those who write for one organisation. turn is held by the one of them
+// who writes for all that wait.
+type company struct {
+	waiting []*entry
+	members int
+	turn    chan struct{}
+}
+
+func newTogether(db *DB) *together { return &together{db: db, all: map[auth.OrgID]*company{}} }
+
+// write gives ok where the entry is written; else the caller writes it by itself.
+func (t *together) write(ctx context.Context, org auth.OrgID, e *entry) (at agents.Appended, ok bool, err error) {
+	e.done = make(chan struct{})
+	t.mu.Lock()
+	c, found := t.all[org]
+	if !found {
+		c = &company{turn: make(chan struct{}, 1)}
+		t.all[org] = c
+	}
+	c.members++
+	c.waiting = append(c.waiting, e)
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if c.members--; c.members == 0 {
+			delete(t.all, org)
+		}
+	}()
+	for {
+		select {
+		case <-e.done:
+			return e.at, e.ok, e.err
+		case c.turn <- struct{}{}:
+		}
+		some := t.take(c)
+		if len(some) > 0 {
+			t.send(ctx, org, some)
+		}
+		<-c.turn
+	}
+}
+
+// take takes what waits, of each thread at most one entry: a statement changes a
+// row once.
+func (t *together) take(c *company) []*entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var some, rest []*entry
+	threads := map[string]bool{}
+	for _, e := range c.waiting {
+		if len(some) == maxTogether || threads[e.thread()] {
+			rest = append(rest, e)
+			continue
+		}
+		threads[e.thread()] = true
+		some = append(some, e)
+	}
+	c.waiting = rest
+	return some
+}
+
+func (t *together) send(ctx context.Context, org auth.OrgID, some []*entry) {
+	// The one who writes may have been told to stop; the others were not.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), togetherLimit)
+	defer cancel()
+	rows, err := t.rows(ctx, org, some)
+	if errors.As(err, new(*pgconn.PgError)) {
+		err = nil // nothing of it was written: each finds out by itself
+	}
+	for _, r := range rows {
+		some[r.N-1].at, some[r.N-1].ok = agents.Appended{Base: r.Base, Epoch: r.Epoch}, true
+	}
+	for _, e := range some {
+		e.err = err
+		close(e.done)
+	}
+}
+
+type togetherRow struct {
+	N, Base int64
+	Epoch   string
+}
+
+func (t *together) rows(ctx context.Context, org auth.OrgID, some []*entry) ([]togetherRow, error) {
+	args := named{"org": string(org)}
+	for column, of := range map[string]string{
+		"threads": "thread", "runs": "run", "holders": "holder", "lines": "line", "sources": "source", "ops": "ops", "deltas": "deltas",
+		"snapshots": "snapshot", "nexts": "next", "wrotes": "wrote", "interrupts": "interrupts", "metadata": "metadata", "manifests": "manifest",
+	} {
+		args[column] = textsOf(some, of)
+	}
+	n := len(some)
+	tokens, events, packs, steps := make([]int64, n), make([]int, n), make([][]byte, n), make([]*int, n)
+	statuses, failures, threadStatuses := make([]*string, n), make([]*string, n), make([]*string, n)
+	var of []int
+	var revisions []int64
+	var ids, roles, texts []string
+	var authors, rests []*string
+	for i, e := range some {
+		tokens[i], events[i] = e.args["token"].(int64), e.args["events"].(int)
+		packs[i], _ = e.args["pack"].([]byte)
+		if step, ok := e.args["step"].(int); ok {
+			steps[i] = &step
+		}
+		if e.end != nil {
+			statuses[i], failures[i], threadStatuses[i] = textOf(e.end["status"]), textOf(e.end["error"]), textOf(e.end["thread_status"])
+		}
+		for _, m := range e.messages {
+			of, ids, revisions, roles, texts, authors = append(of, i+1), append(ids, string(m.ID)), append(revisions, m.Revision),
+				append(roles, string(m.Role)), append(texts, m.Text), append(authors, m.Author)
+			rests = append(rests, textOf(m.Rest))
+		}
+	}
+	for column, values := range map[string]any{
+		"tokens": tokens, "events": events, "packs": packs, "steps": steps, "statuses": statuses, "errors": failures,
+		"thread_statuses": threadStatuses, "message_of": of, "message_ids": ids, "message_revisions": revisions, "message_roles": roles,
+		"message_texts": texts, "message_authors": authors, "message_rests": rests,
+	} {
+		args[column] = values
+	}
+	var rows []togetherRow
+	var batch pgx.Batch
+	batch.Queue(sqlSetOrg, string(org))
+	collect(&batch, &rows, sqlTogether, args)
+	if err := t.db.app.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, fmt.Errorf("writing %d steps together: %w", n, err)
+	}
+	return rows, nil
+}
+
+func textsOf(some []*entry, name string) []*string {
+	out := make([]*string, len(some))
+	for i, e := range some {
+		out[i] = textOf(e.args[name])
+	}
+	return out
+}
+
+// textOf gives a text or JSON as text; nil of nothing.
+func textOf(v any) *string {
+	switch v := v.(type) {
+	case string:
+		return &v
+	case json.RawMessage:
+		if v == nil {
+			return nil
+		}
+		s := string(v)
+		return &s
+	default:
+		return nil
+	}
+}
