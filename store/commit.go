@@ -64,12 +64,17 @@ const sqlRunFinish = `with head as (
 	where runs.org_id = @org and runs.id = @run
 ), freed as (
 	update threads t set updated_at = now(), status = case
-		when @status::text <> 'waiting' and exists (select 1 from runs r
-			where r.org_id = t.org_id and r.thread_id = t.id and r.status = 'pending') then 'busy'
+		when @status::text <> 'waiting' and ` + someoneWaits + ` then 'busy'
 		else @thread_status::text end
 	from head where t.org_id = @org and t.id = @thread
 )
 select head.base, head.epoch::text as epoch from head`
+
+// someoneWaits holds for a thread t with a run in line. The offset lets it be looked
+// for among the thread's open runs, and not along the whole queue, which the planner
+// takes for short.
+const someoneWaits = `exists (select 1 from (select r.status from runs r where r.org_id = t.org_id and r.thread_id = t.id
+	and r.status in ('pending', 'running', 'waiting') offset 0) r where r.status = 'pending')`
 
 // madeNow holds for the checkpoint that this transaction made: one that stood
 // there before shows that the step was refused.

@@ -83,23 +83,21 @@ func (db *DB) Append(ctx context.Context, entries []agents.Entry) ([]agents.Numb
 			return nil, err
 		}
 	}
-	rows, err := db.system.Query(ctx, sqlAppendBatch, orgs, threads, runs, tokens, counts, rowsOf)
-	if err != nil {
-		return nil, fmt.Errorf("appending %d events: %w", len(entries), err)
-	}
-	defer rows.Close()
 	out := make([]agents.Numbered, len(entries))
-	for rows.Next() {
+	var batch pgx.Batch
+	batch.Queue(sqlProbe)
+	batch.Queue(sqlAppendBatch, orgs, threads, runs, tokens, counts, rowsOf).Query(func(rows pgx.Rows) error {
 		var ord, base int64
 		var epoch string
-		if err := rows.Scan(&ord, &base, &epoch); err != nil {
-			return nil, fmt.Errorf("appending %d events: %w", len(entries), err)
-		}
-		for i, at := range all[ord-1].entries {
-			out[at] = agents.Numbered{Seq: base + int64(i) + 1, Epoch: epoch}
-		}
-	}
-	if err := rows.Err(); err != nil {
+		_, err := pgx.ForEachRow(rows, []any{&ord, &base, &epoch}, func() error {
+			for i, at := range all[ord-1].entries {
+				out[at] = agents.Numbered{Seq: base + int64(i) + 1, Epoch: epoch}
+			}
+			return nil
+		})
+		return err
+	})
+	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("appending %d events: %w", len(entries), err)
 	}
 	return out, nil

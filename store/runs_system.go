@@ -80,6 +80,7 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	var found []claimedRow
 	var batch pgx.Batch
 	batch.Queue(sqlClaimTurn)
+	batch.Queue(sqlProbe)
 	collect(&batch, &found, sqlClaim, named{"worker": string(worker), "limit": limit, "lease": lease,
 		"per_org": db.bounds.ExecutingPerOrg, "per_person": db.bounds.ExecutingPerPerson})
 	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {

@@ -42,9 +42,9 @@ const sqlTogether = `with input as materialized (
 			interrupts, metadata, manifest, status, error, thread_status, n)
 ), held as materialized (
 	select i.n from input i join thread_heads h on h.org_id = @org and h.thread_id = i.thread_id
+	left join lines l on l.org_id = @org and l.id = i.line_id
 	where h.token = i.token and h.run_id is not distinct from i.holder
-		and (i.step is null or exists (select 1 from lines l
-			where l.org_id = @org and l.id = i.line_id and l.thread_id = i.thread_id and l.step = i.step - 1))
+		and (i.step is null or l.thread_id = i.thread_id and l.step = i.step - 1)
 	for update of h skip locked
 ), heads as (
 	update thread_heads h set seq = h.seq + i.events,
@@ -79,8 +79,7 @@ const sqlTogether = `with input as materialized (
 	where r.org_id = @org and r.id = i.run_id and (i.status is not null or r.failures > 0 or i.manifest is not null)
 ), freed as (
 	update threads t set updated_at = now(), status = case
-		when i.status <> 'waiting' and exists (select 1 from runs r
-			where r.org_id = t.org_id and r.thread_id = t.id and r.status = 'pending') then 'busy'
+		when i.status <> 'waiting' and ` + someoneWaits + ` then 'busy'
 		else i.thread_status end
 	from heads h join input i on i.n = h.n where i.status is not null and t.org_id = @org and t.id = i.thread_id
 )
@@ -231,6 +230,7 @@ func (t *together) rows(ctx context.Context, org auth.OrgID, some []*entry) ([]t
 	var rows []togetherRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(org))
+	batch.Queue(sqlProbe)
 	collect(&batch, &rows, sqlTogether, args)
 	if err := t.db.app.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("writing %d steps together: %w", n, err)
