@@ -55,6 +55,7 @@ func TestEveryStatementPreparesUnderItsRole(t *testing.T) {
 // withoutOrg are the statements of heddle_app that name no organisation.
 var withoutOrg = map[string]string{
 	"sqlSetOrg":         "sets it",
+	"sqlProbe":          "touches no table",
 	"sqlDocumentSearch": "its function takes the organisation from the setting",
 }
 
