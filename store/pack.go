@@ -2,12 +2,13 @@ package store
 
 import (
 	"bytes"
-	"compress/flate"
 	_ "embed" // the dictionary
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/klauspost/compress/flate"
 
 	"github.com/heddle/heddle/agents"
 )
@@ -35,6 +36,9 @@ var dictionary string
 // packers bounds how many compressors are kept for the next pack: each holds
 // about a megabyte.
 const packers = 4
+
+// packLevel: beyond it packs of a few envelopes do not get smaller, only slower.
+const packLevel = 6
 
 // maxUnpacked bounds what one row may unpack to; a run hands at most 500
 // envelopes to the log at once.
@@ -64,7 +68,7 @@ func (p *packs) pack(thread, run string, bodies []string) ([]byte, error) {
 	default:
 		c = &packer{}
 		var err error
-		if c.writer, err = flate.NewWriterDict(io.Discard, flate.BestCompression, p.dictionary); err != nil {
+		if c.writer, err = flate.NewWriterDict(io.Discard, packLevel, p.dictionary); err != nil {
 			return nil, fmt.Errorf("making a compressor: %w", err)
 		}
 	}
