@@ -99,12 +99,12 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 		end["line"], end["step"] = args["line"], args["step"]
 	}
 	if plain(step, finish) {
-		at, ok, err := db.together.write(ctx, scope.Org, &entry{args: args, end: end, messages: args["messages"].([]messageForm)})
-		if err != nil {
+		e := &entry{args: args, end: end, messages: args["messages"].([]messageForm)}
+		if err := db.steps.write(ctx, scope.Org, e); err != nil {
 			return stepped, finished, err
 		}
-		if ok {
-			return at, agents.Appended{Base: at.Base + int64(len(step.Events)), Epoch: at.Epoch}, nil
+		if e.at != nil {
+			return *e.at, agents.Appended{Base: e.at.Base + int64(len(step.Events)), Epoch: e.at.Epoch}, nil
 		}
 	}
 	if rolledUp(step) {
@@ -166,8 +166,12 @@ func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Leas
 		return agents.Appended{}, err
 	}
 	args["holder"] = args["run"]
-	if at, ok, err := db.together.write(ctx, scope.Org, &entry{args: args, end: args}); ok || err != nil {
-		return at, err
+	e := &entry{args: args, end: args}
+	if err := db.steps.write(ctx, scope.Org, e); err != nil {
+		return agents.Appended{}, err
+	}
+	if e.at != nil {
+		return *e.at, nil
 	}
 	rows, err := many[agents.Appended](ctx, db, scope, "finishing a run", sqlRunFinish, args)
 	if err != nil {

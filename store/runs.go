@@ -120,6 +120,12 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 	if err := scope.Require(auth.PermChat); err != nil {
 		return agents.Submitted{}, err
 	}
+	if !id.Valid(string(s.Thread)) {
+		return agents.Submitted{}, threadNotFound()
+	}
+	if placed, ok, err := db.place(ctx, scope, s); ok || err != nil {
+		return placed, err
+	}
 	var out agents.Submitted
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		if s.Create != nil {

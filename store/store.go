@@ -71,7 +71,8 @@ type DB struct {
 	bounds Bounds
 
 	packs    *packs
-	together *together
+	steps    *gather[*entry]
+	places   *gather[*placing]
 	states   *lru[stateKey, keptState]
 	active   *lru[stateKey, agents.LineID]
 	versions *lru[versionKey, agents.Assistant]
@@ -104,7 +105,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		states: newLRU[stateKey, keptState](maxKeptStates), active: newLRU[stateKey, agents.LineID](maxKeptLines), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 		opened: newLRU[openedKey, time.Time](maxOpened),
 	}
-	db.together = newTogether(db)
+	db.steps = newGather((*entry).thread, db.writeTogether)
+	db.places = newGather((*placing).thread, db.placeTogether)
 	return db, nil
 }
 

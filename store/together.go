@@ -3,33 +3,12 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
-)
-
-// Steps and ends of runs that one organisation's attempts on this node have to
-// write at the same moment are written together: one statement, one round trip, one
-// commit for all of them. Nobody waits for company: one statement is on its way, and
-// whoever comes meanwhile forms the next. So one attempt alone loses nothing, and a
-// busy node spends a fraction on each.
-//
-// What is written together changes only threads that nobody else has locked and
-// whose token holds. Whatever that leaves out, and everything if PostgreSQL refuses
-// one of them, is written by itself, and so says by itself what is wrong with it.
-
-const (
-	// maxTogether bounds one statement.
-	maxTogether = 32
-	// togetherLimit bounds the wait for one.
-	togetherLimit = 30 * time.Second
 )
 
 // sqlTogether is sqlStepCommit and sqlRunFinish for several threads. An entry
@@ -85,112 +64,25 @@ const sqlTogether = `with input as materialized (
 )
 select h.n, h.base, h.epoch::text as epoch from heads h`
 
-// entry is one step, one end, or both, and what came of it.
+// entry is one step, one end, or both.
 type entry struct {
 	args     named // of sqlStepCommit; of sqlRunFinish alone if there is no step
 	end      named // of sqlRunFinish, if the step ends its run
 	messages []messageForm
 
-	done chan struct{}
-	at   agents.Appended
-	ok   bool
-	err  error
+	// at is where its events begin, if it was written.
+	at *agents.Appended
 }
 
 func (e *entry) thread() string { return e.args["thread"].(string) }
-
-// together writes entries of each organisation together.
-type together struct {
-	db  *DB
-	mu  sync.Mutex
-	all map[auth.OrgID]*company
-}
-
-// company is those who write for one organisation. turn is held by the one of them
-// who writes for all that wait.
-type company struct {
-	waiting []*entry
-	members int
-	turn    chan struct{}
-}
-
-func newTogether(db *DB) *together { return &together{db: db, all: map[auth.OrgID]*company{}} }
-
-// write gives ok where the entry is written; else the caller writes it by itself.
-func (t *together) write(ctx context.Context, org auth.OrgID, e *entry) (at agents.Appended, ok bool, err error) {
-	e.done = make(chan struct{})
-	t.mu.Lock()
-	c, found := t.all[org]
-	if !found {
-		c = &company{turn: make(chan struct{}, 1)}
-		t.all[org] = c
-	}
-	c.members++
-	c.waiting = append(c.waiting, e)
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if c.members--; c.members == 0 {
-			delete(t.all, org)
-		}
-	}()
-	for {
-		select {
-		case <-e.done:
-			return e.at, e.ok, e.err
-		case c.turn <- struct{}{}:
-		}
-		some := t.take(c)
-		if len(some) > 0 {
-			t.send(ctx, org, some)
-		}
-		<-c.turn
-	}
-}
-
-// take takes what waits, of each thread at most one entry: a statement changes a
-// row once.
-func (t *together) take(c *company) []*entry {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var some, rest []*entry
-	threads := map[string]bool{}
-	for _, e := range c.waiting {
-		if len(some) == maxTogether || threads[e.thread()] {
-			rest = append(rest, e)
-			continue
-		}
-		threads[e.thread()] = true
-		some = append(some, e)
-	}
-	c.waiting = rest
-	return some
-}
-
-func (t *together) send(ctx context.Context, org auth.OrgID, some []*entry) {
-	// The one who writes may have been told to stop; the others were not.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), togetherLimit)
-	defer cancel()
-	rows, err := t.rows(ctx, org, some)
-	if errors.As(err, new(*pgconn.PgError)) {
-		err = nil // nothing of it was written: each finds out by itself
-	}
-	for _, r := range rows {
-		some[r.N-1].at, some[r.N-1].ok = agents.Appended{Base: r.Base, Epoch: r.Epoch}, true
-	}
-	for _, e := range some {
-		e.err = err
-		close(e.done)
-	}
-}
 
 type togetherRow struct {
 	N, Base int64
 	Epoch   string
 }
 
-func (t *together) rows(ctx context.Context, org auth.OrgID, some []*entry) ([]togetherRow, error) {
+// writeTogether writes steps and ends in one statement.
+func (db *DB) writeTogether(ctx context.Context, org auth.OrgID, some []*entry) error {
 	args := named{"org": string(org)}
 	for column, of := range map[string]string{
 		"threads": "thread", "runs": "run", "holders": "holder", "lines": "line", "sources": "source", "ops": "ops", "deltas": "deltas",
@@ -232,10 +124,13 @@ func (t *together) rows(ctx context.Context, org auth.OrgID, some []*entry) ([]t
 	batch.Queue(sqlSetOrg, string(org))
 	batch.Queue(sqlProbe)
 	collect(&batch, &rows, sqlTogether, args)
-	if err := t.db.app.SendBatch(ctx, &batch).Close(); err != nil {
-		return nil, fmt.Errorf("writing %d steps together: %w", n, err)
+	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("writing %d steps together: %w", n, err)
 	}
-	return rows, nil
+	for _, r := range rows {
+		some[r.N-1].at = &agents.Appended{Base: r.Base, Epoch: r.Epoch}
+	}
+	return nil
 }
 
 func textsOf(some []*entry, name string) []*string {

@@ -1,0 +1,84 @@
+package run
+
+import (
+	"sync"
+	"time"
+)
+
+// ClaimPause is the least time between two claims of a worker. The first one of a
+// quiet worker is made at once; a busy one finds more free slots by waiting this long
+// than it loses by it.
+const ClaimPause = time.Millisecond
+
+// Slots are how many runs a worker executes at once. A run whose end is on its way to
+// the database leaves its slot to the next one before the end is committed: the
+// worker claims while it writes. As many runs may be ending as may execute, so that
+// ends do not pile up. Safe for concurrent use.
+type Slots struct {
+	of   int
+	free chan struct{}
+
+	mu                sync.Mutex
+	executing, ending int
+}
+
+// NewSlots makes slots for so many runs, at least one.
+func NewSlots(of int) *Slots { return &Slots{of: max(1, of), free: make(chan struct{}, 1)} }
+
+// Free says how many runs may be claimed now.
+func (s *Slots) Free() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(0, min(s.of-s.executing, 2*s.of-s.executing-s.ending))
+}
+
+// Freed receives after slots have become free; several may be one.
+func (s *Slots) Freed() <-chan struct{} { return s.free }
+
+// Take gives one of the free slots to a run; the caller calls [Slot.Gone] at last.
+func (s *Slots) Take() *Slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.executing++
+	return &Slot{of: s}
+}
+
+// Slot is the place of one run.
+type Slot struct {
+	of           *Slots
+	ending, gone bool // under of.mu
+}
+
+// Ending says that the run executes no more and its end is being written.
+func (s *Slot) Ending() {
+	s.of.mu.Lock()
+	if !s.ending && !s.gone {
+		s.ending = true
+		s.of.executing--
+		s.of.ending++
+	}
+	s.of.mu.Unlock()
+	s.of.poke()
+}
+
+// Gone says that the run is over, here at least. Saying it again changes nothing.
+func (s *Slot) Gone() {
+	s.of.mu.Lock()
+	switch {
+	case s.gone:
+	case s.ending:
+		s.of.ending--
+	default:
+		s.of.executing--
+	}
+	s.gone = true
+	s.of.mu.Unlock()
+	s.of.poke()
+}
+
+func (s *Slots) poke() {
+	select {
+	case s.free <- struct{}{}:
+	default:
+	}
+}
