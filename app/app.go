@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -19,6 +20,7 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/prebuilt"
+	"github.com/heddle/heddle/agents/retention"
 	"github.com/heddle/heddle/agents/run"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/config"
@@ -62,6 +64,7 @@ type App struct {
 	sockets *socket.Server
 	log     *run.Log
 	worker  *run.Worker
+	sweeper *retention.Sweeper
 	service *run.Service
 	tools   *tool.Dispatcher
 	outbox  *mail.Outbox // in development without a mail server
@@ -90,6 +93,10 @@ func New(ctx context.Context, o Options) (*App, error) {
 		return nil, err
 	}
 	a.runs(graphs, tools)
+	if a.sweeper, err = retention.New(a.sweeping()); err != nil {
+		a.Close()
+		return nil, err
+	}
 	if err := a.serving(); err != nil {
 		a.Close()
 		return nil, err
@@ -251,8 +258,8 @@ func (a *App) Work(ctx context.Context) error {
 	return nil
 }
 
-// work waits for the schema this binary expects, then executes runs and listens
-// for the hints of other nodes.
+// work waits for the schema this binary expects, then executes runs, listens for
+// the hints of other nodes and takes its turn in sweeping.
 func (a *App) work(ctx context.Context) {
 	if !a.waitForSchema(ctx) {
 		return
@@ -272,9 +279,12 @@ func (a *App) work(ctx context.Context) {
 	}
 	listen(topicWake, func(realtime.Message) { a.worker.Wake() })
 	listen(topicStop, func(m realtime.Message) { a.worker.Stop(stoppedRun(m)) })
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { a.sweeper.Run(ctx) })
 	if err := a.worker.Run(ctx); err != nil {
 		a.o.Logger.Error("worker ended", "err", err)
 	}
+	sweeping.Wait()
 	stop()
 	_ = listeners.Wait() // the listeners return nil
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -18,14 +18,15 @@ import (
 // Config is every setting of one Heddle process. It does not change after
 // [Load] and may be read by many goroutines.
 type Config struct {
-	Server  Server  `group:"Server"`
-	Storage Storage `group:"Storage"`
-	SignIn  SignIn  `group:"Sign-in"`
-	Models  Models  `group:"Models"`
-	Mail    Mail    `group:"Mail"`
-	Network Network `group:"Network"`
-	Worker  Worker  `group:"Worker"`
-	Log     Log     `group:"Log and metrics"`
+	Server    Server    `group:"Server"`
+	Storage   Storage   `group:"Storage"`
+	SignIn    SignIn    `group:"Sign-in"`
+	Models    Models    `group:"Models"`
+	Mail      Mail      `group:"Mail"`
+	Network   Network   `group:"Network"`
+	Worker    Worker    `group:"Worker"`
+	Retention Retention `group:"Retention"`
+	Log       Log       `group:"Log and metrics"`
 
 	sources map[string]Source
 }

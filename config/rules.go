@@ -18,6 +18,7 @@ func (c *Config) check(ps *problems) {
 	c.checkModels(ps)
 	c.checkMail(ps)
 	c.checkWorker(ps)
+	c.checkRetention(ps)
 	c.checkAddr("HEDDLE_METRICS_ADDR", c.Log.MetricsAddr, ps)
 	if c.Log.MetricsAddr != "" && c.Log.MetricsAddr == c.Server.Addr && !samePortIsFree(c.Server.Addr) {
 		ps.add("HEDDLE_METRICS_ADDR", "is the same as HEDDLE_ADDR: give it a port of its own, or leave it empty in development")
@@ -216,5 +217,12 @@ func (c *Config) checkWorker(ps *problems) {
 	}
 	if c.Worker.Renew*2 > c.Worker.Lease {
 		ps.add("HEDDLE_LEASE_RENEW", "%v is more than half of HEDDLE_LEASE, %v: one late renewal would lose the run", c.Worker.Renew, c.Worker.Lease)
+	}
+}
+
+// checkRetention refuses a strategy by which nothing would ever go.
+func (c *Config) checkRetention(ps *problems) {
+	if c.Retention.Strategy != "" && c.Retention.Checkpoints == 0 && !ps.about("HEDDLE_CHECKPOINT_LIFETIME") {
+		ps.add("HEDDLE_CHECKPOINT_LIFETIME", "is missing: HEDDLE_CHECKPOINT_STRATEGY is %s, and without a lifetime nothing would ever go", c.Retention.Strategy)
 	}
 }

@@ -85,6 +85,19 @@ type Worker struct {
 	Strategy string `env:"HEDDLE_MULTITASK_STRATEGY" envDefault:"enqueue" oneof:"enqueue,reject,interrupt,rollback" doc:"What a new message does to a thread that is busy, where neither the request nor the assistant says: enqueue (it waits its turn), reject (409), interrupt (it stops what runs and goes on from there), rollback (it takes back what runs and goes on from before)."`
 }
 
+// Retention is how long what runs leave behind is kept. It must agree between
+// nodes of one installation: whichever sweeps, sweeps for all.
+type Retention struct {
+	Checkpoints Lifetime `env:"HEDDLE_CHECKPOINT_LIFETIME" doc:"How long checkpoints are kept: minutes, or a number with a unit, as in 12h or 90d. Empty or 0: for ever."`
+	Strategy    Strategy `env:"HEDDLE_CHECKPOINT_STRATEGY" oneof:"keep_latest,delete" doc:"What goes after HEDDLE_CHECKPOINT_LIFETIME, which it needs: with keep_latest (what is meant when it is empty) checkpoints as old, but never the newest state; with delete whole threads that nobody touched for as long."`
+	Keep        int      `env:"HEDDLE_CHECKPOINT_KEEP" envDefault:"1" range:"1..1000000" doc:"How many of the newest checkpoints of each line of a thread stay with keep_latest, however old they are. They go in steps of 50, so more may stay."`
+	Events      Lifetime `env:"HEDDLE_EVENT_LIFETIME" envDefault:"30d" doc:"How long the events of threads are kept: minutes, or a number with a unit. 0: for ever. What the stored state does not reflect yet stays."`
+	Sweep       Duration `env:"HEDDLE_RETENTION_SWEEP" envDefault:"1h" range:"1m..24h" doc:"How often one of the nodes that execute runs looks for what is too old."`
+}
+
+// Strategy says what goes once checkpoints have lived their time.
+type Strategy string
+
 // Log is what the process says about itself.
 type Log struct {
 	Levels      LogLevels `env:"HEDDLE_LOG" envDefault:"info" doc:"Lowest level that is logged (debug, info, warn, error), then exceptions per package: error,agents=debug."`

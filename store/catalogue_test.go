@@ -13,13 +13,14 @@ import (
 // whole. A new name here widens what a mistake in a *_system.go file can reach:
 // it needs a reason in the review.
 var systemTables = []string{
-	"api_keys", "audit_heads", "audit_log", "events", "former_members", "idempotency_keys", "identities", "invitations", "login_attempts", "memberships",
-	"org_domains", "orgs", "reviews", "runs", "sessions", "thread_heads", "threads", "users", "workers",
+	"api_keys", "audit_heads", "audit_log", "checkpoints", "events", "former_members", "idempotency_keys", "identities", "invitations", "lines",
+	"login_attempts", "memberships", "messages", "org_domains", "orgs", "pending_writes", "reviews", "runs", "sessions", "sweeps", "thread_heads",
+	"threads", "users", "workers",
 }
 
 // tablesWithoutOrg hold no rows of one organisation: people, who may belong to
 // several, and what precedes a sign-in.
-var tablesWithoutOrg = []string{"heddle_schema_version", "identities", "login_attempts", "orgs", "users", "workers"}
+var tablesWithoutOrg = []string{"heddle_schema_version", "identities", "login_attempts", "orgs", "sweeps", "users", "workers"}
 
 // appVisibleWithoutOrg are the tables without org_id that heddle_app sees a part of.
 var appVisibleWithoutOrg = []string{"heddle_schema_version", "orgs", "users"}

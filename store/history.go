@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -53,7 +55,7 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 		}
 		load := stateLoad{org: string(scope.Org), thread: string(thread), line: string(line), upto: &step}
 		if err := load.all(ctx, inside(tx)); err != nil {
-			return err
+			return shortened(err)
 		}
 		if state = load.state; state.Head == nil || state.Head.Line != line || state.Head.Step != step {
 			return agents.ErrCheckpointNotFound // the parent's, or removed
@@ -112,9 +114,18 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 	}
 	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows)
 	if err != nil {
-		return nil, fmt.Errorf("reading a thread's history: %w", err)
+		return nil, fmt.Errorf("reading a thread's history: %w", shortened(err))
 	}
 	return out, nil
+}
+
+// shortened tells a reader of old states that they went while they were read. The
+// newest state can't: it always stays.
+func shortened(err error) error {
+	if !errors.Is(err, errMissing) {
+		return err
+	}
+	return fault.Conflict("The thread's history was shortened while it was read. Try again.").WithCode("history_shortened").WithCause(err)
 }
 
 // beforeArgs finds where a page of history begins.
@@ -157,6 +168,9 @@ func statesOf(ctx context.Context, send sends, org, thread string, rows []checkp
 			return nil, err
 		}
 		state := load.state
+		if state.Head == nil || string(state.Head.Line) != line || state.Head.Step != oldest {
+			return nil, fmt.Errorf("loading a state: step %d is %w", oldest, errMissing)
+		}
 		for n, i := range at {
 			if n > 0 {
 				r := rows[i]
@@ -259,12 +273,14 @@ func (db *DB) Acquire(ctx context.Context, scope auth.Scope, thread agents.Threa
 	return lease, nil
 }
 
-// sqlFork begins a line and makes it the active one, under the lease's token.
-const sqlFork = `with head as (
-	select 1 from thread_heads where org_id = @org and thread_id = @thread and token = @token for update
-), made as (
+const sqlForkLock = `select 1 from thread_heads where org_id = @org and thread_id = @thread and token = @token for update`
+
+// sqlFork begins a line and makes it the active one, if what it is to stand on is
+// still there.
+const sqlFork = `with made as (
 	insert into lines (org_id, id, thread_id, parent_line, parent_step, step)
-	select @org::uuid, @line::uuid, @thread::uuid, @parent::uuid, @parent_step::int, @parent_step::int from head returning id
+	select @org::uuid, @line::uuid, @thread::uuid, c.line_id, c.step, c.step
+	from checkpoints c where c.org_id = @org and c.line_id = @parent and c.step = @parent_step returning id
 )
 update threads t set line_id = made.id, updated_at = now() from made where t.org_id = @org and t.id = @thread`
 
@@ -276,13 +292,27 @@ func (db *DB) Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, ch
 		return "", err
 	}
 	line := agents.LineID(id.New())
-	n, err := db.exec(ctx, scope, "forking a thread", sqlFork, named{
-		"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(line),
-		"parent": string(state.Line), "parent_step": state.Step})
-	if err == nil && n == 0 {
-		return "", agents.ErrFenced
+	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
+		args := named{"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(line),
+			"parent": string(state.Line), "parent_step": state.Step}
+		for _, step := range []struct {
+			sql     string
+			refused error
+		}{{sqlForkLock, agents.ErrFenced}, {sqlFork, agents.ErrCheckpointNotFound}} {
+			done, err := tx.Exec(ctx, step.sql, args)
+			if err != nil {
+				return translate(err)
+			}
+			if done.RowsAffected() == 0 {
+				return step.refused
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("forking a thread: %w", err)
 	}
-	return line, err
+	return line, nil
 }
 
 // pgxMany collects rows inside a transaction.

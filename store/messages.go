@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -104,6 +105,9 @@ const sqlMessagesOfThread = `select ` + messageColumns + ` from messages m
 // their neighbours.
 const probed = 100
 
+// errMissing is a part of a state that is not stored, or not any more.
+var errMissing = errors.New("missing")
+
 // loadMessages gives the messages that references name, in their order; those
 // known are not read.
 func loadMessages(ctx context.Context, send sends, org, thread string, refs []agents.Ref, known map[agents.Ref]agents.Message) ([]agents.Message, error) {
@@ -144,7 +148,7 @@ func loadMessages(ctx context.Context, send sends, org, thread string, refs []ag
 		l.out[i] = l.out[first]
 	}
 	for r := range l.at {
-		return nil, fmt.Errorf("loading a state: message %s revision %d is missing", r.ID, r.Rev)
+		return nil, fmt.Errorf("loading a state: message %s revision %d is %w", r.ID, r.Rev, errMissing)
 	}
 	return l.out, nil
 }

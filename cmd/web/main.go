@@ -52,7 +52,7 @@ func root() *cobra.Command {
 			"Without a subcommand it serves. Settings come from the environment: see heddle config.",
 		Version: version, SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs, RunE: serve.RunE,
 	}
-	cmd.AddCommand(serve, workerCommand(), migrateCommand(), configCommand(), apikeyCommand(), inviteCommand(), memberCommand(), domainCommand(), auditCommand(), graphCommand(registered), doctorCommand(), replayCommand(), healthcheckCommand())
+	cmd.AddCommand(serve, workerCommand(), migrateCommand(), configCommand(), apikeyCommand(), inviteCommand(), memberCommand(), domainCommand(), auditCommand(), graphCommand(registered), doctorCommand(), replayCommand(), sweepCommand(), healthcheckCommand())
 	return cmd
 }
 

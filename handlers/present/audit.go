@@ -23,6 +23,7 @@ func actionWords() map[string]string {
 		"audit.verified":                "Checked the chain of the",
 		"thread.read_by_admin":          "Opened the private thread",
 		"thread.assistant_moved":        "Moved to another version the assistant of",
+		"thread.deleted":                "Deleted the thread",
 		"member.joined":                 "Joined as",
 		"member.left":                   "Left",
 		"member.role_changed":           "Changed the role of",

@@ -60,6 +60,7 @@ var rooms = []room{
 	{"agents/prebuilt/...", list(domain, lowest, "agents/graph/...", "agents/prebuilt/...")},
 	{"agents/replay", list(domain, lowest, "agents/graph", "agents/checkpoint/memory", "agents/prebuilt")},
 	{"agents/replay/replaytest", list(domain, "agents/graph")},
+	{"agents/retention", list(domain)},
 	{"agents/run/...", list(domain, lowest, "agents/graph/...", "agents/run/...")},
 	{"agents/sink/...", list(domain, "agents/sink/...")},
 
