@@ -29,6 +29,9 @@ func (a *App) Record(ctx context.Context, scope auth.Scope, thread agents.Thread
 	if source.Roles, err = a.db.Askers(ctx, scope, thread); err != nil {
 		return replay.Recording{}, err
 	}
+	if view.Head.Seq > 0 && (len(source.Events) == 0 || source.Events[0].Seq > 1) {
+		return replay.Recording{}, &replay.UnrepeatableError{Why: replay.WhyCut}
+	}
 	for _, e := range source.Events {
 		if e.Type != event.RunStarted {
 			continue
@@ -49,7 +52,7 @@ func (a *App) Record(ctx context.Context, scope auth.Scope, thread agents.Thread
 	return replay.Record(source)
 }
 
-// logUntil reads a thread's log up to a position.
+// logUntil reads a thread's log up to a position, as far back as it goes.
 func (a *App) logUntil(ctx context.Context, scope auth.Scope, thread agents.ThreadID, head agents.Position) ([]event.Envelope, error) {
 	var out []event.Envelope
 	for after := int64(0); after < head.Seq; {
@@ -57,8 +60,11 @@ func (a *App) logUntil(ctx context.Context, scope auth.Scope, thread agents.Thre
 		if err != nil {
 			return nil, err
 		}
-		if now.Epoch != head.Epoch || len(rows) == 0 {
+		switch {
+		case now.Epoch != head.Epoch, after > 0 && (len(rows) == 0 || rows[0].From > after+1):
 			return nil, fault.Conflict("The thread's log was cut while it was read. Try again.")
+		case len(rows) == 0:
+			return nil, nil // it was cut before
 		}
 		for _, row := range rows {
 			if row.Seq > head.Seq {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/retention"
+	"github.com/heddle/heddle/handlers/channel"
 	"github.com/heddle/heddle/internal/clock"
 )
 
@@ -16,6 +17,11 @@ func (a *App) sweeping() retention.Options {
 		Store: a.db, Every: cfg.Sweep, Clock: clock.System{}, Logger: a.logger("retention"),
 		Policy: agents.Retention{Strategy: agents.RetentionStrategy(cfg.Strategy), Checkpoints: time.Duration(cfg.Checkpoints), Keep: cfg.Keep,
 			Events: time.Duration(cfg.Events)},
+		Changed: func(ctx context.Context, key agents.ThreadKey) {
+			ctx, cancel := context.WithTimeout(ctx, publishLimit)
+			defer cancel()
+			a.hub.Recheck(ctx, channel.ThreadTopic(key.Org, key.Thread))
+		},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/heddle/heddle/agents/run"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/channel"
+	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/realtime"
 	"github.com/heddle/heddle/store"
 )
@@ -172,7 +173,10 @@ func (l logReader) ReadLog(ctx context.Context, topic string, after int64, limit
 		return realtime.Page{}, nil
 	}
 	rows, head, err := l.db.LogOf(ctx, org, thread, after, limit)
-	if err != nil {
+	switch {
+	case fault.Is(err, fault.KindNotFound):
+		return realtime.Page{}, nil // gone: whoever watches is told, and may not join again
+	case err != nil:
 		return realtime.Page{}, err
 	}
 	page := realtime.Page{Head: head.Seq, Epoch: head.Epoch}

@@ -71,8 +71,8 @@ func (f *Feed) CatchUp(ctx context.Context, room func(context.Context) error) er
 		switch {
 		case err != nil:
 			return err
-		case at.Epoch != f.At.Epoch:
-			f.giveUp(at)
+		case at.Epoch != f.At.Epoch, len(ds) == 0 && at.Seq > f.sent:
+			f.giveUp(at) // cut: the numbers in between are gone
 			return nil
 		case len(ds) == 0:
 			select {

@@ -79,6 +79,11 @@ func (h *Hub) absorb(t *topic, page Page) bool {
 		return true
 	}
 	before := t.at.Seq
+	if len(page.Messages) == 0 && page.Head > before {
+		h.opt.Logger.Info("log was cut, watchers start anew", "topic", t.name)
+		t.reset(Position{Seq: page.Head, Epoch: page.Epoch})
+		return true
+	}
 	for _, m := range page.Messages {
 		if m.Seq <= t.at.Seq {
 			continue

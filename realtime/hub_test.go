@@ -75,6 +75,19 @@ func (l *memoryLog) compact(topic string, first, last int64) {
 	t.rows = rows
 }
 
+// trim forgets the oldest rows, as retention does; an empty epoch keeps the old one.
+func (l *memoryLog) trim(topic, epoch string, upto int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.topic(topic)
+	for len(t.rows) > 0 && t.rows[0].Seq <= upto {
+		t.rows = t.rows[1:]
+	}
+	if epoch != "" {
+		t.epoch = epoch
+	}
+}
+
 // cut forgets everything and begins a new epoch at head.
 func (l *memoryLog) cut(topic, epoch string, head int64) {
 	l.mu.Lock()
@@ -453,6 +466,93 @@ func TestACutLogTellsItsWatchers(t *testing.T) {
 		require.True(t, old.Cut)
 		require.Equal(t, realtime.Position{Seq: 9, Epoch: "e2"}, old.At)
 	})
+}
+
+// TestWhoeverStandsBeforeWhatALogHasStartsAnew is about rows that are missing at
+// the front: some or all of them, known by another epoch or by the hole alone.
+func TestWhoeverStandsBeforeWhatALogHasStartsAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		epoch string
+		upto  int64
+	}{"some, by a new epoch": {"e2", 6}, "some, by the hole": {"", 6}, "all, by a new epoch": {"e2", 10}, "all, by the hole": {"", 10}} {
+		t.Run(name, func(t *testing.T) {
+			log := newLog()
+			log.append("t", 10)
+			log.trim("t", c.epoch, c.upto)
+			h := startHub(t, startRedis(t).addr(), log)
+			ctx := within(t, 10*time.Second)
+			now := "e1"
+			if c.epoch != "" {
+				now = c.epoch
+			}
+			for _, epoch := range []string{"", now, "e1"} {
+				for after := range int64(10) {
+					s, err := h.SubscribeFrom(ctx, "t", realtime.Start{After: after, HasAfter: true, Epoch: epoch})
+					require.NoError(t, err)
+					want := after < c.upto || epoch != "" && epoch != now
+					require.Equal(t, want, s.Cut, "after %d of %q", after, epoch)
+					sink := &frames{}
+					f, err := h.Feed(ctx, "t", realtime.Start{After: after, HasAfter: true, Epoch: epoch}, sink)
+					require.NoError(t, err)
+					require.Equal(t, want, f.Cut, "after %d of %q", after, epoch)
+					require.NoError(t, f.CatchUp(ctx, func(ctx context.Context) error { return ctx.Err() }))
+					if want {
+						require.Equal(t, realtime.Position{Seq: 10, Epoch: now}, s.At)
+						require.Empty(t, sink.all())
+					} else {
+						got, err := collect(ctx, s, 10)
+						require.NoError(t, err)
+						require.Equal(t, numbers(after+1, 10), got)
+						require.Equal(t, int64(10), sink.seq())
+					}
+					s.Close()
+					f.Close()
+				}
+			}
+		})
+	}
+}
+
+func TestALogThatIsCutUnderAWatcherWhoCatchesUpTellsIt(t *testing.T) {
+	log := newLog()
+	log.append("t", 600) // more than a page
+	h := startHub(t, startRedis(t).addr(), log)
+	ctx := within(t, 10*time.Second)
+	s, err := h.SubscribeFrom(ctx, "t", realtime.Start{HasAfter: true, Epoch: "e1"})
+	require.NoError(t, err)
+	defer s.Close()
+	sink := &frames{}
+	f, err := h.Feed(ctx, "t", realtime.Start{HasAfter: true, Epoch: "e1"}, sink)
+	require.NoError(t, err)
+	defer f.Close()
+	log.trim("t", "", 600)
+	require.NoError(t, f.CatchUp(ctx, func(ctx context.Context) error { return ctx.Err() }))
+	require.Equal(t, int64(256), sink.seq(), "what was read before")
+	require.Equal(t, 1, sink.resets) // CatchUp has returned
+	_, err = collect(ctx, s, 600)
+	var reset *realtime.ResetError
+	require.ErrorAs(t, err, &reset)
+	require.Equal(t, realtime.Position{Seq: 600, Epoch: "e1"}, reset.At)
+	require.NoError(t, h.Publish(ctx, "t", log.append("t", 1)...))
+	got, err := collect(ctx, s, 601)
+	require.NoError(t, err)
+	require.Equal(t, []int64{601}, got)
+}
+
+func TestALogThatWasCutBeforeTheHubReadItIsNoticed(t *testing.T) {
+	log := newLog()
+	log.append("t", 5)
+	h := startHub(t, startRedis(t).addr(), log, func(o *realtime.Options) { o.CheckEvery = 200 * time.Millisecond })
+	ctx := within(t, 10*time.Second)
+	s, err := h.Subscribe(ctx, "t")
+	require.NoError(t, err)
+	defer s.Close()
+	log.append("t", 5) // nobody says so
+	log.trim("t", "", 10)
+	_, err = s.Next(ctx)
+	var reset *realtime.ResetError
+	require.ErrorAs(t, err, &reset)
+	require.Equal(t, realtime.Position{Seq: 10, Epoch: "e1"}, reset.At)
 }
 
 func TestAWatcherInsideACompactedRangeStartsAnew(t *testing.T) {

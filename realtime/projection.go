@@ -76,6 +76,9 @@ func (h *Hub) Project(ctx context.Context, topic, name string, new func() Projec
 		return nil, err
 	}
 	v.Cut = start.HasAfter && start.Epoch != "" && v.At.Epoch != "" && start.Epoch != v.At.Epoch
+	if t := h.lookup(topic); v.Cut && t != nil {
+		h.check(t) // it may be this node that has not heard of a cut
+	}
 	return v, nil
 }
 

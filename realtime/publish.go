@@ -154,6 +154,21 @@ func (h *Hub) send(ctx context.Context, all []*spoken) error {
 	return err
 }
 
+// Recheck asks every node to compare a topic with its log, which changed in a way
+// that no message tells: it was cut, or is gone. Without Redis the others find
+// out by themselves.
+func (h *Hub) Recheck(ctx context.Context, topic string) {
+	if t := h.lookup(topic); t != nil {
+		h.check(t)
+	}
+	_ = h.say(ctx, checkOf(topic)) // one that fails is noted and said again
+}
+
+// checkOf asks whoever watches a topic to compare it with its log.
+func checkOf(topic string) []Publication {
+	return []Publication{{Topic: topic, Messages: []Message{{Event: checkEvent, Payload: []byte("{}")}}}}
+}
+
 // remind waits for Redis after an outage and then tells the other nodes which
 // topics to compare with their logs.
 func (h *Hub) remind(ctx context.Context) {
@@ -176,7 +191,7 @@ func (h *Hub) remind(ctx context.Context) {
 		h.sayMu.Unlock()
 		for topic := range topics {
 			// One that fails again is noted again.
-			_ = h.say(ctx, []Publication{{Topic: topic, Messages: []Message{{Event: checkEvent, Payload: []byte("{}")}}}})
+			_ = h.say(ctx, checkOf(topic))
 		}
 	}
 }

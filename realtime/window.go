@@ -71,6 +71,7 @@ func (h *Hub) resolve(ctx context.Context, a *Attachment, s Start) (resolved, er
 	}
 	anew := resolved{at: a.At, reset: true}
 	if s.Epoch != "" && s.Epoch != a.At.Epoch && a.At != (Position{}) {
+		h.check(a.topic) // it may be this node that has not heard of a cut
 		return anew, nil
 	}
 	there := resolved{at: Position{Seq: s.After, Epoch: a.At.Epoch}}
@@ -91,7 +92,7 @@ func (h *Hub) resolve(ctx context.Context, a *Attachment, s Start) (resolved, er
 	switch {
 	case err != nil:
 		return resolved{}, err
-	case at.Epoch != a.At.Epoch, len(ds) > 0 && ds[0].First() != s.After+1:
+	case at.Epoch != a.At.Epoch, len(ds) == 0 && at.Seq > s.After, len(ds) > 0 && ds[0].First() != s.After+1:
 		// The log was cut, or After lies inside what was compacted since: no
 		// message continues exactly from there.
 		return anew, nil

@@ -145,6 +145,9 @@ func (r Recording) nameless(s Source) (Recording, error) {
 	return out, nil
 }
 
+// WhyCut is the reason for a thread whose oldest events are gone.
+const WhyCut = "its log does not reach back to its beginning"
+
 // UnrepeatableError says why a thread can't be executed again: something came
 // into it from outside at a moment that no recording has.
 type UnrepeatableError struct {
@@ -171,7 +174,7 @@ const unknownOutcome = "unknown outcome"
 // repeatable refuses what execution can't bring about again.
 func (r Recording) repeatable() error {
 	if len(r.Events) == 0 || r.Events[0].Seq > 1 {
-		return unrepeatable("", "its log does not reach back to its beginning")
+		return unrepeatable("", WhyCut)
 	}
 	ended := map[string]bool{}
 	var err error

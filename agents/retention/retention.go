@@ -47,9 +47,11 @@ type Options struct {
 	Store  Store
 	Policy agents.Retention
 	// Every is how often the installation is swept; default 1 h.
-	Every  time.Duration
-	Clock  clock.Clock
-	Logger *slog.Logger
+	Every time.Duration
+	// Changed, if given, is told of each thread whose log was cut or that went.
+	Changed func(context.Context, agents.ThreadKey)
+	Clock   clock.Clock
+	Logger  *slog.Logger
 }
 
 // Sweeper sweeps an installation.
@@ -197,6 +199,9 @@ func (s *Sweeper) thread(ctx context.Context, cuts agents.Cuts, key agents.Threa
 			return sum, err
 		}
 		sum.Add(went)
+		if s.o.Changed != nil && !dry && (went.Events > 0 || went.Threads > 0) {
+			s.o.Changed(ctx, key)
+		}
 		if dry || went.Nothing() || went.Threads > 0 {
 			return sum, nil
 		}
