@@ -539,6 +539,43 @@ func TestALogThatIsCutUnderAWatcherWhoCatchesUpTellsIt(t *testing.T) {
 	require.Equal(t, []int64{601}, got)
 }
 
+func TestEveryNodeIsToldOfACut(t *testing.T) {
+	onBothServers(t, func(t *testing.T, addr string) {
+		log := newLog()
+		log.append("t", 5)
+		hubs := []*realtime.Hub{startHub(t, addr, log), startHub(t, addr, log)}
+		ctx := within(t, 10*time.Second)
+		var watchers []*realtime.Subscription
+		for _, h := range hubs {
+			s, err := h.Subscribe(ctx, "t")
+			require.NoError(t, err)
+			defer s.Close()
+			watchers = append(watchers, s)
+		}
+		c := newClient(t, addr)
+		require.Eventually(t, func() bool { return c.PubSubNumSub(ctx, "heddle:t").Val()["heddle:t"] == 2 }, 5*time.Second, 5*time.Millisecond)
+		log.trim("t", "e2", 5)
+		hubs[0].Recheck(ctx, "t")
+		for _, s := range watchers {
+			_, err := s.Next(ctx)
+			var reset *realtime.ResetError
+			require.ErrorAs(t, err, &reset)
+			require.Equal(t, realtime.Position{Seq: 5, Epoch: "e2"}, reset.At)
+		}
+		// Where nobody was told, whoever comes from beyond the cut says so.
+		log.trim("t", "e3", 5)
+		for i, h := range hubs {
+			s, err := h.SubscribeFrom(ctx, "t", realtime.Start{After: 5, HasAfter: true, Epoch: "e3"})
+			require.NoError(t, err)
+			defer s.Close()
+			_, err = watchers[i].Next(ctx)
+			var reset *realtime.ResetError
+			require.ErrorAs(t, err, &reset)
+			require.Equal(t, "e3", reset.At.Epoch)
+		}
+	})
+}
+
 func TestALogThatWasCutBeforeTheHubReadItIsNoticed(t *testing.T) {
 	log := newLog()
 	log.append("t", 5)

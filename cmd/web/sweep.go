@@ -36,10 +36,10 @@ func sweep(ctx context.Context, a *app.App, out io.Writer, dry bool) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "ORG\tTHREADS\tCHECKPOINTS\tMESSAGES\tLOG ROWS\tBYTES\t")
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ORG\tTHREADS\tCHECKPOINTS\tMESSAGES\tLOG ROWS\tBYTES")
 	row := func(name string, s agents.Swept) {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t\n", name, s.Threads, s.Checkpoints, s.Messages, s.Events, s.Bytes)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", name, s.Threads, s.Checkpoints, s.Messages, s.Events, s.Bytes)
 	}
 	for _, o := range swept.Orgs {
 		row(o.Org, o.Swept)
