@@ -14,18 +14,16 @@ import (
 
 // prunableTo gives, for a line l, up to which step its checkpoints may go: not the
 // newest @keep, so nothing that waits for answers; nothing at or after which a
-// fork begins; nothing younger than @before; and from its first at most @most. It
-// is a multiple of @part, because there the state can be kept whole where every
-// load looks for it. Steps of a line are as old as their order.
-const prunableTo = `(select s.step from generate_series(least(l.step - @keep::int + 1,
-			coalesce((select min(f.parent_step) from lines f
-				where f.org_id = l.org_id and f.thread_id = l.thread_id and f.parent_line = l.id and f.ns is null), l.step),
-			(select min(c.step) from checkpoints c where c.org_id = l.org_id and c.line_id = l.id) + @most::int
-		) / @part::int * @part::int, @part::int, -@part::int) as s(step)
-	where exists (select 1 from checkpoints c where c.org_id = l.org_id and c.line_id = l.id and c.step = s.step
-			and (@before::timestamptz is null or c.created_at < @before::timestamptz))
-		and exists (select 1 from checkpoints c where c.org_id = l.org_id and c.line_id = l.id and c.step < s.step)
-	order by s.step desc limit 1)`
+// fork begins; nothing younger than @before, since steps of a line are as old as
+// their order; and from its first at most @most. It is a multiple of @part, because
+// there the state can be kept whole where every load looks for it. The offset keeps
+// it one probe of the key for each of those.
+const prunableTo = `(select max(s.step) from (select min(c.step) as step from checkpoints c where c.org_id = l.org_id and c.line_id = l.id) first
+	cross join lateral generate_series(least(l.step - @keep::int + 1, first.step + @most::int, (select min(f.parent_step) from lines f
+			where f.org_id = l.org_id and f.thread_id = l.thread_id and f.parent_line = l.id and f.ns is null)) / @part::int * @part::int,
+		first.step + 1, -@part::int) as s(step)
+	cross join lateral (select 1 from checkpoints c where c.org_id = l.org_id and c.line_id = l.id and c.step = s.step
+		and (@before::timestamptz is null or c.created_at < @before::timestamptz) offset 0) old)`
 
 // subLineOver holds for the line s of a subgraph whose task is over, where all
 // that it did is old.

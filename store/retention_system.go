@@ -79,21 +79,26 @@ func unlockSweeps(ctx context.Context, conn *pgxpool.Conn, class named) {
 	}
 }
 
+// sqlNoJIT is for the statement that follows in its batch: it is estimated to be
+// worth compiling, which takes longer than it.
+const sqlNoJIT = `select set_config('jit', 'off', true)`
+
 // sqlSweepPage looks at a page of all threads. The newest checkpoint of the active
-// line says up to where the log is covered.
+// line says up to where the log is covered. The offsets keep each look-up to one
+// thread: without them whole tables are hashed for every page.
 const sqlSweepPage = `with page as materialized (
 	select t.org_id, t.id, t.line_id, t.created_at, t.updated_at from threads t
 	where (t.org_id, t.id) > (@org::uuid, @thread::uuid) order by t.org_id, t.id limit @limit
 )
 select t.org_id::text as org, t.id::text as thread, (
 		t.updated_at < @threads::timestamptz
-		or t.created_at < @events::timestamptz and exists (
+		or coalesce(t.created_at < @events::timestamptz, false) and exists (
 			select 1 from (select e.seq, e.created_at from events e where e.org_id = t.org_id and e.thread_id = t.id order by e.seq limit 1) e
 			where e.created_at < @events::timestamptz and e.seq <= ` + coveredTo + `)
-		or t.created_at < @before::timestamptz and (
+		or coalesce(t.created_at < @before::timestamptz, false) and (
 			exists (select 1 from lines l where l.org_id = t.org_id and l.thread_id = t.id and l.ns is null and l.step >= @part::int
-				and ` + prunableTo + ` is not null)
-			or exists (select 1 from lines s where s.org_id = t.org_id and s.thread_id = t.id and ` + subLineOver + `))
+				and ` + prunableTo + ` is not null offset 0)
+			or exists (select 1 from lines s where s.org_id = t.org_id and s.thread_id = t.id and ` + subLineOver + ` offset 0))
 	) is true and not ` + threadOpen + ` as due
 from page t order by t.org_id, t.id`
 
@@ -102,9 +107,9 @@ from page t order by t.org_id, t.id`
 const coveredTo = `(select c.event_seq from checkpoints c where c.org_id = t.org_id and c.line_id = t.line_id order by c.step desc limit 1)`
 
 // threadOpen holds for a thread t that somebody works on or waits for.
-const threadOpen = `(exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id and r.status in ('pending', 'running', 'waiting'))
-		or exists (select 1 from thread_heads h where h.org_id = t.org_id and h.thread_id = t.id and h.run_id is not null)
-		or exists (select 1 from reviews v where v.org_id = t.org_id and v.thread_id = t.id and v.status = 'open'))`
+const threadOpen = `(exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id and r.status in ('pending', 'running', 'waiting') offset 0)
+		or exists (select 1 from thread_heads h where h.org_id = t.org_id and h.thread_id = t.id and h.run_id is not null offset 0)
+		or exists (select 1 from reviews v where v.org_id = t.org_id and v.thread_id = t.id and v.status = 'open' offset 0))`
 
 type sweepRow struct {
 	Org, Thread string
@@ -121,9 +126,11 @@ func (db *DB) SweepPage(ctx context.Context, cuts agents.Cuts, after agents.Thre
 	}
 	args := sweepArgs(after, cuts)
 	args["limit"] = limit
-	rows, _ := db.system.Query(ctx, sqlSweepPage, args) // its error comes back from CollectRows
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[sweepRow])
-	if err != nil {
+	var batch pgx.Batch
+	var found []sweepRow
+	batch.Queue(sqlNoJIT)
+	collect(&batch, &found, sqlSweepPage, args)
+	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {
 		return nil, fmt.Errorf("looking for what is old: %w", err)
 	}
 	out := make([]agents.SweepCandidate, len(found))

@@ -36,7 +36,7 @@ var ErrUnderWay = errors.New("another node sweeps at this moment")
 
 const (
 	// page is how many threads one look covers.
-	page = 500
+	page = 200
 	// look is how often a node asks whether it is time: it may have been started a
 	// moment before the next sweep is due.
 	look = time.Minute
