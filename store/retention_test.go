@@ -17,6 +17,7 @@ import (
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/retention"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
@@ -649,6 +650,44 @@ func TestASweepThatWasCutOffIsTakenUpAgain(t *testing.T) {
 	require.Empty(t, third.Orgs)
 	for thread, want := range truth {
 		b.requireState(t, thread, want, 109)
+	}
+}
+
+// flaky has lost the database the first time it is asked.
+type flaky struct {
+	retention.Store
+	pages int
+}
+
+func (f *flaky) SweepPage(ctx context.Context, cuts agents.Cuts, after agents.ThreadKey, limit int) ([]agents.SweepCandidate, error) {
+	if f.pages++; f.pages == 1 {
+		return nil, errors.New("the connection is gone")
+	}
+	return f.Store.SweepPage(ctx, cuts, after, limit)
+}
+
+func TestANodeWhoseSweepFailedTriesAgainBeforeTheNextIsDue(t *testing.T) {
+	b := setup(t)
+	thread := b.finished(t, b.mia, 3)
+	clock := clock.NewFake(all())
+	gone := make(chan agents.ThreadKey, 1)
+	sweeper, err := retention.New(retention.Options{Store: &flaky{Store: b.db}, Clock: clock, Logger: slog.New(slog.DiscardHandler), Every: time.Hour,
+		Policy: agents.Retention{Events: time.Hour, Keep: 1}, Changed: func(_ context.Context, key agents.ThreadKey) { gone <- key }})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var node errgroup.Group
+	node.Go(func() error { sweeper.Run(ctx); return nil })
+	for advanced := time.Duration(0); ; advanced += time.Minute {
+		select {
+		case key := <-gone:
+			require.Equal(t, agents.ThreadKey{Org: b.mia.Org, Thread: thread.ID}, key)
+			cancel()
+			require.NoError(t, node.Wait())
+			return
+		case <-time.After(10 * time.Millisecond): // the node may not wait for the clock yet
+			require.Less(t, advanced, 500*time.Minute)
+			clock.Advance(time.Minute)
+		}
 	}
 }
 
