@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// sweepLockClass is the first half of the advisory lock of whoever sweeps.
-	sweepLockClass = 2
 	// sweepBatch is how much goes in one transaction.
 	sweepBatch = 5000
 	// sweepUnlock bounds the giving back of the lock.

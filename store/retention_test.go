@@ -480,6 +480,7 @@ func TestOneNodeSweepsAtATime(t *testing.T) {
 		done <- err
 	}()
 	<-begun
+	b.start(t, b.mia, b.thread(t, b.mia, agents.VisibilityPrivate).ID) // runs are claimed meanwhile
 	for _, every := range []time.Duration{0, time.Hour} {
 		took, err := other.SweepTurn(t.Context(), every, func(context.Context) error { return errors.New("two at once") })
 		require.NoError(t, err)

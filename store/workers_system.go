@@ -10,8 +10,11 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// workerLockClass is the first half of every worker's advisory lock.
-const workerLockClass = 1
+// The first halves of advisory locks; 2 is that of claims (sqlClaimTurn).
+const (
+	workerLockClass = 1 // each worker's while it lives
+	sweepLockClass  = 3 // of whoever sweeps
+)
 
 // Presence is a worker's sign of life: a row and, on a connection of its own, a
 // session advisory lock that PostgreSQL frees the moment the process is gone.

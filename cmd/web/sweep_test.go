@@ -66,7 +66,7 @@ func TestTheOperatorSeesWhatWouldGoAndRemovesIt(t *testing.T) {
 	// Not while another node sweeps.
 	other, err := pgx.Connect(t.Context(), s.DatabaseURL)
 	require.NoError(t, err)
-	_, err = other.Exec(t.Context(), "select pg_advisory_lock(2, 0)")
+	_, err = other.Exec(t.Context(), "select pg_advisory_lock(3, 0)")
 	require.NoError(t, err)
 	code, _, stderr = i.run(t, "sweep")
 	require.Equal(t, 1, code)
