@@ -57,9 +57,9 @@ func TestAnEntryOfTheLogIsSaidForPeople(t *testing.T) {
 	require.Equal(t, []string{"7", "Former member 2e3f4a5b", "Opened the private thread", "New thread", "/threads/t%2F1", "API key", "192.0.2.1"},
 		[]string{e.ID, e.Who, e.Words, e.Object, e.ObjectHref, e.Door, e.Address})
 	require.Contains(t, e.Facts, admin.AuditFact{Name: "Hash", Value: "ab"})
-	row.Actor, row.Via, row.Action, row.ObjectKind, row.ObjectID = "", auth.ViaSystem, "thread.deleted", "loom_part", "x"
+	row.Actor, row.Via, row.Action, row.ObjectKind, row.ObjectID = "", auth.ViaSystem, "loom.unpicked", "loom_part", "x"
 	e = present.AuditEntry(row, nil)
-	require.Equal(t, []string{"Nobody", "Thread deleted", "loom part x", "", "Server"}, []string{e.Who, e.Words, e.Object, e.ObjectHref, e.Door})
+	require.Equal(t, []string{"Nobody", "Loom unpicked", "loom part x", "", "Server"}, []string{e.Who, e.Words, e.Object, e.ObjectHref, e.Door})
 	require.Equal(t, "1,234,567 entries, 1 entry, 0 entries, 999", present.Count(1234567, "entry", "entries")+", "+present.Count(1, "entry", "entries")+
 		", "+present.Count(0, "entry", "entries")+", "+present.Number(999))
 }
