@@ -6,7 +6,6 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/retention"
-	"github.com/heddle/heddle/handlers/channel"
 	"github.com/heddle/heddle/internal/clock"
 )
 
@@ -18,9 +17,7 @@ func (a *App) sweeping() retention.Options {
 		Policy: agents.Retention{Strategy: agents.RetentionStrategy(cfg.Strategy), Checkpoints: time.Duration(cfg.Checkpoints), Keep: cfg.Keep,
 			Events: time.Duration(cfg.Events)},
 		Changed: func(ctx context.Context, key agents.ThreadKey) {
-			ctx, cancel := context.WithTimeout(ctx, publishLimit)
-			defer cancel()
-			a.hub.Recheck(ctx, channel.ThreadTopic(key.Org, key.Thread))
+			a.wire.recheck(ctx, key.Org, key.Thread)
 		},
 	}
 }

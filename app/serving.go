@@ -15,6 +15,7 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/gofiber/fiber/v2/middleware/cors"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/auth/devidp"
 	"github.com/heddle/heddle/auth/oauth"
@@ -27,6 +28,7 @@ import (
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/realtime/socket"
 	"github.com/heddle/heddle/static"
+	"github.com/heddle/heddle/store"
 	"github.com/heddle/heddle/views/markdown"
 )
 
@@ -59,7 +61,7 @@ func (a *App) serving() error {
 	frame := handlers.NewFrame(who, a.db, a.db, assets, a.logger("handlers"))
 	cookie := middleware.NewSessionCookie(cfg.Server.BaseURL)
 	runs := a.limitedRuns()
-	threads := handlers.NewThreads(frame, a.db, a.assistants, runs, markdown.New(markdown.ForMessages()))
+	threads := handlers.NewThreads(frame, pageThreads{a.db, a.wire}, a.assistants, runs, markdown.New(markdown.ForMessages()))
 	if err := a.socketServer(door, cookie.Name(), threads, runs); err != nil {
 		return err
 	}
@@ -91,6 +93,22 @@ func (a *App) serving() error {
 		Studio: a.studio(frame, runs),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
+	return nil
+}
+
+// pageThreads is the pages' view of the store: whoever watches a thread is told
+// when it is gone.
+type pageThreads struct {
+	*store.DB
+	wire *wire
+}
+
+// DeleteThread implements handlers.ThreadStore.
+func (p pageThreads) DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error {
+	if err := p.DB.DeleteThread(ctx, scope, thread); err != nil {
+		return err
+	}
+	p.wire.recheck(ctx, scope.Org, thread)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -121,8 +122,18 @@ func (w *wire) signal(ctx context.Context, topic, payload string) {
 	}
 }
 
+// recheck tells every node that a thread's log was cut, or is gone with the thread.
+func (w *wire) recheck(ctx context.Context, org auth.OrgID, thread agents.ThreadID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
+	defer cancel()
+	w.hub.Recheck(ctx, channel.ThreadTopic(org, thread))
+}
+
 // Watch implements run.Watcher: one subscription per waiting caller, read by
-// one goroutine that ends with it.
+// one goroutine that ends with it. It is the hub's to find out what was missed: it
+// reads the log after a number was skipped and after Redis was away. Only while
+// Redis is away does it compare with the log on a clock, once a second: nobody
+// else could wake it then.
 func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan struct{}, func(), error) {
 	sub, err := w.hub.Subscribe(ctx, channel.ThreadTopic(org, thread))
 	if err != nil {
@@ -132,10 +143,15 @@ func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID
 	ended, done := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(done)
+		defer close(ended)
 		for ctx.Err() == nil {
 			deliveries, err := sub.Next(ctx)
+			if errors.Is(err, realtime.ErrStopped) {
+				return
+			}
 			if err != nil && ctx.Err() == nil && len(deliveries) == 0 {
-				// A cut log or a stopping hub: let the caller ask the database.
+				// A log that was cut, is gone or cannot be read: let the caller ask
+				// the database.
 				select {
 				case ended <- struct{}{}:
 				case <-ctx.Done():

@@ -166,6 +166,10 @@ func (h *Hub) State() State {
 	return h.state
 }
 
+// ErrStopped is the cause of what a hub refuses once [Hub.Run] has been told to
+// end: it hears of nothing any more.
+var ErrStopped = errors.New("the hub has stopped")
+
 // stopped is the reason of a hub that was told to end; it is no news.
 const stopped = "stopped"
 
@@ -216,7 +220,7 @@ func (h *Hub) Attach(ctx context.Context, topic string, s Sink) (*Attachment, er
 		return a, nil
 	case <-h.stop:
 		a.Detach()
-		return nil, fault.Unavailable("The server is stopping.", nil)
+		return nil, fault.Unavailable("The server is stopping.", ErrStopped)
 	case <-ctx.Done():
 		a.Detach()
 		return nil, fault.Unavailable("The log cannot be read at the moment.",

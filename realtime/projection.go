@@ -128,7 +128,7 @@ func (h *Hub) acquireProjection(topic, name string, new func() Projector) (*proj
 	defer h.mu.Unlock()
 	select {
 	case <-h.stop:
-		return nil, fault.Unavailable("The server is stopping.", nil)
+		return nil, fault.Unavailable("The server is stopping.", ErrStopped)
 	default:
 	}
 	key := topic + "\x00" + name

@@ -77,7 +77,7 @@ func (s *Subscription) Next(ctx context.Context) ([]*Delivery, error) {
 		select {
 		case <-s.ready:
 		case <-s.hub.stop:
-			return nil, fault.Unavailable("The server is stopping.", nil)
+			return nil, fault.Unavailable("The server is stopping.", ErrStopped)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/heddle/heddle/agents"
@@ -36,10 +35,14 @@ type Queue interface {
 	Decisions
 }
 
-// Watcher tells when a run of a thread may have ended.
+// Watcher tells when a run of a thread may have ended. It misses no end, whatever
+// was lost on the way: what was published is in the log, and a watcher that may
+// have missed something compares with it, after an outage of Redis once.
 type Watcher interface {
 	// Watch returns a channel that receives after each end of a run on the
-	// thread (merged if the reader is slow) and a function that ends it.
+	// thread (merged if the reader is slow), after the thread is gone, and after
+	// whatever leaves open if there was one; and a function that ends it. The
+	// channel is closed when this process hears of nothing any more.
 	Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan struct{}, func(), error)
 }
 
@@ -247,12 +250,9 @@ func (s *Service) CancelCurrent(ctx context.Context, scope auth.Scope, thread ag
 	return err
 }
 
-// recheck is how often Wait asks the database although nothing was published:
-// a publication can be lost with Redis.
-const recheck = 3 * time.Second
-
-// Wait returns the run once it has ended or waits for an answer. It returns
-// the context's error when that comes first; the run goes on. A run
+// Wait returns the run once it has ended or waits for an answer. It asks the
+// database once, and again whenever it is woken; there is no clock in it. It
+// returns the context's error when that comes first; the run goes on. A run
 // that was rolled back meanwhile is not found.
 func (s *Service) Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error) {
 	changed, stop, err := s.watch.Watch(ctx, scope.Org, thread)
@@ -269,8 +269,10 @@ func (s *Service) Wait(ctx context.Context, scope auth.Scope, thread agents.Thre
 			return r, nil
 		}
 		select {
-		case <-changed:
-		case <-s.clock.After(recheck):
+		case _, open := <-changed:
+			if !open {
+				return r, fault.Unavailable("The server is stopping.", nil)
+			}
 		case <-ctx.Done():
 			return r, context.Cause(ctx)
 		}
