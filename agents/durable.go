@@ -116,6 +116,25 @@ type Claimed struct {
 	Role auth.Role
 	// UserName is what that person is called.
 	UserName string
+	// Worker is what the worker is called.
+	Worker string
+}
+
+// TakenOver says what came of workers that were lost.
+type TakenOver struct {
+	// Workers is how many processes were found gone, Runs how many runs stand in
+	// line again.
+	Workers, Runs int
+	// Cancelled are those of the runs that somebody has asked to stop: nobody need
+	// execute them any more.
+	Cancelled []RunKey
+}
+
+// RunKey names a run of any organisation.
+type RunKey struct {
+	Org    auth.OrgID
+	Thread ThreadID
+	Run    RunID
 }
 
 // Held is a run a worker still holds, as a renewal saw it.
@@ -202,12 +221,13 @@ type Submitted struct {
 type Cancelled struct {
 	Run Run
 	// Ended is true when the run had not started and is over now; its event
-	// was appended at Position. Otherwise whoever executes the run ends it.
+	// was appended at Position. Otherwise whoever executes the run ends it, and if
+	// nobody does any more, whoever takes it with ClaimCancelled.
 	Ended    bool
 	Event    event.Envelope
 	Position Position
 	// Told was appended at ToldAt: the requests of a run that waited for a
-	// person are withdrawn. A worker writes such a run's end.
+	// person are withdrawn.
 	Told   []event.Envelope
 	ToldAt Appended
 }

@@ -110,6 +110,33 @@ type RunError struct {
 	Message string `json:"message"`
 	// Node is where it happened, if anywhere.
 	Node string `json:"node,omitempty"`
+	// Attempts are those at the step that failed, if there was more than one.
+	Attempts []Attempt `json:"attempts,omitempty"`
+}
+
+// AttemptEnd says why an attempt came to no good end.
+type AttemptEnd string
+
+// The ends of attempts.
+const (
+	AttemptProcessGone  AttemptEnd = "process_gone"  // the worker died, or lost the database
+	AttemptLeaseExpired AttemptEnd = "lease_expired" // the worker lives, and did not renew
+	AttemptPanic        AttemptEnd = "panic"
+	AttemptTimeout      AttemptEnd = "timeout"
+	AttemptFailed       AttemptEnd = "failed"
+)
+
+// Attempt is one of several at one step of a run.
+type Attempt struct {
+	// Attempt counts all attempts of the run, from 1.
+	Attempt int       `json:"attempt"`
+	BeganAt time.Time `json:"began_at"`
+	// EndedAt is when it failed, when its lease ran out, or when its worker was
+	// found gone.
+	EndedAt time.Time `json:"ended_at"`
+	// Worker is what the worker is called: its machine's name.
+	Worker string     `json:"worker,omitempty"`
+	Why    AttemptEnd `json:"why"`
 }
 
 // Run is one execution on a thread.
@@ -131,8 +158,13 @@ type Run struct {
 	// Manifest is nil until the run begins.
 	Manifest *Manifest
 	Attempt  int
+	// Failures counts, and Lost tells of, the attempts at the present step that
+	// were lost with their workers.
 	Failures int
-	Token    int64
+	Lost     []Attempt
+	// ClaimedAt is when the newest attempt began.
+	ClaimedAt time.Time
+	Token     int64
 	// CancelRequested is set once somebody asked the run to stop.
 	CancelRequested bool
 	CancelReason    string

@@ -109,6 +109,13 @@ func changesList(t event.Type) bool {
 // Wake implements run.Signals.
 func (w *wire) Wake(ctx context.Context) { w.signal(ctx, topicWake, `{}`) }
 
+// Recheck implements run.Signals.
+func (w *wire) Recheck(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
+	defer cancel()
+	w.hub.RecheckAll(ctx)
+}
+
 // Stop implements run.Signals.
 func (w *wire) Stop(ctx context.Context, r agents.RunID) {
 	w.signal(ctx, topicStop, fmt.Sprintf("%q", string(r)))

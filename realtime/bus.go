@@ -152,12 +152,18 @@ func (h *Hub) confirmed(name string, session uint64) {
 // arrive takes one body from Redis.
 func (h *Hub) arrive(name string, body []byte) {
 	t := h.lookup(name)
-	if t == nil {
+	if t == nil && name != ownTopic {
 		return
 	}
 	m, err := decode(body)
 	if err != nil {
 		h.opt.Logger.Warn("unreadable message from redis", "topic", name, "err", err)
+		return
+	}
+	if name == ownTopic {
+		if m.Event == checkEvent {
+			h.checkAll()
+		}
 		return
 	}
 	if m.Event == checkEvent && m.Seq == 0 {

@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -157,6 +159,16 @@ func (h *Hub) check(t *topic) {
 	t.look = true
 	t.mu.Unlock()
 	h.request(t)
+}
+
+// checkAll asks for a comparison of every topic with its log.
+func (h *Hub) checkAll() {
+	h.mu.RLock()
+	topics := slices.Collect(maps.Values(h.topics))
+	h.mu.RUnlock()
+	for _, t := range topics {
+		h.check(t)
+	}
 }
 
 // dropIdle forgets topics that nobody has watched for a while and returns the

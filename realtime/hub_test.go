@@ -576,6 +576,33 @@ func TestEveryNodeIsToldOfACut(t *testing.T) {
 	})
 }
 
+func TestWhatADeadNodeDidNotPublishIsFoundOnceSomebodySaysThatItIsDead(t *testing.T) {
+	onBothServers(t, func(t *testing.T, addr string) {
+		log := newLog()
+		rare := func(o *realtime.Options) { o.CheckEvery = time.Hour }
+		hubs := []*realtime.Hub{startHub(t, addr, log, rare), startHub(t, addr, log, rare)}
+		ctx := within(t, 10*time.Second)
+		var watchers []*realtime.Subscription
+		for _, h := range hubs {
+			require.Eventually(t, func() bool { return h.State().Connected }, 5*time.Second, 5*time.Millisecond)
+			for _, topic := range []string{"t", "u"} {
+				s, err := h.Subscribe(ctx, topic)
+				require.NoError(t, err)
+				defer s.Close()
+				watchers = append(watchers, s)
+			}
+		}
+		log.append("t", 3) // nobody says so
+		log.append("u", 3)
+		hubs[0].RecheckAll(ctx)
+		for _, s := range watchers {
+			got, err := collect(ctx, s, 3)
+			require.NoError(t, err)
+			require.Equal(t, []int64{1, 2, 3}, got)
+		}
+	})
+}
+
 func TestALogThatWasCutBeforeTheHubReadItIsNoticed(t *testing.T) {
 	log := newLog()
 	log.append("t", 5)

@@ -164,6 +164,13 @@ func (h *Hub) Recheck(ctx context.Context, topic string) {
 	_ = h.say(ctx, checkOf(topic)) // one that fails is noted and said again
 }
 
+// RecheckAll asks every node to compare all it watches with the logs: a node is
+// gone that may not have published all it committed.
+func (h *Hub) RecheckAll(ctx context.Context) {
+	h.checkAll()
+	_ = h.say(ctx, checkOf(ownTopic)) // without Redis the others compare by themselves
+}
+
 // checkOf asks whoever watches a topic to compare it with its log.
 func checkOf(topic string) []Publication {
 	return []Publication{{Topic: topic, Messages: []Message{{Event: checkEvent, Payload: []byte("{}")}}}}

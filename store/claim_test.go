@@ -144,7 +144,7 @@ func TestRunsOfADeadProcessAreTakenOverAtOnce(t *testing.T) {
 	require.NoError(t, living.Alive(t.Context()))
 	n, err = b.db.TakeOver(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	require.Equal(t, agents.TakenOver{Workers: 1, Runs: 1}, n)
 	run, err := b.db.Run(t.Context(), b.mia, lost.Thread, lost.ID)
 	require.NoError(t, err)
 	require.Equal(t, agents.RunPending, run.Status)
@@ -167,7 +167,7 @@ func TestExpiredLeaseIsTakenOverByOneSweeper(t *testing.T) {
 			n, err := b.db.TakeOver(t.Context())
 			mu.Lock()
 			defer mu.Unlock()
-			total += n
+			total += n.Runs
 			return err
 		})
 	}

@@ -41,7 +41,7 @@ const sqlStepCommit = `with head as (
 	from head, stepped
 	returning step
 ), reset as (
-	update runs set failures = 0, manifest = coalesce(@manifest::json, manifest), updated_at = now() from head
+	update runs set failures = 0, lost = null, manifest = coalesce(@manifest::json, manifest), updated_at = now() from head
 	where runs.org_id = @org and runs.id = @run and (runs.failures > 0 or @manifest::json is not null)
 )
 select head.base, head.epoch::text as epoch from head, checkpointed`

@@ -25,7 +25,7 @@ func TestOldTokenChangesNoRowInAnyTable(t *testing.T) {
 	require.NoError(t, err)
 	n, err := b.db.TakeOver(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	require.Equal(t, 1, n.Runs)
 	claimed, err := b.db.Claim(t.Context(), agents.WorkerID(id.New()), 1, time.Minute)
 	require.NoError(t, err)
 	require.Len(t, claimed, 1)

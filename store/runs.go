@@ -33,6 +33,8 @@ type runRow struct {
 	Manifest          *agents.Manifest
 	Attempt           int
 	Failures          int
+	Lost              []agents.Attempt
+	ClaimedAt         *time.Time
 	Token             *int64
 	CancelRequestedAt *time.Time
 	CancelReason      *string
@@ -44,7 +46,7 @@ type runRow struct {
 }
 
 const runColumns = `r.org_id, r.id, r.thread_id, r.position, r.assistant_id, r.assistant_version, r.user_id, r.key_id,
-	r.status, r.strategy, r.input, r.request, r.metadata, r.manifest, r.attempt, r.failures, r.token, r.cancel_requested_at,
+	r.status, r.strategy, r.input, r.request, r.metadata, r.manifest, r.attempt, r.failures, r.lost, r.claimed_at, r.token, r.cancel_requested_at,
 	r.cancel_reason, r.error, r.created_at, r.started_at, r.ended_at, r.updated_at`
 
 func (r runRow) run() agents.Run {
@@ -52,7 +54,7 @@ func (r runRow) run() agents.Run {
 		ID: agents.RunID(r.ID), Org: auth.OrgID(r.OrgID), Thread: agents.ThreadID(r.ThreadID), Position: r.Position,
 		Assistant: agents.AssistantID(r.AssistantID), AssistantVersion: r.AssistantVersion, User: auth.UserID(r.UserID),
 		Status: agents.RunStatus(r.Status), Strategy: agents.Strategy(r.Strategy), Input: r.Input, Request: r.Request,
-		Metadata: r.Metadata, Manifest: r.Manifest, Attempt: r.Attempt, Failures: r.Failures, CancelRequested: r.CancelRequestedAt != nil,
+		Metadata: r.Metadata, Manifest: r.Manifest, Attempt: r.Attempt, Failures: r.Failures, Lost: r.Lost, CancelRequested: r.CancelRequestedAt != nil,
 		Error: r.Error, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 	if r.KeyID != nil {
@@ -63,6 +65,9 @@ func (r runRow) run() agents.Run {
 	}
 	if r.CancelReason != nil {
 		out.CancelReason = *r.CancelReason
+	}
+	if r.ClaimedAt != nil {
+		out.ClaimedAt = r.ClaimedAt.UTC()
 	}
 	if r.StartedAt != nil {
 		out.StartedAt = r.StartedAt.UTC()

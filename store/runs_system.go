@@ -15,6 +15,21 @@ type claimedRow struct {
 	runRow
 	Role     *string
 	UserName *string
+	Worker   *string
+}
+
+func (r claimedRow) claimed() agents.Claimed {
+	out := agents.Claimed{Run: r.run()}
+	if r.Role != nil {
+		out.Role = auth.Role(*r.Role)
+	}
+	if r.UserName != nil {
+		out.UserName = *r.UserName
+	}
+	if r.Worker != nil {
+		out.Worker = *r.Worker
+	}
+	return out
 }
 
 // sqlClaimTurn lets one claim at a time count and take, across all nodes: else two
@@ -65,11 +80,11 @@ const sqlClaim = `with held as (
 	returning h.org_id, h.run_id, h.token
 ), claimed as (
 	update runs r set status = 'running', token = heads.token, attempt = r.attempt + 1,
-		started_at = coalesce(r.started_at, now()), updated_at = now()
+		started_at = coalesce(r.started_at, now()), claimed_at = now(), updated_at = now()
 	from heads where r.org_id = heads.org_id and r.id = heads.run_id
 	returning r.*
 )
-select ` + runColumns + `, m.role, u.name as user_name from claimed r
+select ` + runColumns + `, m.role, u.name as user_name, (select w.name from workers w where w.id = @worker) as worker from claimed r
 left join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
 left join users u on u.id = r.user_id
 order by r.position`
@@ -88,13 +103,7 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	}
 	out := make([]agents.Claimed, len(found))
 	for i, r := range found {
-		out[i].Run = r.run()
-		if r.Role != nil {
-			out[i].Role = auth.Role(*r.Role)
-		}
-		if r.UserName != nil {
-			out[i].UserName = *r.UserName
-		}
+		out[i] = r.claimed()
 	}
 	return out, nil
 }
@@ -132,18 +141,29 @@ func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, runs []agents.R
 	return held, nil
 }
 
-// sqlSweep gives runs of dead holders back to the queue. The token grows at
-// once, so that a holder that is not dead after all can write nothing more.
+// sqlSweep gives runs of dead holders back to the queue, with a note of the attempt
+// that was lost. The token grows at once, so that a holder that is not dead after
+// all can write nothing more.
 const sqlSweep = `with lost as (
-	select org_id, thread_id, run_id from thread_heads
-	where run_id is not null and (lease_until < now() or worker_id = any(@dead::uuid[]))
-	for update skip locked
+	select h.org_id, h.thread_id, h.run_id, h.lease_until, w.name, coalesce(h.worker_id = any(@dead::uuid[]), false) as gone
+	from thread_heads h left join workers w on w.id = h.worker_id
+	where h.run_id is not null and (h.lease_until < now() or h.worker_id = any(@dead::uuid[]))
+	for update of h skip locked
 ), freed as (
 	update thread_heads h set token = h.token + 1, run_id = null, worker_id = null, lease_until = null
 	from lost where h.org_id = lost.org_id and h.thread_id = lost.thread_id
 )
-update runs r set status = 'pending', failures = r.failures + 1, updated_at = now()
-from lost where r.org_id = lost.org_id and r.id = lost.run_id and r.status = 'running'`
+update runs r set status = 'pending', failures = r.failures + 1, updated_at = now(),
+	lost = coalesce(r.lost, '[]') || jsonb_build_object('attempt', r.attempt, 'began_at', coalesce(r.claimed_at, r.updated_at),
+		'ended_at', case when lost.gone then now() else lost.lease_until end, 'worker', coalesce(lost.name, ''),
+		'why', case when lost.gone then 'process_gone' else 'lease_expired' end)
+from lost where r.org_id = lost.org_id and r.id = lost.run_id and r.status = 'running'
+returning r.org_id::text as org, r.thread_id::text as thread, r.id::text as run, r.cancel_requested_at is not null as cancelled`
+
+type lostRow struct {
+	Org, Thread, Run string
+	Cancelled        bool
+}
 
 // sqlHandBack returns a run to the queue at a step boundary; it does not count
 // as a failure.

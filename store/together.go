@@ -51,7 +51,8 @@ const sqlTogether = `with input as materialized (
 		i.interrupts::json, i.metadata::json, h.seq
 	from stepped s join heads h on h.n = s.n join input i on i.n = s.n
 ), ended as (
-	update runs r set failures = case when i.step is null then r.failures else 0 end, manifest = coalesce(i.manifest::json, r.manifest), updated_at = now(),
+	update runs r set failures = case when i.step is null then r.failures else 0 end, lost = case when i.step is null then r.lost end,
+		manifest = coalesce(i.manifest::json, r.manifest), updated_at = now(),
 		status = coalesce(i.status, r.status), error = case when i.status is null then r.error else i.error::jsonb end,
 		ended_at = case when i.status is null or i.status = 'waiting' then r.ended_at else now() end
 	from heads h join input i on i.n = h.n

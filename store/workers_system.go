@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -96,20 +97,25 @@ const sqlWorkersDead = `select id::text from workers where pg_try_advisory_xact_
 const sqlWorkersDelete = `delete from workers where id = any(@ids::uuid[])`
 
 // TakeOver requeues the runs of workers whose process is gone, and of expired
-// leases. It returns how many runs came back to the queue.
-func (db *DB) TakeOver(ctx context.Context) (int, error) {
-	var requeued int
+// leases.
+func (db *DB) TakeOver(ctx context.Context) (agents.TakenOver, error) {
+	var out agents.TakenOver
 	err := pgx.BeginFunc(ctx, db.system, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sqlWorkersDead)
 		dead, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
 			return fmt.Errorf("looking for dead workers: %w", err)
 		}
-		tag, err := tx.Exec(ctx, sqlSweep, named{"dead": dead})
+		lost, err := pgxMany[lostRow](ctx, tx, sqlSweep, named{"dead": dead})
 		if err != nil {
 			return fmt.Errorf("sweeping leases: %w", err)
 		}
-		requeued = int(tag.RowsAffected())
+		out = agents.TakenOver{Workers: len(dead), Runs: len(lost)}
+		for _, l := range lost {
+			if l.Cancelled {
+				out.Cancelled = append(out.Cancelled, agents.RunKey{Org: auth.OrgID(l.Org), Thread: agents.ThreadID(l.Thread), Run: agents.RunID(l.Run)})
+			}
+		}
 		if len(dead) == 0 {
 			return nil
 		}
@@ -118,5 +124,8 @@ func (db *DB) TakeOver(ctx context.Context) (int, error) {
 		}
 		return nil
 	})
-	return requeued, err
+	if err != nil {
+		return agents.TakenOver{}, err
+	}
+	return out, nil
 }

@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // The data of the AG-UI types keeps that protocol's field names, so that a
@@ -52,6 +53,17 @@ type RunErrorData struct {
 	Message string `json:"message"`
 	Code    string `json:"code" jsonschema:"for programs, such as node_failed or timeout"`
 	Node    string `json:"node,omitempty" jsonschema:"the node that failed"`
+	// Attempts are those at the step that failed, if there was more than one.
+	Attempts []AttemptData `json:"attempts,omitempty" jsonschema:"the attempts at the step that failed, if there was more than one"`
+}
+
+// AttemptData is one attempt at a step that failed in the end.
+type AttemptData struct {
+	Attempt int       `json:"attempt"`
+	BeganAt time.Time `json:"beganAt"`
+	EndedAt time.Time `json:"endedAt"`
+	Worker  string    `json:"worker,omitempty" jsonschema:"what the worker is called"`
+	Why     string    `json:"why" jsonschema:"process_gone, lease_expired, panic, timeout or failed"`
 }
 
 // StepData is the data of STEP_STARTED and STEP_FINISHED.

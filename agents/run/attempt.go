@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -30,6 +31,13 @@ type storageError struct{ err error }
 func (e *storageError) Error() string { return "storing: " + e.err.Error() }
 func (e *storageError) Unwrap() error { return e.err }
 
+// exhaustedError ends a run whose workers were lost too often at one step.
+type exhaustedError struct{ times int }
+
+func (e *exhaustedError) Error() string {
+	return fmt.Sprintf("The run was tried %d times at the same step, and its worker was lost each time.", e.times)
+}
+
 // attempt is one try of a run under one token.
 type attempt struct {
 	w      *Worker
@@ -46,6 +54,9 @@ type attempt struct {
 	begins *agents.Manifest
 	// kept says that something may be pending of the step in flight.
 	kept bool
+	// stepped says that this attempt committed a step: those before it were at
+	// another one.
+	stepped atomic.Bool
 }
 
 func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) *attempt {
@@ -176,7 +187,7 @@ func (a *attempt) mayStart() error {
 	case a.claim.Run.CancelRequested:
 		return errCancelled
 	case a.claim.Run.Failures >= a.w.o.MaxAttempts:
-		return graph.Fail(fmt.Sprintf("The run was tried %d times and its worker was lost each time.", a.claim.Run.Failures))
+		return &exhaustedError{a.claim.Run.Failures}
 	default:
 		return nil
 	}
@@ -334,6 +345,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
+	a.stepped.Store(true)
 	a.kept, a.begins = len(step.Pending) > 0, nil
 	a.step = c.Step
 	a.publish(ctx, stepped, step.Events)
@@ -358,6 +370,7 @@ func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
+	a.stepped.Store(true)
 	a.publish(ctx, stepped, step.Events)
 	return nil
 }

@@ -54,6 +54,7 @@ type hub struct {
 	logged   []run.Logged
 	workers  []*run.Worker
 	watchers map[chan struct{}]struct{}
+	rechecks int
 }
 
 func (h *hub) PublishLogged(_ context.Context, events []run.Logged) {
@@ -76,6 +77,12 @@ func (h *hub) Wake(context.Context) {
 	for _, w := range h.workers {
 		w.Wake()
 	}
+}
+
+func (h *hub) Recheck(context.Context) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rechecks++
 }
 
 func (h *hub) Stop(_ context.Context, r agents.RunID) {

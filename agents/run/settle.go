@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/event"
@@ -95,13 +96,45 @@ func (a *attempt) ending(cause error) agents.Finish {
 		}
 	}
 	status, failure := agents.RunFailed, runError(cause)
+	failure.Attempts = a.tried(cause, failure)
 	if failure.Code == "timeout" {
 		status = agents.RunTimeout
 	}
 	a.logger.Error("run failed", "err", cause, "code", failure.Code)
 	return agents.Finish{Status: status, Error: &failure, Events: []event.Envelope{
-		a.envelope(event.RunError, event.Data(event.RunErrorData{Message: failure.Message, Code: failure.Code, Node: failure.Node})),
+		a.envelope(event.RunError, event.Data(event.RunErrorData{Message: failure.Message, Code: failure.Code, Node: failure.Node,
+			Attempts: told(failure.Attempts)})),
 	}}
+}
+
+// tried lists the attempts at the step that failed: those whose workers were lost,
+// and this one, if it executed anything. One that was alone has no story.
+func (a *attempt) tried(cause error, failure agents.RunError) []agents.Attempt {
+	r := a.claim.Run
+	if len(r.Lost) == 0 || a.stepped.Load() {
+		return nil
+	}
+	out := slices.Clone(r.Lost)
+	if errors.As(cause, new(*exhaustedError)) {
+		return out
+	}
+	last := agents.Attempt{Attempt: r.Attempt, BeganAt: r.ClaimedAt, EndedAt: a.w.o.Clock.Now().UTC(), Worker: a.claim.Worker, Why: agents.AttemptFailed}
+	switch {
+	case errors.As(cause, new(*graph.PanicError)):
+		last.Why = agents.AttemptPanic
+	case failure.Code == "timeout":
+		last.Why = agents.AttemptTimeout
+	}
+	return append(out, last)
+}
+
+// told gives attempts the form of the log.
+func told(attempts []agents.Attempt) []event.AttemptData {
+	var out []event.AttemptData
+	for _, a := range attempts {
+		out = append(out, event.AttemptData{Attempt: a.Attempt, BeganAt: a.BeganAt, EndedAt: a.EndedAt, Worker: a.Worker, Why: string(a.Why)})
+	}
+	return out
 }
 
 // runError gives a failure its public face.
@@ -113,10 +146,13 @@ func runError(err error) agents.RunError {
 	}
 	code, limit := graph.LimitOf(err)
 	var failure *graph.Failure
+	var exhausted *exhaustedError
 	var public *fault.Error
 	switch {
 	case errors.Is(err, errTimeout):
 		out.Code, out.Message = "timeout", "The run took longer than its time limit and was stopped."
+	case errors.As(err, &exhausted):
+		out.Code, out.Message = "attempts_exhausted", exhausted.Error()
 	case limit != nil:
 		out.Code, out.Message = code, limit.Error()
 	case errors.As(err, &failure):

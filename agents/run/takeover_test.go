@@ -38,9 +38,23 @@ func (g *gate) door(attempt int) chan struct{} {
 	return g.free[attempt]
 }
 
-func (g *gate) graph(t *testing.T) *graph.Graph {
+// release lets an attempt go, once.
+func (g *gate) release(attempt int) {
+	door := g.door(attempt)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-door:
+	default:
+		close(door)
+	}
+}
+
+func (g *gate) graph(t *testing.T) *graph.Graph { return g.named(t, "gate") }
+
+func (g *gate) named(t *testing.T, name string) *graph.Graph {
 	t.Helper()
-	compiled, err := graph.New("gate").Node("gate", func(_ context.Context, task *graph.Task) (graph.Command, error) {
+	compiled, err := graph.New(name).Node("gate", func(_ context.Context, task *graph.Task) (graph.Command, error) {
 		message := agents.Message{ID: agents.MessageID(task.NewID()), Role: agents.RoleAssistant, Text: fmt.Sprintf("part of attempt %d", task.Attempt)}
 		task.Emit(event.TextMessageStart, event.TextStartData{MessageID: string(message.ID), Role: "assistant"})
 		task.Emit(event.TextMessageContent, event.TextContentData{MessageID: string(message.ID), Delta: message.Text})
@@ -55,13 +69,16 @@ func (g *gate) graph(t *testing.T) *graph.Graph {
 
 // cutWorkers ends the connections that hold the workers' advisory locks, as a
 // kill -9 of their processes would.
-func (b *bundle) cutWorkers(t *testing.T) {
+func (b *bundle) cutWorkers(t *testing.T) { b.cut(t, "") }
+
+// cut ends the connection of the workers whose names begin so.
+func (b *bundle) cut(t *testing.T, name string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), b.url)
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
 	_, err = conn.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity
-		where application_name like 'heddle worker%' and datname = current_database()`)
+		where application_name like 'heddle worker ' || $1 || '%' and datname = current_database()`, name)
 	require.NoError(t, err)
 }
 
@@ -137,28 +154,6 @@ func TestAWorkerThatTakesItsOwnRunBackEndsTheAttemptThatLostIt(t *testing.T) {
 		require.Fail(t, "the first attempt goes on")
 	}
 	require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
-}
-
-func TestARunThatLosesItsWorkerThreeTimesEndsWithTheStory(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	b := setup(t, g.graph(t))
-	thread := agents.ThreadID(id.New())
-	r := b.submit(t, thread, "gate", "hello")
-	for attempt := 1; attempt <= 3; attempt++ {
-		b.worker(t, func(o *run.Options) { o.Renew = time.Hour })
-		require.Equal(t, attempt, <-g.entered)
-		b.cutWorkers(t)
-	}
-	defer func() {
-		for attempt := 1; attempt <= 3; attempt++ {
-			close(g.door(attempt))
-		}
-	}()
-	b.worker(t, nil)
-	ended := b.wait(t, r)
-	require.Equal(t, agents.RunFailed, ended.Status)
-	require.Contains(t, ended.Error.Message, "tried 3 times")
 }
 
 func containsText(payloads []string, text string) bool {

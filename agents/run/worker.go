@@ -27,7 +27,7 @@ import (
 type Store interface {
 	Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error)
 	Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error)
-	TakeOver(ctx context.Context) (int, error)
+	TakeOver(ctx context.Context) (agents.TakenOver, error)
 	HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error
 	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
@@ -58,6 +58,9 @@ type Signals interface {
 	Wake(ctx context.Context)
 	// Stop tells the worker that executes a run to cancel it.
 	Stop(ctx context.Context, run agents.RunID)
+	// Recheck tells whoever watches anything to compare it with the log: a worker
+	// is gone, and may have committed what it did not publish any more.
+	Recheck(ctx context.Context)
 }
 
 // Options configure a worker. The times' defaults are those of the design.
@@ -229,11 +232,7 @@ func (w *Worker) session(ctx context.Context) error {
 				err = w.renew(ctx, presence)
 			}
 		case <-sweep.C:
-			var n int
-			if n, err = w.o.Store.TakeOver(ctx); n > 0 {
-				w.o.Logger.InfoContext(ctx, "took back runs of lost workers", "runs", n)
-				w.o.Signals.Wake(ctx)
-			}
+			err = w.takeOver(ctx)
 			if err == nil && w.o.Expire != nil {
 				if _, failed := w.o.Expire(ctx); failed != nil && ctx.Err() == nil {
 					w.o.Logger.WarnContext(ctx, "requests for review could not all be ended", "err", failed)
@@ -244,6 +243,22 @@ func (w *Worker) session(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// takeOver takes back the runs of lost workers.
+func (w *Worker) takeOver(ctx context.Context) error {
+	taken, err := w.o.Store.TakeOver(ctx)
+	if err != nil {
+		return err
+	}
+	if taken.Workers > 0 {
+		w.o.Signals.Recheck(ctx)
+	}
+	if taken.Runs > 0 {
+		w.o.Logger.InfoContext(ctx, "took back runs of lost workers", "runs", taken.Runs)
+		w.o.Signals.Wake(ctx)
+	}
+	return nil
 }
 
 // drainUnder keeps renewing while the last steps end.

@@ -34,7 +34,7 @@ func (t *Transcript) fold(e event.Envelope) (reload bool, err error) {
 		if err := e.Decode(&d); err != nil {
 			return false, err
 		}
-		t.endRun(e, Activity{Kind: Failed, Run: agents.RunID(e.RunID), Since: e.Time, Error: d.Message})
+		t.endRun(e, Activity{Kind: Failed, Run: agents.RunID(e.RunID), Since: e.Time, Error: d.Message, Attempts: attempts(d.Attempts)})
 	case event.StepStarted:
 		a := t.Activity
 		a.Step, a.Node = e.Step, e.Node
@@ -50,6 +50,15 @@ func (t *Transcript) fold(e event.Envelope) (reload bool, err error) {
 	default: // types that change nothing a person sees here
 	}
 	return false, nil
+}
+
+// attempts reads what the log says of attempts.
+func attempts(told []event.AttemptData) []agents.Attempt {
+	var out []agents.Attempt
+	for _, a := range told {
+		out = append(out, agents.Attempt{Attempt: a.Attempt, BeganAt: a.BeganAt, EndedAt: a.EndedAt, Worker: a.Worker, Why: agents.AttemptEnd(a.Why)})
+	}
+	return out
 }
 
 func (t *Transcript) runStarted(e event.Envelope) error {

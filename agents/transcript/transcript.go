@@ -126,6 +126,8 @@ type Activity struct {
 	Writing bool
 	// Error says why a run failed, in words for people.
 	Error string
+	// Attempts are those at the step at which it failed, if there were several.
+	Attempts []agents.Attempt
 }
 
 // Base is what the store knows at one position of the log.
@@ -249,7 +251,7 @@ func rest(r *agents.Run) Activity {
 	case r.Status == agents.RunFailed, r.Status == agents.RunTimeout:
 		a := Activity{Kind: Failed, Run: r.ID, Since: r.EndedAt}
 		if r.Error != nil {
-			a.Error = r.Error.Message
+			a.Error, a.Attempts = r.Error.Message, r.Error.Attempts
 		}
 		return a
 	case r.Status == agents.RunCancelled && r.Attempt > 0:

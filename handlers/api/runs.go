@@ -266,6 +266,9 @@ func presentRun(r agents.Run) fiber.Map {
 	if r.CancelReason != "" {
 		out["cancel_reason"] = r.CancelReason
 	}
+	if r.Error != nil {
+		out["error"] = r.Error
+	}
 	if r.Manifest != nil {
 		out["manifest"] = r.Manifest
 	}

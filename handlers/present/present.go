@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/transcript"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/views/chat"
@@ -102,12 +103,31 @@ func (p Thread) Status(a transcript.Activity) chat.Status {
 		if s.Text == "" {
 			s.Text = "The assistant could not finish this answer."
 		}
+		for _, try := range a.Attempts {
+			s.Attempts = append(s.Attempts, chat.Attempt{Number: try.Attempt, At: Time(try.EndedAt, p.Now()), Worker: try.Worker, Why: whyWords(try.Why)})
+		}
 	case transcript.Waiting:
 		s.State, s.Text = chat.RunWaiting, "Waiting for review"
 	default:
 		s.State = chat.RunIdle
 	}
 	return s
+}
+
+// whyWords says how an attempt ended.
+func whyWords(why agents.AttemptEnd) string {
+	switch why {
+	case agents.AttemptProcessGone:
+		return "its worker was gone"
+	case agents.AttemptLeaseExpired:
+		return "its worker did not renew the lease"
+	case agents.AttemptPanic:
+		return "the assistant’s code crashed"
+	case agents.AttemptTimeout:
+		return "it took too long"
+	default:
+		return "it failed"
+	}
 }
 
 // StatusOf presents what a thread is doing, and who has to act if it waits.

@@ -239,6 +239,17 @@ type Status struct {
 	Step string
 	// Assistant names who works, for the announcement to screen readers.
 	Assistant string
+	// Attempts are those at the step at which a run failed, if there were several.
+	Attempts []Attempt
+}
+
+// Attempt is one of several at a step that failed.
+type Attempt struct {
+	Number int
+	// At is when it ended.
+	At ui.Time
+	// Worker is what the worker was called, Why how the attempt ended.
+	Worker, Why string
 }
 
 // busy reports that a run works on the thread.

@@ -133,7 +133,9 @@ func failed() chat.Thread {
 		Reason: "The model could not be reached after 3 attempts. Your message is kept; send it again to retry.", Steps: []chat.Step{
 			{CallID: "c1", Verb: "Search", Object: "«sales october»", Outcome: "failed", Duration: "0.1 s", State: chat.StepFailed, Args: "{}", Error: "The index is being rebuilt. Try again in a minute."}}}
 	t.Messages = []chat.Message{asked("m1", "What did we sell last month?", "09:41"), bad}
-	t.Status = chat.Status{State: chat.RunFailed, Text: "The last answer failed", Assistant: "Heddle guide"}
+	t.Status = chat.Status{State: chat.RunFailed, Text: "The last answer failed", Assistant: "Heddle guide", Attempts: []chat.Attempt{
+		{Number: 1, At: at("2026-11-21T09:41:20Z", "3 min ago"), Worker: "heddle-worker-7d9f4-a", Why: "its worker was gone"},
+		{Number: 2, At: at("2026-11-21T09:41:50Z", "2 min ago"), Worker: "heddle-worker-7d9f4-b", Why: "its worker did not renew the lease"}}}
 	t.Composer.Text, t.Composer.Error = "What did we sell last month, by country?", "message: at most 10,000 characters; nothing was sent"
 	return t
 }

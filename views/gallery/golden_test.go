@@ -55,7 +55,7 @@ func states(t *testing.T) map[string]templ.Component {
 		"message-user": chat.MessageOf(whole.Messages[0]), "message-complete": chat.MessageOf(whole.Messages[1]), "message-stopped": chat.MessageOf(whole.Messages[5]),
 		"message-streaming": chat.MessageOf(live.Messages[3]), "message-failed": chat.MessageOf(bad.Messages[1]), "message-continuing": chat.MessageOf(readOnly().Messages[1]), "block": chat.BlockOf("m1", live.Messages[1].Blocks[0]),
 		"status-idle": chat.StatusLine(idle), "status-working": chat.StatusLine(status(chat.RunWorking, "Searching")), "status-continuing": chat.StatusLine(status(chat.RunContinuing, "Going on after a restart")),
-		"status-waiting": chat.StatusLine(status(chat.RunWaiting, "Waiting for a review")), "status-failed": chat.StatusLine(status(chat.RunFailed, "The last answer failed")),
+		"status-waiting": chat.StatusLine(status(chat.RunWaiting, "Waiting for a review")), "status-failed": chat.StatusLine(status(chat.RunFailed, "The last answer failed")), "status-failed-often": chat.StatusLine(bad.Status),
 		"queue": chat.Queue("t1", live.Queue), "queue-empty": chat.Queue("t1", nil), "actions-idle": chat.ComposerActions("t1", false, false), "actions-busy": chat.ComposerActions("t1", true, false), "actions-disabled": chat.ComposerActions("t1", false, true),
 		"composer-new": chat.ComposerOf("", composer("")), "composer-error": chat.ComposerOf("t4", bad.Composer), "title": chat.TitleOf("A <b>title</b>"),
 		"list": chat.ThreadList(list("t2")), "list-empty": chat.ThreadList(chat.List{}), "list-nothing-found": chat.ThreadList(chat.List{Query: "<unicorns>"}),
