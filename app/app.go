@@ -133,14 +133,14 @@ func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 	cfg := a.o.Config.Worker
 	a.assistants = assistants{DB: a.db, graphs: graphs.Names(), special: demoAssistants(a.o.Config)}
 	a.log = run.NewLog(a.db, a.wire, a.logger("agents"))
-	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Tools: tools,
-		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents"), Strategy: agents.Strategy(cfg.Strategy)})
 	a.worker = run.NewWorker(run.Options{
 		Version: a.o.Version, Break: a.o.Break, Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
 		Arrive: func(ctx context.Context, name string) (run.Presence, error) { return a.db.Arrive(ctx, name) },
-		Expire: a.service.ExpireDue,
+		Expire: func(ctx context.Context) (int, error) { return a.service.ExpireDue(ctx) },
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
 	})
+	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Ender: a.worker, Tools: tools,
+		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents"), Strategy: agents.Strategy(cfg.Strategy)})
 }
 
 // queue is the service's view of the store, with assistants that appear by

@@ -111,7 +111,7 @@ func TestWhoeverWaitsIsWokenAlthoughRedisIsKilledAtTheEnd(t *testing.T) {
 	t.Parallel()
 	gates, gate := newGates(t)
 	redis := testredis.Private(t)
-	s := testweb.Start(t, testweb.Options{RedisURL: redis.URL(), Graphs: []*graph.Graph{gate}})
+	s := testweb.Start(t, testweb.Options{RedisURL: redis.URL(), Graphs: []*graph.Graph{gate}, Env: []string{"HEDDLE_LEASE=30s"}})
 	other := testweb.Start(t, testweb.Options{RedisURL: redis.URL(), DatabaseURL: s.DatabaseURL, Graphs: []*graph.Graph{gate}, Env: []string{"HEDDLE_WORKER=off"}})
 	far := startFar(t, s)
 	mia, key, scope := s.SignIn("mia@acme.test"), s.Key("acme", "mia@acme.test"), s.Scope("acme", "mia@acme.test")
@@ -122,7 +122,7 @@ func TestWhoeverWaitsIsWokenAlthoughRedisIsKilledAtTheEnd(t *testing.T) {
 	gates.write(thread, "hello")
 	gates.end(thread)
 	got := <-there
-	require.NoError(t, got.err)
+	require.NoError(t, got.err, "the run is %s, attempt %d", got.run.Status, got.run.Attempt)
 	require.Equal(t, agents.RunSuccess, got.run.Status)
 	require.Equal(t, int32(2), got.reads, "once at first, once when it was woken")
 
@@ -142,7 +142,7 @@ func TestWhoeverWaitsIsWokenAlthoughRedisIsKilledAtTheEnd(t *testing.T) {
 	// Whoever has no clock is woken when Redis is back, once.
 	redis.Restart()
 	got = <-there
-	require.NoError(t, got.err)
+	require.NoError(t, got.err, "the run is %s, attempt %d", got.run.Status, got.run.Attempt)
 	require.Equal(t, agents.RunCancelled, got.run.Status)
 	require.Equal(t, int32(2), got.reads)
 }

@@ -165,6 +165,52 @@ type lostRow struct {
 	Cancelled        bool
 }
 
+// sqlClaimCancelled takes the lease of a run that somebody asked to stop and that
+// nobody executes: it stands in line with something done already, or its holder is
+// gone or has not renewed. It is no attempt. That a holder is gone is asked of its
+// lock last, and of no other worker's.
+const sqlClaimCancelled = `with head as materialized (
+	select h.org_id, h.thread_id, h.run_id, h.lease_until, w.lock_key from runs r
+	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
+	left join workers w on w.id = h.worker_id
+	where r.org_id = @org and r.id = @run and r.thread_id = @thread and r.cancel_requested_at is not null
+		and (r.status = 'pending' and h.run_id is null or r.status = 'running' and h.run_id = r.id)
+), free as materialized (
+	select org_id, thread_id from head where run_id is null or lease_until < now()
+	union all
+	select org_id, thread_id from head where run_id is not null and lease_until >= now() and lock_key is not null
+		and case when lock_key is not null then pg_try_advisory_xact_lock(1, lock_key) end
+), taken as (
+	update thread_heads h set token = h.token + 1, run_id = @run, worker_id = null, lease_until = now() + @lease::interval
+	from free where h.org_id = free.org_id and h.thread_id = free.thread_id
+	returning h.org_id, h.token
+), claimed as (
+	update runs r set status = 'running', token = taken.token, updated_at = now()
+	from taken where r.org_id = taken.org_id and r.id = @run
+	returning r.*
+)
+select ` + runColumns + `, m.role, u.name as user_name, null::text as worker from claimed r
+left join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
+left join users u on u.id = r.user_id`
+
+// ClaimCancelled takes a run that somebody has asked to stop, if nobody executes it
+// (any more), so that it can be ended without a worker; else it gives nil.
+func (db *DB) ClaimCancelled(ctx context.Context, key agents.RunKey, lease time.Duration) (*agents.Claimed, error) {
+	args := named{"org": string(key.Org), "thread": string(key.Thread), "run": string(key.Run), "lease": lease}
+	var found []claimedRow
+	var batch pgx.Batch
+	batch.Queue(sqlHeadLock, args) // what follows sees what whoever held it has done
+	collect(&batch, &found, sqlClaimCancelled, args)
+	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {
+		return nil, fmt.Errorf("claiming a cancelled run: %w", translate(err))
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	claimed := found[0].claimed()
+	return &claimed, nil
+}
+
 // sqlHandBack returns a run to the queue at a step boundary; it does not count
 // as a failure.
 const sqlHandBack = `with head as (

@@ -65,7 +65,7 @@ func (s *Service) tellOf(ctx context.Context, scope auth.Scope, thread agents.Th
 	s.tellAll(ctx, scope, thread, done.ToldAt, done.Told)
 	s.tell(ctx, scope, thread, done.Position, done.Queued)
 	for _, displaced := range done.Stop {
-		s.signals.Stop(ctx, displaced)
+		s.stop(ctx, agents.RunKey{Org: scope.Org, Thread: thread, Run: displaced})
 	}
 	s.signals.Wake(ctx)
 }

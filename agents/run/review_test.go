@@ -417,9 +417,12 @@ func TestAClientAnswersAReviewInItsOwnWords(t *testing.T) {
 // passOn gives what executes to another attempt.
 func (d *desk) passOn(t *testing.T) {
 	t.Helper()
-	d.sql(t, "heddle_system", "update thread_heads set lease_until = now() - interval '1 hour'")
-	_, err := d.db.TakeOver(context.Background())
-	require.NoError(t, err)
+	for taken := (agents.TakenOver{}); taken.Runs == 0; { // a renewal may come between the two
+		d.sql(t, "heddle_system", "update thread_heads set lease_until = now() - interval '1 hour'")
+		var err error
+		taken, err = d.db.TakeOver(context.Background())
+		require.NoError(t, err)
+	}
 }
 
 func TestACallThatRanIsNotRunAgainByTheNextAttempt(t *testing.T) {

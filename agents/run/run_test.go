@@ -129,7 +129,10 @@ func setup(t *testing.T, extra ...*graph.Graph) *bundle {
 		require.NoError(t, db.EnsureAssistant(ctx, b.scope, agents.Assistant{
 			ID: agents.AssistantID(id.New()), Graph: g.Name(), Name: g.Name(), IsDefault: true}))
 	}
-	b.service = run.NewService(run.Parts{Queue: db, Publish: b.hub, Signals: b.hub, Watch: b.hub, Graphs: b.graphs,
+	log := run.NewLog(db, b.hub, slog.Default())
+	t.Cleanup(log.Close)
+	ender := run.NewWorker(run.Options{Store: db, Graphs: b.graphs, Log: log, Publish: b.hub, Signals: b.hub, Logger: slog.Default()}) // never run
+	b.service = run.NewService(run.Parts{Queue: db, Publish: b.hub, Signals: b.hub, Watch: b.hub, Graphs: b.graphs, Ender: ender,
 		Clock: clock.System{}, Logger: slog.Default()})
 	return b
 }
@@ -172,7 +175,7 @@ func (b *bundle) wait(t *testing.T, r agents.Run) agents.Run {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	out, err := b.service.Wait(ctx, b.scope, r.Thread, r.ID)
-	require.NoError(t, err)
+	require.NoError(t, err, "the run is %s, attempt %d, lost %+v", out.Status, out.Attempt, out.Lost)
 	return out
 }
 

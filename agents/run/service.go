@@ -54,6 +54,7 @@ type Service struct {
 	watch   Watcher
 	tools   *tool.Registry
 	graphs  Graphs
+	ender   Ender
 	clock   clock.Clock
 	logger  *slog.Logger
 	// strategy is what new input does where neither it nor the assistant says.
@@ -70,6 +71,9 @@ type Parts struct {
 	// node in whose name a state is changed.
 	Tools  *tool.Registry
 	Graphs Graphs
+	// Ender ends cancelled runs that nobody executes; without it a worker does when
+	// it claims them.
+	Ender  Ender
 	Clock  clock.Clock
 	Logger *slog.Logger
 	// Strategy is what new input does to a busy thread where neither the request
@@ -79,7 +83,7 @@ type Parts struct {
 
 // NewService makes the service.
 func NewService(p Parts) *Service {
-	return &Service{queue: p.Queue, publish: p.Publish, signals: p.Signals, watch: p.Watch, tools: p.Tools, graphs: p.Graphs,
+	return &Service{queue: p.Queue, publish: p.Publish, signals: p.Signals, watch: p.Watch, tools: p.Tools, graphs: p.Graphs, ender: p.Ender,
 		clock: p.Clock, logger: p.Logger, strategy: cmp.Or(p.Strategy, agents.StrategyEnqueue)}
 }
 
@@ -210,8 +214,9 @@ func titleOf(in agents.RunInput) string {
 	return ""
 }
 
-// Cancel ends a run: one that waits in line is over at once, one that executes
-// is stopped by its worker, one that ended stays as it is.
+// Cancel ends a run: one that waits, in line or for a person, or whose worker is
+// gone, is over at once, one that executes is stopped by its worker, one that ended
+// stays as it is.
 func (s *Service) Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, reason string) (agents.Run, error) {
 	done, err := s.queue.CancelRun(ctx, scope, thread, run, reason, func(r agents.Run) (event.Envelope, error) {
 		return event.Envelope{
@@ -228,7 +233,9 @@ func (s *Service) Cancel(ctx context.Context, scope auth.Scope, thread agents.Th
 		s.tell(ctx, scope, thread, done.Position, done.Event)
 		s.signals.Wake(ctx) // the next in line may be due
 	case !done.Run.Status.Ended():
-		s.signals.Stop(ctx, run)
+		if s.stop(ctx, agents.RunKey{Org: scope.Org, Thread: thread, Run: run}) {
+			return s.queue.Run(ctx, scope, thread, run)
+		}
 		if done.Run.Status == agents.RunPending {
 			s.signals.Wake(ctx) // a worker writes the end of a run that waited
 		}

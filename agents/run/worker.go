@@ -28,6 +28,7 @@ type Store interface {
 	Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error)
 	Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error)
 	TakeOver(ctx context.Context) (agents.TakenOver, error)
+	ClaimCancelled(ctx context.Context, key agents.RunKey, lease time.Duration) (*agents.Claimed, error)
 	HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error
 	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
@@ -257,6 +258,9 @@ func (w *Worker) takeOver(ctx context.Context) error {
 	if taken.Runs > 0 {
 		w.o.Logger.InfoContext(ctx, "took back runs of lost workers", "runs", taken.Runs)
 		w.o.Signals.Wake(ctx)
+	}
+	if len(taken.Cancelled) > 0 {
+		w.finished.Go(func() { w.endCancelled(ctx, taken.Cancelled) })
 	}
 	return nil
 }
