@@ -82,18 +82,19 @@ func (h *Hub) say(ctx context.Context, ps []Publication) error {
 	if len(ps) == 0 {
 		return nil
 	}
-	err := h.pipe(ctx, ps)
-	if err == nil {
-		return nil
-	}
-	h.sayMu.Lock()
-	defer h.sayMu.Unlock()
-	for _, p := range ps {
-		if !isControl(p.Topic) && len(h.unsaid) < maxUnsaid {
-			h.unsaid[p.Topic] = struct{}{}
+	return h.pipe(ctx, ps)
+}
+
+// noteLocked remembers what was not said. Whoever finds Redis away must do so while
+// it holds sayMu: else [Hub.remind] may have passed by already.
+func (h *Hub) noteLocked(all []*spoken) {
+	for _, s := range all {
+		for _, p := range s.ps {
+			if !isControl(p.Topic) && len(h.unsaid) < maxUnsaid {
+				h.unsaid[p.Topic] = struct{}{}
+			}
 		}
 	}
-	return err
 }
 
 // spoken is what one caller waits to have said.
@@ -118,6 +119,9 @@ func (h *Hub) pipe(ctx context.Context, ps []Publication) error {
 	h.sayMu.Lock()
 	all, away := h.waiting, h.away
 	h.waiting = nil
+	if away {
+		h.noteLocked(all)
+	}
 	h.sayMu.Unlock()
 	if len(all) > 0 {
 		err := errAway // it went away while they waited
@@ -125,6 +129,7 @@ func (h *Hub) pipe(ctx context.Context, ps []Publication) error {
 			if err = h.send(ctx, all); err != nil {
 				h.sayMu.Lock()
 				h.away = true
+				h.noteLocked(all)
 				h.sayMu.Unlock()
 			}
 		}
