@@ -341,7 +341,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		alone := *finish
 		alone.Events, end = nil, &alone
 	}
-	stepped, _, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, end)
+	stepped, _, err := a.committed(ctx, step, end)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
@@ -355,6 +355,16 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	return nil
 }
 
+// committed writes a step, whatever ends the attempt meanwhile: what was written must
+// be told, and whether it was is known from the answer alone. An attempt whose end is
+// written has its thread no longer, and a renewal that sees this would cut off that
+// very answer. The token refuses what may not be written.
+func (a *attempt) committed(ctx context.Context, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
+	defer cancel()
+	return a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
+}
+
 // commitSub stores a step of a subgraph on its own line.
 func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
 	said, err := a.out.take(ctx)
@@ -366,7 +376,7 @@ func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
 	e := a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step)))
 	e.Step, e.NS = c.Step, c.NS
 	step.Events = append(said, e)
-	stepped, _, err := a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, nil)
+	stepped, _, err := a.committed(ctx, step, nil)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/run"
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -201,4 +202,50 @@ func TestDrainHandsARunBackAtAStepBoundary(t *testing.T) {
 	require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
 	require.Equal(t, []string{"user: x", "assistant: a", "assistant: b"}, b.texts(t, thread))
 	require.Equal(t, agents.RunSuccess, b.wait(t, other).Status)
+}
+
+// lateStore answers that a run's end is written once the worker has renewed twice,
+// and so has seen that it holds the run no longer.
+type lateStore struct {
+	run.Store
+	mu      sync.Mutex
+	ended   bool
+	renewed int
+	seen    chan struct{}
+}
+
+func (s *lateStore) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+	stepped, finished, err = s.Store.CommitStep(ctx, scope, lease, step, finish)
+	if finish == nil || err != nil {
+		return stepped, finished, err
+	}
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	<-s.seen
+	return stepped, finished, ctx.Err()
+}
+
+func (s *lateStore) Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error) {
+	held, err := s.Store.Renew(ctx, worker, runs, lease)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended && err == nil && len(held) == 0 {
+		if s.renewed++; s.renewed == 2 {
+			close(s.seen)
+		}
+	}
+	return held, err
+}
+
+func TestAnEndThatIsWrittenIsToldAlthoughARenewalSeesItFirst(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	late := &lateStore{Store: b.db, seen: make(chan struct{})}
+	b.worker(t, func(o *run.Options) { o.Store, o.Renew = late, 20*time.Millisecond })
+	r := b.submit(t, agents.ThreadID(id.New()), "echo", "hello")
+	require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
+	require.Eventually(t, func() bool {
+		return len(b.hub.payloads()) == len(b.log(t, r.Thread))
+	}, 10*time.Second, 5*time.Millisecond, "all of the log was published")
 }
