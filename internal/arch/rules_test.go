@@ -69,7 +69,7 @@ var rooms = []room{
 	{"realtime/embedded", list("github.com/alicebob/miniredis/v2/...")},
 	{"realtime/pubsubtest", list("realtime/...", suite)},
 
-	{"store", list(domain, "migrations", pgx)},
+	{"store", list(domain, "migrations", pgx, "github.com/klauspost/compress/...")},
 	{"store/storetest/...", list(domain, "store", "migrations", pgx, "internal/testpg", suite)},
 	{"store/embedded/...", list("store/embedded/...", pgx, redis, "github.com/alicebob/miniredis/v2/...", "golang.org/x/sys/...")},
 	{"migrations", nil},
