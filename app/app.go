@@ -44,6 +44,9 @@ type Options struct {
 	Logger    *slog.Logger
 	// Graphs are registered beside the ones Heddle ships.
 	Graphs []*graph.Graph
+	// Tools are registered beside the ones Heddle ships; an assistant uses those
+	// that its configuration names.
+	Tools []tool.Tool
 	// TokensPerSecond is the mock model's pace; 0 is no delay at all.
 	TokensPerSecond float64
 	// Mailer mails invitations; without one their links are only shown.
@@ -123,7 +126,7 @@ func (a *App) storage(ctx context.Context) error {
 	address.ContextTimeoutEnabled = true
 	address.DialTimeout = 2 * time.Second
 	a.redis = redis.NewClient(address)
-	a.hub = realtime.New(realtime.Options{Redis: a.redis, Log: logReader{a.db}, Logger: a.logger("realtime")})
+	a.hub = realtime.New(realtime.Options{Redis: a.redis, Log: a.logReader(), Logger: a.logger("realtime")})
 	a.wire = &wire{hub: a.hub, log: a.logger("realtime")}
 	return nil
 }
@@ -132,10 +135,10 @@ func (a *App) storage(ctx context.Context) error {
 func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 	cfg := a.o.Config.Worker
 	a.assistants = assistants{DB: a.db, graphs: graphs.Names(), special: demoAssistants(a.o.Config)}
-	a.log = run.NewLog(a.db, a.wire, a.logger("agents"))
+	a.log = run.NewLog(a.appender(), a.wire, a.logger("agents"))
 	a.worker = run.NewWorker(run.Options{
-		Version: a.o.Version, Break: a.o.Break, Store: a.db, Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
-		Arrive: func(ctx context.Context, name string) (run.Presence, error) { return a.db.Arrive(ctx, name) },
+		Version: a.o.Version, Break: a.o.Break, Store: a.runStore(), Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
+		Arrive: a.arrive,
 		Expire: func(ctx context.Context) (int, error) { return a.service.ExpireDue(ctx) },
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
 	})

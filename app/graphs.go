@@ -79,7 +79,7 @@ func (a *App) toolbox() (*model.Registry, *tool.Registry, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the built-in tools: %w", err)
 	}
-	tools, err := tool.NewRegistry(all...)
+	tools, err := tool.NewRegistry(append(all, a.o.Tools...)...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,7 +91,7 @@ func (a *App) toolbox() (*model.Registry, *tool.Registry, error) {
 // the others.
 func (a *App) compiled(models *model.Registry, tools *tool.Registry) ([]*graph.Graph, error) {
 	graphs, errs := slices.Clone(a.o.Graphs), []error(nil)
-	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Call: a.tools, Ledger: a.db})
+	chat, err := prebuilt.Chat(prebuilt.ChatOptions{Models: models, Tools: tools, Call: a.tools, Ledger: a.ledger()})
 	if err != nil {
 		errs = append(errs, fmt.Errorf("compiling the graph chat: %w", err))
 	} else {

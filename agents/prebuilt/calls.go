@@ -14,6 +14,7 @@ import (
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/agents/tool"
+	"github.com/heddle/heddle/internal/failpoint"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -168,6 +169,7 @@ func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome
 		return outcome{message: result(t, p, began, tool.Text(p.Answered, "Answered by a person"))}, nil
 	}
 	lease := leaseOf(t)
+	failpoint.Reach(failpoint.BeforeJournal, p.Call.Name)
 	if p.Journal {
 		if err := c.o.Ledger.SendCall(ctx, t.Scope, lease, t.Line, p.Call, p.Round); err != nil {
 			return outcome{}, fmt.Errorf("noting that %s is called: %w", p.Call.Name, err)
@@ -180,6 +182,7 @@ func (c chat) one(ctx context.Context, t *graph.Task, p review.Planned) (outcome
 		StartedAt: t.StartedAt, ThreadID: string(t.Thread), RunID: string(t.Run), Node: t.Node,
 		Step: t.Step, Attempt: t.Attempt, CallID: p.Call.ID, IdempotencyKey: idempotencyKey(t, p.Call), Clock: t.Clock,
 	}, p.Call.Name, p.Call.Args)
+	failpoint.Reach(failpoint.AfterTool, p.Call.Name)
 	if err != nil {
 		return outcome{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/transcript"
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/failpoint"
 )
 
 // The ways an attempt's context ends before the graph does.
@@ -341,10 +342,12 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		alone := *finish
 		alone.Events, end = nil, &alone
 	}
+	failpoint.Reach(failpoint.BeforeCommit, string(source))
 	stepped, _, err := a.committed(ctx, step, end)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
+	failpoint.Reach(failpoint.AfterCommit, string(source))
 	a.stepped.Store(true)
 	a.kept, a.begins = len(step.Pending) > 0, nil
 	a.step = c.Step
@@ -376,10 +379,12 @@ func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
 	e := a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step)))
 	e.Step, e.NS = c.Step, c.NS
 	step.Events = append(said, e)
+	failpoint.Reach(failpoint.BeforeCommit, string(agents.SourceLoop))
 	stepped, _, err := a.committed(ctx, step, nil)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
+	failpoint.Reach(failpoint.AfterCommit, string(agents.SourceLoop))
 	a.stepped.Store(true)
 	a.publish(ctx, stepped, step.Events)
 	return nil

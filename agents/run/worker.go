@@ -21,6 +21,7 @@ import (
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/clock"
+	"github.com/heddle/heddle/internal/failpoint"
 )
 
 // Store is what a worker needs of the database.
@@ -332,6 +333,7 @@ func (w *Worker) claim(ctx context.Context, presence Presence) error {
 }
 
 func (w *Worker) start(ctx context.Context, c agents.Claimed) {
+	failpoint.Reach(failpoint.AfterClaim, string(c.Run.ID))
 	// The attempt outlives the signal to stop: draining lets its step end.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	w.mu.Lock()

@@ -6,7 +6,7 @@ package arch
 
 // everywhere may be imported by every room.
 var everywhere = []string{
-	"internal/fault", "internal/clock", "internal/id", "internal/secret",
+	"internal/fault", "internal/clock", "internal/failpoint", "internal/id", "internal/secret",
 	"golang.org/x/sync/...",
 }
 
@@ -30,6 +30,7 @@ type room struct {
 var rooms = []room{
 	{"internal/fault", nil},
 	{"internal/clock", nil},
+	{"internal/failpoint", nil},
 	{"internal/secret", nil},
 	{"internal/id", list("github.com/google/uuid")},
 
@@ -96,6 +97,9 @@ var rooms = []room{
 	// What newcomers read first: the engine as any program may use it.
 	{"examples/...", list("agents", "agents/event", "agents/graph", "agents/checkpoint/memory", "agents/checkpoint/sqlite")},
 
+	// The fault protocol: harness, command and, with a tag, the node it torments.
+	{"internal/chaos/...", list("*")},
+
 	{"internal/testpg/...", list("*")},
 	{"internal/testredis/...", list("*")},
 	{"internal/testweb/...", list("*")},
@@ -120,12 +124,13 @@ type keeper struct {
 }
 
 var keepers = []keeper{
-	{"config", list("app/...", "cmd/...", "internal/testweb/..."), "everybody else takes an Options struct"},
-	{"app/...", list("app/...", "cmd/...", "internal/testweb/..."), "app wires the others together, and nobody is wired to it"},
+	{"config", list("app/...", "cmd/...", "internal/testweb/...", "internal/chaos/..."), "everybody else takes an Options struct"},
+	{"app/...", list("app/...", "cmd/...", "internal/testweb/...", "internal/chaos/..."), "app wires the others together, and nobody is wired to it"},
 	{"cmd/...", list("cmd/..."), "commands are entry points"},
 	{"internal/testpg/...", list("internal/testpg/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testredis/...", list("internal/testredis/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},
+	{"internal/chaos/...", list("internal/chaos/..."), "it is test support"},
 	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
 	{"outbound/...", list("app/...", "cmd/...", "outbound/..."), "tools and handlers declare the small interfaces they need"},
 	{"outbound/mail/mailtest", list("outbound/mail/mailtest"), "it is test support"},
@@ -134,7 +139,7 @@ var keepers = []keeper{
 	{"agents/graph/graphtest", list("agents/graph/graphtest"), "it is test support"},
 	{"agents/checkpoint/checkpointtest", list("agents/checkpoint/checkpointtest"), "it is test support"},
 	{"agents/replay/replaytest", list("agents/replay/replaytest"), "it is test support"},
-	{"agents/model/openai/openaitest", list("agents/model/openai/openaitest", "cmd/openaitest", "internal/testweb/..."), "it is test support"},
+	{"agents/model/openai/openaitest", list("agents/model/openai/openaitest", "cmd/openaitest", "internal/testweb/...", "internal/chaos/..."), "it is test support"},
 	{"agents/tool/tooltest", list("agents/tool/tooltest"), "it is test support"},
 	{"realtime/pubsubtest", list("realtime/pubsubtest"), "it is test support"},
 	{"github.com/stretchr/testify/...", list("store/storetest/...", "agents/checkpoint/checkpointtest", "agents/model/modeltest", "agents/tool/tooltest", "realtime/pubsubtest", "internal/testpg/...", "internal/testredis/...", "internal/testweb/..."), "it is a test library"},

@@ -18,9 +18,6 @@ type Clock interface {
 // System is the machine's clock.
 type System struct{}
 
-// Now returns the current time in UTC.
-func (System) Now() time.Time { return time.Now().UTC() }
-
 // After behaves like [time.After].
 func (System) After(d time.Duration) <-chan time.Time { return time.After(d) }
 

@@ -82,6 +82,8 @@ func (c Chat) Has(tool string) bool {
 type Options struct {
 	// Key is the only bearer token that is let in; "" lets in everybody.
 	Key string
+	// Answer is what the server says without a script; nil stands for [Answer].
+	Answer func(Chat) Reply
 }
 
 // Server answers. Safe for concurrent use.
@@ -162,6 +164,9 @@ func (s *Server) choose(c Chat) Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.next) == 0 {
+		if s.o.Answer != nil {
+			return s.o.Answer(c)
+		}
 		return Answer(c)
 	}
 	reply := s.next[0]
