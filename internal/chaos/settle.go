@@ -55,8 +55,13 @@ func (s *suite) settle(ctx context.Context) {
 	var rolling sync.WaitGroup
 	defer rolling.Wait()
 	rolled := false
+	told := time.Now()
 	for ctx.Err() == nil {
 		left, waiting, err := s.left(ctx)
+		if time.Since(told) > 5*time.Second {
+			told = time.Now()
+			s.say("left: %d runs, %d requests (%v)", left, waiting, err)
+		}
 		if err == nil && left == 0 && waiting == 0 {
 			return
 		}
@@ -149,10 +154,15 @@ func (s *suite) catchUp(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	told := time.Now()
 	for ctx.Err() == nil {
 		behind, err := s.behind(ctx)
 		if err == nil && len(behind) == 0 {
 			return
+		}
+		if time.Since(told) > 5*time.Second {
+			told = time.Now()
+			s.say("clients are behind: %v (%v)", behind[:min(3, len(behind))], err)
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
@@ -206,7 +216,7 @@ func (s *suite) takeApart(ctx context.Context) {
 			case <-exited:
 			case <-time.After(s.o.Tier.Drain + 30*time.Second):
 				s.broken("I10", "%s does not end", n.worker())
-				<-n.signalKill()
+				n.dump()
 			}
 			switch code := n.ended(); code {
 			case 0, 7:
@@ -220,5 +230,11 @@ func (s *suite) takeApart(ctx context.Context) {
 		})
 	}
 	ending.Wait()
+	for _, n := range s.nodes {
+		// What a half-open link kept open on the servers' side would be theirs to
+		// find out, by their keepalives.
+		n.toPG.turn(cut)
+		n.toRedis.turn(cut)
+	}
 	s.client.CloseIdleConnections()
 }

@@ -71,6 +71,16 @@ func (s *suite) die(n *node) {
 	s.mu.Unlock()
 }
 
+// dump lets a process that does not end say in its log what it does, and kills it.
+func (n *node) dump() {
+	exited := n.signal(syscall.SIGQUIT)
+	select {
+	case <-exited:
+	case <-time.After(2 * time.Second):
+	}
+	<-n.signalKill()
+}
+
 // signalKill kills whatever runs, frozen or not, and gives what ends with it.
 func (n *node) signalKill() chan struct{} { return n.signal(syscall.SIGKILL) }
 
@@ -81,7 +91,7 @@ func (s *suite) drain(n *node) {
 	case <-exited:
 	case <-time.After(s.o.Tier.Drain + 30*time.Second):
 		s.broken("I9", "%s did not end within %s after SIGTERM", worker, s.o.Tier.Drain+30*time.Second)
-		<-n.signalKill()
+		n.dump()
 	}
 	took, code := time.Since(at), n.ended()
 	s.mu.Lock()
