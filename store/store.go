@@ -42,6 +42,9 @@ type Options struct {
 	StatementTimeout time.Duration
 }
 
+// connectTimeout bounds a connection's beginning when the URL doesn't.
+const connectTimeout = 5 * time.Second
+
 // Bounds are how many runs there may be. Those beyond what executes wait; beyond
 // what waits, new ones are refused as limited.
 type Bounds struct {
@@ -67,6 +70,7 @@ func (b Bounds) withDefaults() Bounds {
 type DB struct {
 	app    *pgxpool.Pool
 	system *pgxpool.Pool
+	links  *links
 	url    string
 	bounds Bounds
 
@@ -91,17 +95,18 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.StatementTimeout == 0 {
 		o.StatementTimeout = time.Minute
 	}
-	app, err := openPool(ctx, o, "heddle_app", o.MaxConns)
+	links := newLinks(o.StatementTimeout)
+	app, err := openPool(ctx, o, links, "heddle_app", o.MaxConns)
 	if err != nil {
 		return nil, err
 	}
-	system, err := openPool(ctx, o, "heddle_system", max(4, o.MaxConns/4))
+	system, err := openPool(ctx, o, links, "heddle_system", max(4, o.MaxConns/4))
 	if err != nil {
 		app.Close()
 		return nil, err
 	}
 	db := &DB{
-		app: app, system: system, url: o.URL, bounds: o.Bounds.withDefaults(), packs: newPacks(),
+		app: app, system: system, links: links, url: o.URL, bounds: o.Bounds.withDefaults(), packs: newPacks(),
 		states: newLRU[stateKey, keptState](maxKeptStates), active: newLRU[stateKey, agents.LineID](maxKeptLines), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
 		opened: newLRU[openedKey, time.Time](maxOpened),
 	}
@@ -110,7 +115,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return db, nil
 }
 
-func openPool(ctx context.Context, o Options, role string, size int32) (*pgxpool.Pool, error) {
+func openPool(ctx context.Context, o Options, links *links, role string, size int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(o.URL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the database URL: %w", withoutPassword(err))
@@ -122,8 +127,11 @@ func openPool(ctx context.Context, o Options, role string, size int32) (*pgxpool
 	cfg.ConnConfig.RuntimeParams["statement_timeout"] = fmt.Sprint(o.StatementTimeout.Milliseconds())
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "60000"
 	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
 	}
+	var pool *pgxpool.Pool
+	links.use(cfg.ConnConfig)
+	links.watch(cfg, func() *pgxpool.Pool { return pool })
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		// role is one of two constants of this file, never input.
 		if _, err := conn.Exec(ctx, "set role "+role); err != nil {
@@ -131,8 +139,7 @@ func openPool(ctx context.Context, o Options, role string, size int32) (*pgxpool
 		}
 		return nil
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
+	if pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("opening the %s pool: %w", role, err)
 	}
 	return pool, nil
@@ -147,10 +154,22 @@ func withoutPassword(err error) error {
 	return err
 }
 
-// Close waits for queries in flight and closes all connections.
+// Close waits for queries in flight, but not for a server that does not answer,
+// and closes all connections.
 func (db *DB) Close() {
-	db.app.Close()
-	db.system.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		db.app.Close()
+		db.system.Close()
+	}()
+	select {
+	case <-closed:
+		return
+	case <-time.After(closeLimit):
+	}
+	db.links.cut()
+	<-closed
 }
 
 // Ping reports whether the database answers within the context's deadline.

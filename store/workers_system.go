@@ -37,6 +37,10 @@ func (db *DB) Arrive(ctx context.Context, name string) (*Presence, error) {
 		return nil, fmt.Errorf("reading the database URL: %w", withoutPassword(err))
 	}
 	cfg.RuntimeParams["application_name"] = "heddle worker " + name
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	db.links.use(cfg)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting a worker: %w", err)
