@@ -44,8 +44,9 @@ type Publisher interface {
 	ReviewsChanged(ctx context.Context, org auth.OrgID)
 }
 
-// appendTimeout bounds one statement of the log.
-const appendTimeout = 30 * time.Second
+// appendTimeout bounds one statement of the log: everything that runs here waits
+// behind it.
+const appendTimeout = 10 * time.Second
 
 // maxBatch bounds how many envelopes go into one statement (measured: 200 in
 // 3.3 ms, 1,000 in 14 ms).

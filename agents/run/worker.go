@@ -197,7 +197,9 @@ func (w *Worker) Run(ctx context.Context) error {
 // lock, others take over, and this worker's attempts are void.
 func (w *Worker) session(ctx context.Context) error {
 	host, _ := os.Hostname()
-	presence, err := w.o.Arrive(ctx, host)
+	arriving, arrived := w.limited(ctx)
+	presence, err := w.o.Arrive(arriving, host)
+	arrived()
 	if err != nil {
 		return err
 	}
@@ -219,32 +221,53 @@ func (w *Worker) session(ctx context.Context) error {
 	defer poll.Stop()
 	w.Wake()
 	for {
-		var err error
+		do := w.claim
 		select {
 		case <-ctx.Done():
 			return w.drainUnder(ctx, presence)
 		case <-w.wake:
-			err = w.claim(ctx, presence)
 		case <-w.slotFree:
-			err = w.claim(ctx, presence)
 		case <-poll.C:
-			err = w.claim(ctx, presence)
 		case <-renew.C:
-			if err = presence.Alive(ctx); err == nil {
-				err = w.renew(ctx, presence)
-			}
+			do = w.alive
 		case <-sweep.C:
-			err = w.takeOver(ctx)
-			if err == nil && w.o.Expire != nil {
-				if _, failed := w.o.Expire(ctx); failed != nil && ctx.Err() == nil {
-					w.o.Logger.WarnContext(ctx, "requests for review could not all be ended", "err", failed)
-				}
-			}
+			do = w.sweep
 		}
-		if err != nil && ctx.Err() == nil {
+		if err := w.within(ctx, presence, do); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+}
+
+// limited bounds one question to the database: a worker that has no answer within
+// a lease has lost its runs, and must not wait on.
+func (w *Worker) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, w.o.Lease)
+}
+
+func (w *Worker) within(ctx context.Context, presence Presence, do func(context.Context, Presence) error) error {
+	ctx, cancel := w.limited(ctx)
+	defer cancel()
+	return do(ctx, presence)
+}
+
+// alive shows that this worker lives and keeps what it executes.
+func (w *Worker) alive(ctx context.Context, presence Presence) error {
+	if err := presence.Alive(ctx); err != nil {
+		return err
+	}
+	return w.renew(ctx, presence)
+}
+
+// sweep takes back the runs of lost workers and ends requests that ran out.
+func (w *Worker) sweep(ctx context.Context, _ Presence) error {
+	err := w.takeOver(ctx)
+	if err == nil && w.o.Expire != nil {
+		if _, failed := w.o.Expire(ctx); failed != nil && ctx.Err() == nil {
+			w.o.Logger.WarnContext(ctx, "requests for review could not all be ended", "err", failed)
+		}
+	}
+	return err
 }
 
 // takeOver takes back the runs of lost workers.
@@ -261,7 +284,8 @@ func (w *Worker) takeOver(ctx context.Context) error {
 		w.o.Signals.Wake(ctx)
 	}
 	if len(taken.Cancelled) > 0 {
-		w.finished.Go(func() { w.endCancelled(ctx, taken.Cancelled) })
+		ending := context.WithoutCancel(ctx) // the sweep ends before that does
+		w.finished.Go(func() { w.endCancelled(ending, taken.Cancelled) })
 	}
 	return nil
 }
@@ -282,7 +306,7 @@ func (w *Worker) drainUnder(ctx context.Context, presence Presence) error {
 		case <-stopped:
 			return nil
 		case <-renew.C:
-			if err := w.renew(ctx, presence); err != nil {
+			if err := w.within(ctx, presence, w.renew); err != nil {
 				w.o.Logger.WarnContext(ctx, "lease could not be renewed while draining", "err", err)
 			}
 		case <-ctx.Done():
