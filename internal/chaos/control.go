@@ -12,8 +12,8 @@ import (
 // break is [ControlBreaks].
 func Control(off string) (Tier, Plan, bool) {
 	t := Short()
-	t.Name, t.Runs, t.Load, t.Calm, t.Settle = "control", 8, 2*time.Second, 0, 12*time.Second
-	t.Skew, t.ToolFaultsPerMille, t.Clients, t.Watchers = 0, 0, 12, 2
+	t.Name, t.Runs, t.Load, t.Calm, t.Settle = "control", 8, 2*time.Second, 0, 8*time.Second
+	t.Skew, t.ToolFaultsPerMille, t.Clients, t.Watchers, t.Reviews = 0, 0, 12, 2, false
 	p := Plan{Seed: 1, Nodes: make([][]Fault, nodes)}
 	switch off {
 	case "fencing":

@@ -40,7 +40,7 @@ func jobs(seed uint64, t Tier, all []*org) []*job {
 	for i := range out {
 		o := all[i%len(all)]
 		j := &job{org: o, thread: id.New(), at: each*time.Duration(i) + time.Duration(rnd.Int64N(int64(each)/2+1)),
-			task: task{Tag: fmt.Sprintf("run-%04d", i), Canary: o.canary, Hold: (i+i/5)%5 < 2}}
+			task: task{Tag: fmt.Sprintf("run-%04d", i), Canary: o.canary, Hold: t.Reviews && (i+i/5)%5 < 2}}
 		j.late = j.Hold && i%2 == 0
 		j.open = j.Hold && i%20 == 1
 		out[i] = j

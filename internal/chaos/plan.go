@@ -40,18 +40,21 @@ type Tier struct {
 	LinksCut, LinksHalfOpen, LinksSlow   int
 	Skew                                 time.Duration
 	ToolFaultsPerMille                   int
-	Strict                               bool // delays and limits of time are judged, not only told
+	// Reviews lets two in five runs wait for a person.
+	Reviews bool
+	// Strict judges delays and limits of time that a busy machine would break.
+	Strict bool
 }
 
 // Short is the tier of every test run: a minute on a machine that has other
 // things to do as well.
 func Short() Tier {
 	return Tier{
-		Name: "short", Runs: 50, Load: 32 * time.Second, Calm: 4 * time.Second, Settle: 40 * time.Second,
+		Name: "short", Runs: 50, Load: 30 * time.Second, Calm: 4 * time.Second, Settle: 60 * time.Second,
 		Lease: 2 * time.Second, Renew: 600 * time.Millisecond, Sweep: 300 * time.Millisecond, Drain: 3 * time.Second,
 		Pace: 15 * time.Millisecond, Clients: 60, Watchers: 3, RestartWithin: 2 * time.Second, Cut: [2]time.Duration{2 * time.Second, 4 * time.Second},
 		Kills: 5, Drains: 2, Freezes: 1, Points: 1, RedisKills: 1, RedisFlushes: 1, FastRestarts: 1, Crashes: 1, BackendsEnded: 3,
-		LinksCut: 1, LinksHalfOpen: 1, LinksSlow: 1, Skew: 90 * time.Second, ToolFaultsPerMille: 50,
+		LinksCut: 1, LinksHalfOpen: 1, LinksSlow: 1, Skew: 90 * time.Second, ToolFaultsPerMille: 50, Reviews: true,
 	}
 }
 
@@ -62,7 +65,7 @@ func Long() Tier {
 		Lease: 15 * time.Second, Renew: 5 * time.Second, Sweep: 2 * time.Second, Drain: 20 * time.Second,
 		Pace: 50 * time.Millisecond, Clients: 60, Watchers: 2, RestartWithin: 5 * time.Second, Cut: [2]time.Duration{5 * time.Second, 20 * time.Second},
 		Kills: 60, Drains: 15, Freezes: 10, Points: 20, RedisKills: 10, RedisFlushes: 10, FastRestarts: 3, Crashes: 3, BackendsEnded: 20,
-		LinksCut: 5, LinksHalfOpen: 5, LinksSlow: 5, Skew: 90 * time.Second, ToolFaultsPerMille: 50, Strict: true,
+		LinksCut: 5, LinksHalfOpen: 5, LinksSlow: 5, Skew: 90 * time.Second, ToolFaultsPerMille: 50, Reviews: true, Strict: true,
 	}
 }
 

@@ -68,15 +68,16 @@ func (s *suite) settle(ctx context.Context) {
 		if err == nil && left == 0 && waiting > 0 && !rolled {
 			// What waits does so for restarts that the plan did not bring.
 			rolled = true
-			rolling.Go(func() {
-				for i, n := range s.nodes {
-					if s.incarnations()[i] == began[i] && n.up() {
-						s.count("restart for a late review")
-						s.drain(n)
-						s.bringBack(ctx, n, 0)
-					}
+			for i, n := range s.nodes {
+				if s.incarnations()[i] != began[i] || !n.up() {
+					continue
 				}
-			})
+				rolling.Go(func() {
+					s.count("restart for a late review")
+					s.drain(n)
+					s.bringBack(ctx, n, 0)
+				})
+			}
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
