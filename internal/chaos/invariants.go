@@ -189,6 +189,7 @@ func (s *suite) everyRunEnds(f findings) {
 			s.count("run waits for a review")
 		case r.Status == "error" && r.Error != nil && strings.Contains(*r.Error, gaveUp):
 			s.count("run given up after three lost attempts")
+			s.say("%s was given up: %s", j.Tag, s.turnsOf(r.ID, f))
 		default:
 			why := ""
 			if r.Error != nil {
@@ -200,6 +201,21 @@ func (s *suite) everyRunEnds(f findings) {
 			s.count("request named anew after its node died")
 		}
 	}
+}
+
+// turnsOf tells in one line who had a run, and when.
+func (s *suite) turnsOf(run string, f findings) string {
+	var out []string
+	for _, t := range f.turns {
+		if t.RunID == run {
+			who := ""
+			if t.Status == "running" && t.Worker != nil {
+				who = " on " + *t.Worker
+			}
+			out = append(out, fmt.Sprintf("%.2fs %s%s", t.At.Sub(s.began).Seconds(), t.Status, who))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // answered reports whether the log has the run's last answer.

@@ -71,7 +71,11 @@ func (s *suite) submit(ctx context.Context, j *job) {
 		case err == nil:
 			s.accept(j)
 			return
-		case said != nil && said.code == "idempotency_in_flight" && time.Since(began) > 3*time.Second:
+		case said != nil && said.inFlight():
+			// A node that is frozen may still carry it out.
+			if time.Since(began) < 3*time.Second || time.Since(s.thawed()) < 3*time.Second {
+				break
+			}
 			// The node that took the request died with it. Whether it carried it out,
 			// the thread says.
 			if s.exists(ctx, j) {
@@ -79,7 +83,7 @@ func (s *suite) submit(ctx context.Context, j *job) {
 				return
 			}
 			once, j.fresh = id.New(), true
-		case said != nil && said.status < 500 && said.status != http.StatusTooManyRequests && said.code != "idempotency_in_flight":
+		case said != nil && said.status < 500 && said.status != http.StatusTooManyRequests:
 			s.broken("I1", "run %s on thread %s was refused: %v", j.Tag, j.thread, err)
 			return
 		}
@@ -244,7 +248,7 @@ func (s *suite) insist(ctx context.Context, j *job, who int, body any) (won, unc
 			return true, false
 		case answer == nil:
 			maybe = true // the answer is lost, the decision may not be
-		case answer.code == "idempotency_in_flight":
+		case answer.inFlight():
 			// The node died with the request: only the database knows.
 			return false, true
 		case answer.status == http.StatusConflict || answer.status == http.StatusBadRequest || answer.status == http.StatusUnprocessableEntity:

@@ -205,9 +205,12 @@ func (s *site) close() {
 // apiError is an answer of the product that is no success.
 type apiError struct {
 	status int
-	code   string
 	body   string
 }
+
+// inFlight reports whether another request of the same name is still at work, or
+// died with its node.
+func (e *apiError) inFlight() bool { return e.status == http.StatusConflict && strings.Contains(e.body, "still at work") }
 
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s", e.status, e.body) }
 
@@ -247,12 +250,7 @@ func call(ctx context.Context, client *http.Client, base, key, method, path, onc
 		}
 	}
 	if resp.StatusCode >= 300 {
-		var said struct {
-			Code  string
-			Error string
-		}
-		_ = json.Unmarshal([]byte(text.String()), &said)
-		return &apiError{status: resp.StatusCode, code: said.Code, body: text.String()}
+		return &apiError{status: resp.StatusCode, body: text.String()}
 	}
 	if into == nil {
 		return nil
