@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/run"
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/id"
 )
 
@@ -45,4 +47,42 @@ func TestAWorkerWhoseConnectionHangsArrivesAnew(t *testing.T) {
 	r := b.submit(t, agents.ThreadID(id.New()), "echo", "hello")
 	require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
 	require.EqualValues(t, 2, arrivals.Load())
+}
+
+// mute is a store that a run can't be handed back to.
+type mute struct {
+	run.Store
+	asked chan struct{}
+}
+
+func (m mute) HandBack(ctx context.Context, _ auth.OrgID, _ agents.Lease) error {
+	close(m.asked)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestADrainDoesNotWaitForADatabaseThatIsSilent(t *testing.T) {
+	t.Parallel()
+	entered := make(chan struct{})
+	long, err := graph.New("long").Node("a", func(ctx context.Context, _ *graph.Task) (graph.Command, error) {
+		close(entered)
+		<-ctx.Done()
+		return graph.Command{}, ctx.Err()
+	}).Edge(graph.Start, "a").Edge("a", graph.End).Compile()
+	require.NoError(t, err)
+	b := setup(t, long)
+	asked := make(chan struct{})
+	_, stop := b.worker(t, func(o *run.Options) {
+		o.Store, o.Drain, o.SettleTimeout = mute{b.db, asked}, 100*time.Millisecond, time.Hour
+	})
+	b.submit(t, agents.ThreadID(id.New()), "long", "x")
+	<-entered
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	<-asked
+	select {
+	case <-stopped:
+	case <-time.After(time.Minute):
+		require.Fail(t, "the drain waits for an answer that does not come")
+	}
 }

@@ -63,6 +63,9 @@ type Log struct {
 	done    chan struct{}
 	stop    chan struct{}
 	once    sync.Once
+	// asking ends when nobody waits for the database any more.
+	asking context.Context
+	giveUp context.CancelFunc
 }
 
 type write struct {
@@ -72,8 +75,9 @@ type write struct {
 
 // NewLog starts the log's goroutine; Close ends it.
 func NewLog(store Appender, publish Publisher, logger *slog.Logger) *Log {
+	asking, giveUp := context.WithCancel(context.Background())
 	l := &Log{
-		store: store, publish: publish, logger: logger,
+		store: store, publish: publish, logger: logger, asking: asking, giveUp: giveUp,
 		queue: make(chan *write, 1024), done: make(chan struct{}), stop: make(chan struct{}),
 	}
 	go l.run()
@@ -84,7 +88,11 @@ func NewLog(store Appender, publish Publisher, logger *slog.Logger) *Log {
 func (l *Log) Close() {
 	l.once.Do(func() { close(l.stop) })
 	<-l.done
+	l.giveUp()
 }
+
+// GiveUp cuts what is in flight; it and all that comes later fails.
+func (l *Log) GiveUp() { l.giveUp() }
 
 // Write appends entries of one attempt and publishes them. It returns
 // [agents.ErrFenced] when the attempt's token is old.
@@ -148,7 +156,7 @@ func (l *Log) gather(first *write) []*write {
 }
 
 func (l *Log) flush(writes []*write) {
-	ctx, cancel := context.WithTimeout(context.Background(), appendTimeout)
+	ctx, cancel := context.WithTimeout(l.asking, appendTimeout)
 	defer cancel()
 	var all []agents.Entry
 	for _, w := range writes {

@@ -132,6 +132,9 @@ type Worker struct {
 	drain    bool
 	finished sync.WaitGroup
 	slotFree chan struct{}
+	// over ends when a drain has lasted all it may.
+	over    context.Context
+	endOver context.CancelFunc
 }
 
 type active struct {
@@ -141,7 +144,9 @@ type active struct {
 
 // NewWorker makes a worker; [Worker.Run] starts it.
 func NewWorker(o Options) *Worker {
-	return &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
+	w := &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
+	w.over, w.endOver = context.WithCancel(context.Background())
+	return w
 }
 
 // Wake makes the worker look at the queue now.
@@ -178,6 +183,7 @@ func (w *Worker) draining() bool {
 // steps reach their end and hands the rest of each run back. It returns once
 // every run of this worker has stopped.
 func (w *Worker) Run(ctx context.Context) error {
+	defer w.endOver()
 	defer w.finish()
 	for ctx.Err() == nil {
 		err := w.session(ctx)
@@ -205,12 +211,13 @@ func (w *Worker) session(ctx context.Context) error {
 	}
 	defer func() {
 		if ctx.Err() == nil {
-			w.abandon()
+			w.abandon(ctx)
 		} else {
 			w.finish()
 		}
 		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
+		defer context.AfterFunc(w.over, cancel)()
 		if err := presence.Leave(leave); err != nil {
 			w.o.Logger.DebugContext(leave, "worker could not sign off", "err", err)
 		}
@@ -310,23 +317,35 @@ func (w *Worker) drainUnder(ctx context.Context, presence Presence) error {
 				w.o.Logger.WarnContext(ctx, "lease could not be renewed while draining", "err", err)
 			}
 		case <-ctx.Done():
-			w.endAll(errShutdown)
-			<-stopped
+			w.finish()
 			return nil
 		}
 	}
 }
 
+// lastWords is how long what ends may still wait for a database that does not
+// answer, once nobody waits for it: what it can't hand back is taken over.
+const lastWords = 750 * time.Millisecond
+
 // finish ends whatever still runs and waits for it.
 func (w *Worker) finish() {
 	w.endAll(errShutdown)
+	hurry := time.AfterFunc(lastWords, w.giveUp)
+	defer hurry.Stop()
 	w.finished.Wait()
 }
 
 // abandon voids all attempts after the presence was lost.
-func (w *Worker) abandon() {
+func (w *Worker) abandon(ctx context.Context) {
 	w.endAll(agents.ErrFenced)
+	defer context.AfterFunc(ctx, w.giveUp)()
 	w.finished.Wait()
+}
+
+// giveUp cuts what the worker still asks of the database.
+func (w *Worker) giveUp() {
+	w.endOver()
+	w.o.Log.GiveUp()
 }
 
 func (w *Worker) endAll(cause error) {
