@@ -168,6 +168,40 @@ func TestAnAnswerSurvivesKillAndDrain(t *testing.T) {
 	require.Equal(t, []int{2}, l.continued())
 }
 
+func TestASecondSignalEndsADrainAtOnceAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	i := install(t, "HEDDLE_DRAIN=10m") // longer than any test has patience
+	for _, second := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		server, site := i.serve(t)
+		mia := site.SignIn("mia@acme.test")
+		done := site.NewThread(mia, "what is 6*7")
+		site.WaitIdle(mia, done)
+		code, key, _ := i.run(t, "apikey", "create", "--org", "acme", "--user", "mia@acme.test", "--name", "test")
+		require.Zero(t, code)
+		thread := site.NewThread(mia, "count to 80")
+		l := &listener{t: t, topic: "thread:" + thread}
+		l.join(site, mia)
+		l.until(midway())
+		server.signal(syscall.SIGTERM)
+		closeCode, _ := l.socket.Closed()
+		require.Equal(t, 1012, closeCode, "the drain has begun")
+		server.signal(second)
+		require.Equal(t, -1, server.code(), "%s ended it", second)
+		status, ok := server.cmd.ProcessState.Sys().(syscall.WaitStatus)
+		require.True(t, ok && status.Signaled())
+		require.Equal(t, second, status.Signal())
+
+		server, site = i.serve(t)
+		require.Contains(t, site.Page(mia, "/threads/"+done).Text("#messages"), "42")
+		l.join(site, mia)
+		l.until(testweb.RunEnds)
+		l.whole(site, mia, strings.TrimSpace(key), thread, 80)
+		require.Equal(t, []int{2}, l.continued())
+		server.signal(syscall.SIGTERM)
+		require.Zero(t, server.code(), "with nothing at work one is enough")
+	}
+}
+
 func TestARunIsWatchedAndStoppedFromAnotherProcess(t *testing.T) {
 	t.Parallel()
 	i := install(t)

@@ -27,10 +27,13 @@ var version = "dev"
 const exitLocked = 3
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	first := make(chan os.Signal, 1)
+	signal.Notify(first, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		<-ctx.Done()
-		stop() // a second signal ends the process at once; nothing committed is lost
+		<-first
+		signal.Stop(first) // a second signal ends the process at once; nothing committed is lost
+		stop()
 	}()
 	err := root().ExecuteContext(ctx)
 	if err == nil {
