@@ -5,7 +5,7 @@ create schema chaos;
 
 create table chaos.workers (id uuid primary key, name text not null, at timestamptz not null default clock_timestamp());
 create table chaos.turns (
-  n bigserial primary key, run_id uuid not null, thread_id uuid not null, status text not null, attempt int not null,
+  n bigserial primary key, run_id uuid not null, thread_id uuid not null, status text not null, attempt int not null, failures int not null,
   token bigint, worker_id uuid, at timestamptz not null default clock_timestamp()
 );
 create table chaos.steps (
@@ -21,8 +21,8 @@ end $$;
 
 create function chaos.turn() returns trigger language plpgsql security definer set search_path = public as $$
 begin
-  insert into chaos.turns (run_id, thread_id, status, attempt, token, worker_id)
-  select new.id, new.thread_id, new.status, new.attempt, new.token, h.worker_id
+  insert into chaos.turns (run_id, thread_id, status, attempt, failures, token, worker_id)
+  select new.id, new.thread_id, new.status, new.attempt, new.failures, new.token, h.worker_id
   from thread_heads h where h.org_id = new.org_id and h.thread_id = new.thread_id;
   return null;
 end $$;

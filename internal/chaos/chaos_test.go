@@ -96,6 +96,18 @@ func TestNoPromiseBreaksUnderFaults(t *testing.T) {
 	}
 }
 
+func TestARollingRestartLosesNoRun(t *testing.T) {
+	tier, plan := Rolling(seed)
+	r := carryOut(t, Options{Tier: tier, Plan: plan})
+	t.Log(r.Markdown())
+	require.Empty(t, r.Violations, strings.Join(r.Log, "\n"))
+	require.Equal(t, 2, r.counts[string(Drain)])
+	require.NotZero(t, r.counts[sawContinuing], "people watched runs that were handed over")
+	require.Zero(t, r.counts[sawTakenBack], "they saw at most that")
+	require.Zero(t, r.counts[sawFailure])
+	require.Zero(t, r.counts["run given up after three lost attempts"])
+}
+
 func TestAPromiseThatIsTakenAwayIsMissed(t *testing.T) {
 	for off, want := range map[string]Violation{
 		"fencing": {"I4", "had begun"},

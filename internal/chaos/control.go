@@ -42,3 +42,15 @@ func Control(off string) (Tier, Plan, bool) {
 func ControlBreaks(off string) string {
 	return map[string]string{"fencing": "I4", "journal": "I3", "replay": "I5"}[off]
 }
+
+// Rolling gives the load and the plan of a rolling restart: two of the three
+// nodes are drained one after the other, each is replaced before the next, and
+// nothing else goes wrong.
+func Rolling(seed uint64) (Tier, Plan) {
+	t := Short()
+	t.Name, t.Runs, t.Load, t.Calm, t.Drain, t.Pace = "rolling", 40, 8*time.Second, 0, 30*time.Second, 30*time.Millisecond
+	t.Skew, t.ToolFaultsPerMille, t.Clients, t.Watchers, t.Smooth = 0, 0, 20, 2, true
+	p := Plan{Seed: seed, Nodes: make([][]Fault, nodes)}
+	p.Nodes[0] = []Fault{{At: 2 * time.Second, Kind: Drain, Node: 0}, {At: 4 * time.Second, Kind: Drain, Node: 1}}
+	return t, p
+}

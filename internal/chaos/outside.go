@@ -210,7 +210,9 @@ type apiError struct {
 
 // inFlight reports whether another request of the same name is still at work, or
 // died with its node.
-func (e *apiError) inFlight() bool { return e.status == http.StatusConflict && strings.Contains(e.body, "still at work") }
+func (e *apiError) inFlight() bool {
+	return e.status == http.StatusConflict && strings.Contains(e.body, "still at work")
+}
 
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s", e.status, e.body) }
 

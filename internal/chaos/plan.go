@@ -44,6 +44,9 @@ type Tier struct {
 	Reviews bool
 	// Strict judges delays and limits of time that a busy machine would break.
 	Strict bool
+	// Smooth says that nothing goes wrong but what is drained: runs that are handed
+	// over go on at once, none is lost.
+	Smooth bool
 }
 
 // Short is the tier of every test run: a minute on a machine that has other

@@ -22,6 +22,13 @@ type Report struct {
 	suite  *suite
 }
 
+// What the people who watch threads were told beside the answers.
+const (
+	sawContinuing = `watchers told "continuing"`
+	sawTakenBack  = "messages taken back from watchers"
+	sawFailure    = "watchers told that a run failed"
+)
+
 // Passed reports whether no promise was broken.
 func (r *Report) Passed() bool { return len(r.Violations) == 0 }
 
@@ -128,6 +135,9 @@ func (r *Report) Markdown() string {
 	b.WriteString("## Faults\n\n| fault | happened |\n|---|---|\n")
 	for _, kind := range r.kinds() {
 		n := r.counts[string(kind)]
+		if n+s.unreached[kind] == 0 {
+			continue
+		}
 		missed := ""
 		if m := s.unreached[kind]; m > 0 {
 			missed = fmt.Sprintf(" (%d more armed and not reached in %s)", m, pointPatience)
@@ -155,7 +165,8 @@ func (r *Report) Markdown() string {
 	}
 	b.WriteString("\n| counted | |\n|---|---|\n")
 	for _, what := range []string{"run ended", "run waits for a review", "run given up after three lost attempts", "request named anew after its node died",
-		"step stored", "keyed effect", "plain effect", "unknown outcome", "review decided", "thread followed to its end", "envelope received", "restart for a late review"} {
+		"step stored", "keyed effect", "plain effect", "unknown outcome", "review decided", "thread followed to its end", "envelope received",
+		sawContinuing, sawTakenBack, sawFailure, "restart for a late review"} {
 		fmt.Fprintf(&b, "| %s | %d |\n", what, r.counts[what])
 	}
 	b.WriteString("\n## Times\n\n| | n | p50 | p99 | most |\n|---|---|---|---|---|\n")

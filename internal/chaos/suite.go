@@ -378,8 +378,8 @@ func (s *suite) live(ctx context.Context) error {
 		})
 	}
 	s.calm(working, &watching)
-	for i, list := range s.o.Plan.Nodes {
-		faults.Go(func() { s.torment(working, s.nodes[i], list) })
+	for _, list := range s.o.Plan.Nodes {
+		faults.Go(func() { s.torment(working, list) })
 	}
 	faults.Go(func() { s.tormentServers(working, s.o.Plan.Servers) })
 	faults.Wait()

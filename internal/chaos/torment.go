@@ -13,9 +13,10 @@ import (
 // pointPatience is how long an armed point may go unreached.
 const pointPatience = 8 * time.Second
 
-// torment does to one node what the plan says, one after the other.
-func (s *suite) torment(ctx context.Context, n *node, list []Fault) {
+// torment does to nodes what a list of the plan says, one after the other.
+func (s *suite) torment(ctx context.Context, list []Fault) {
 	for _, f := range list {
+		n := s.nodes[f.Node]
 		pause(ctx, f.At-time.Since(s.began))
 		if ctx.Err() != nil {
 			return

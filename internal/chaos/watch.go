@@ -358,6 +358,9 @@ func (c *client) ignoring(ctx context.Context, ended func(time.Duration)) {
 type story struct {
 	text map[string]*strings.Builder
 	void map[string]bool
+	// continued and failed are how often a run was told to go on elsewhere, and to
+	// have failed.
+	continued, failed int
 }
 
 func newStory() *story { return &story{text: map[string]*strings.Builder{}, void: map[string]bool{}} }
@@ -380,6 +383,7 @@ func (s *story) apply(e event.Envelope) {
 		}
 	case event.Custom:
 		if name, value := e.CustomName(); name == event.RunContinued {
+			s.continued++
 			var v event.ContinuedValue
 			if json.Unmarshal(value, &v) == nil {
 				for _, id := range v.Discarded {
@@ -387,6 +391,8 @@ func (s *story) apply(e event.Envelope) {
 				}
 			}
 		}
+	case event.RunError:
+		s.failed++
 	default:
 	}
 }
