@@ -113,6 +113,7 @@ func (a *App) storage(ctx context.Context) error {
 	var err error
 	a.db, err = store.Open(ctx, store.Options{
 		URL: a.o.DatabaseURL, MaxConns: int32(cfg.Storage.DBMaxConns), MinConns: int32(cfg.Storage.DBMinConns),
+		StatementTimeout: cfg.Storage.DBStatement,
 		Bounds: store.Bounds{ExecutingPerOrg: cfg.Worker.PerOrg, ExecutingPerPerson: cfg.Worker.PerPerson, QueuedPerOrg: cfg.Worker.QueuedPerOrg,
 			QueuedPerPerson: cfg.Worker.QueuedPerPerson, QueuedPerThread: cfg.Worker.QueuedPerThread}})
 	if err != nil {

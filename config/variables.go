@@ -25,11 +25,12 @@ type Server struct {
 
 // Storage is where data lives.
 type Storage struct {
-	DatabaseURL Secret `env:"DATABASE_URL" secret:"true" doc:"PostgreSQL 15 or later, as postgres://user:password@host/database. Required outside development, where a remote host also needs sslmode=require or stronger. In development an embedded server is the default."`
-	RedisURL    Secret `env:"REDIS_URL" secret:"true" doc:"Redis, as redis://, rediss:// (TLS) or unix://. Required outside development; there an embedded one is the default."`
-	DBMaxConns  int    `env:"HEDDLE_DB_MAX_CONNS" envDefault:"20" range:"2..1000" doc:"Most connections to PostgreSQL in the main pool of this process."`
-	DBMinConns  int    `env:"HEDDLE_DB_MIN_CONNS" envDefault:"5" range:"0..1000" doc:"Connections kept open in the main pool when idle."`
-	PostgresBin string `env:"HEDDLE_POSTGRES_BIN" doc:"Directory of initdb and postgres for the embedded server; empty means search the usual places."`
+	DatabaseURL Secret   `env:"DATABASE_URL" secret:"true" doc:"PostgreSQL 15 or later, as postgres://user:password@host/database. Required outside development, where a remote host also needs sslmode=require or stronger. In development an embedded server is the default."`
+	RedisURL    Secret   `env:"REDIS_URL" secret:"true" doc:"Redis, as redis://, rediss:// (TLS) or unix://. Required outside development; there an embedded one is the default."`
+	DBMaxConns  int      `env:"HEDDLE_DB_MAX_CONNS" envDefault:"20" range:"2..1000" doc:"Most connections to PostgreSQL in the main pool of this process."`
+	DBMinConns  int      `env:"HEDDLE_DB_MIN_CONNS" envDefault:"5" range:"0..1000" doc:"Connections kept open in the main pool when idle."`
+	DBStatement Duration `env:"HEDDLE_DB_STATEMENT_TIMEOUT" envDefault:"60s" range:"1s..1h" doc:"A statement that takes longer is ended, and so is a connection that is silent for longer."`
+	PostgresBin string   `env:"HEDDLE_POSTGRES_BIN" doc:"Directory of initdb and postgres for the embedded server; empty means search the usual places."`
 }
 
 // SignIn is who may come in and through which identity provider.

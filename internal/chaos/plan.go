@@ -24,6 +24,8 @@ type Tier struct {
 	Settle time.Duration
 
 	Lease, Renew, Sweep, Drain time.Duration
+	// Statement bounds a statement, and with it the silence of a half-open link.
+	Statement time.Duration
 	// Pace is the model's pause between two words.
 	Pace time.Duration
 	// Clients follow the threads, each of which has Watchers.
@@ -54,7 +56,7 @@ type Tier struct {
 func Short() Tier {
 	return Tier{
 		Name: "short", Runs: 50, Load: 30 * time.Second, Calm: 4 * time.Second, Settle: 60 * time.Second,
-		Lease: 2 * time.Second, Renew: 600 * time.Millisecond, Sweep: 300 * time.Millisecond, Drain: 3 * time.Second,
+		Lease: 2 * time.Second, Renew: 600 * time.Millisecond, Sweep: 300 * time.Millisecond, Drain: 3 * time.Second, Statement: 8 * time.Second,
 		Pace: 15 * time.Millisecond, Clients: 60, Watchers: 3, RestartWithin: 2 * time.Second, Cut: [2]time.Duration{2 * time.Second, 4 * time.Second},
 		Kills: 5, Drains: 2, Freezes: 1, Points: 1, RedisKills: 1, RedisFlushes: 1, FastRestarts: 1, Crashes: 1, BackendsEnded: 3,
 		LinksCut: 1, LinksHalfOpen: 1, LinksSlow: 1, Skew: 90 * time.Second, ToolFaultsPerMille: 50, Reviews: true,
@@ -65,7 +67,7 @@ func Short() Tier {
 func Long() Tier {
 	return Tier{
 		Name: "long", Runs: 500, Load: 9 * time.Minute, Calm: 40 * time.Second, Settle: 3 * time.Minute,
-		Lease: 15 * time.Second, Renew: 5 * time.Second, Sweep: 2 * time.Second, Drain: 20 * time.Second,
+		Lease: 15 * time.Second, Renew: 5 * time.Second, Sweep: 2 * time.Second, Drain: 20 * time.Second, Statement: time.Minute,
 		Pace: 50 * time.Millisecond, Clients: 60, Watchers: 2, RestartWithin: 5 * time.Second, Cut: [2]time.Duration{5 * time.Second, 20 * time.Second},
 		Kills: 60, Drains: 15, Freezes: 10, Points: 20, RedisKills: 10, RedisFlushes: 10, FastRestarts: 3, Crashes: 3, BackendsEnded: 20,
 		LinksCut: 5, LinksHalfOpen: 5, LinksSlow: 5, Skew: 90 * time.Second, ToolFaultsPerMille: 50, Reviews: true, Strict: true,

@@ -184,7 +184,11 @@ func (r *Report) Markdown() string {
 	row("the first step after PostgreSQL is back", s.recovered.afterPostgres)
 	row("an envelope reaches a client, nothing wrong", s.delays[0])
 	row("the same beside clients that never read", s.delays[1])
-	row("a connection that is never read is dropped", s.ignored)
+	var dropped []time.Duration
+	for _, d := range s.ignored {
+		dropped = append(dropped, d.took)
+	}
+	row("a connection that is never read is dropped", dropped)
 	fmt.Fprintf(&b, "\nLargest heap of a node before and beside clients that never read: %.1f and %.1f MB. Goroutines at the end, before the nodes stopped:",
 		float64(s.heap[0])/1e6, float64(s.heap[1])/1e6)
 	for _, name := range slices.Sorted(maps.Keys(s.goroutines)) {

@@ -83,7 +83,7 @@ type suite struct {
 	drains     []drained
 	pgBack     []time.Time
 	redisHeard []time.Duration
-	ignored    []time.Duration
+	ignored    []ignored
 	lastThaw   time.Time
 	phase      int
 	delays     [2][]time.Duration
@@ -104,6 +104,12 @@ func (v Violation) String() string { return v.Invariant + ": " + v.Detail }
 type death struct {
 	worker string
 	at     time.Time
+}
+
+// ignored is a connection that was not read until the node ended it.
+type ignored struct {
+	began time.Time
+	took  time.Duration
 }
 
 type drained struct {
@@ -268,6 +274,7 @@ func (s *suite) install(i int, model, tools string) (*node, func() error, error)
 		"DATABASE_URL=postgres://heddle@" + n.toPG.addr() + "/heddle?sslmode=disable", "REDIS_URL=" + s.redis.url(n.toRedis.addr()),
 		"OPENAI_BASE_URL=" + model, "NO_PROXY=127.0.0.1", "CHAOS_TOOLS=" + tools, "CHAOS_OFF=" + s.o.Off,
 		"HEDDLE_LEASE=" + t.Lease.String(), "HEDDLE_LEASE_RENEW=" + t.Renew.String(), "HEDDLE_SWEEP=" + t.Sweep.String(), "HEDDLE_DRAIN=" + t.Drain.String(),
+		"HEDDLE_DB_STATEMENT_TIMEOUT=" + t.Statement.String(),
 		"HEDDLE_LOG=info", "HEDDLE_DB_MIN_CONNS=2",
 	}
 	return n, func() error {
@@ -411,9 +418,9 @@ func (s *suite) calm(ctx context.Context, watching *sync.WaitGroup) {
 	s.mu.Unlock()
 	for _, c := range s.ignorant {
 		watching.Go(func() {
-			c.ignoring(ctx, func(lasted time.Duration) {
+			c.ignoring(ctx, func(began time.Time) {
 				s.mu.Lock()
-				s.ignored = append(s.ignored, lasted)
+				s.ignored = append(s.ignored, ignored{began, time.Since(began)})
 				s.mu.Unlock()
 			})
 		})

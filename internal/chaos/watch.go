@@ -312,8 +312,8 @@ func (d *dripping) Read(p []byte) (int, error) {
 }
 
 // ignoring is a client that asks for a thread again and again and never reads an
-// answer. It reports how long each connection lasted, while its node lived.
-func (c *client) ignoring(ctx context.Context, ended func(time.Duration)) {
+// answer. It reports each connection that its node ended, with when it began.
+func (c *client) ignoring(ctx context.Context, ended func(began time.Time)) {
 	for ctx.Err() == nil {
 		n := c.pick()
 		if n == nil || len(c.positions()) == 0 {
@@ -349,7 +349,7 @@ func (c *client) ignoring(ctx context.Context, ended func(time.Duration)) {
 		}
 		_ = ws.Close()
 		if ctx.Err() == nil && n.up() && n.worker() == worker {
-			ended(time.Since(began))
+			ended(began)
 		}
 	}
 }
