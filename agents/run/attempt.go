@@ -85,7 +85,7 @@ func (a *attempt) execute(ctx context.Context) {
 	// What follows must not be cut short by the reason the attempt ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
 	defer cancel()
-	defer context.AfterFunc(a.w.over, cancel)()
+	defer a.w.over(cancel)()
 	var storage *storageError
 	switch {
 	case err == nil:

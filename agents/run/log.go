@@ -63,8 +63,7 @@ type Log struct {
 	done    chan struct{}
 	stop    chan struct{}
 	once    sync.Once
-	// asking ends when nobody waits for the database any more.
-	asking context.Context
+	// giveUp ends all that is asked of the database.
 	giveUp context.CancelFunc
 }
 
@@ -77,10 +76,10 @@ type write struct {
 func NewLog(store Appender, publish Publisher, logger *slog.Logger) *Log {
 	asking, giveUp := context.WithCancel(context.Background())
 	l := &Log{
-		store: store, publish: publish, logger: logger, asking: asking, giveUp: giveUp,
+		store: store, publish: publish, logger: logger, giveUp: giveUp,
 		queue: make(chan *write, 1024), done: make(chan struct{}), stop: make(chan struct{}),
 	}
-	go l.run()
+	go l.run(asking)
 	return l
 }
 
@@ -121,17 +120,17 @@ func (l *Log) Write(ctx context.Context, entries []agents.Entry) error {
 	}
 }
 
-func (l *Log) run() {
+func (l *Log) run(asking context.Context) {
 	defer close(l.done)
 	for {
 		select {
 		case w := <-l.queue:
-			l.flush(l.gather(w))
+			l.flush(asking, l.gather(w))
 		case <-l.stop:
 			for {
 				select {
 				case w := <-l.queue:
-					l.flush(l.gather(w))
+					l.flush(asking, l.gather(w))
 				default:
 					return
 				}
@@ -155,8 +154,8 @@ func (l *Log) gather(first *write) []*write {
 	return writes
 }
 
-func (l *Log) flush(writes []*write) {
-	ctx, cancel := context.WithTimeout(l.asking, appendTimeout)
+func (l *Log) flush(asking context.Context, writes []*write) {
+	ctx, cancel := context.WithTimeout(asking, appendTimeout)
 	defer cancel()
 	var all []agents.Entry
 	for _, w := range writes {

@@ -132,8 +132,8 @@ type Worker struct {
 	drain    bool
 	finished sync.WaitGroup
 	slotFree chan struct{}
-	// over ends when a drain has lasted all it may.
-	over    context.Context
+	// over runs a function when a drain has lasted all it may, which endOver says.
+	over    func(func()) (stop func() bool)
 	endOver context.CancelFunc
 }
 
@@ -145,7 +145,8 @@ type active struct {
 // NewWorker makes a worker; [Worker.Run] starts it.
 func NewWorker(o Options) *Worker {
 	w := &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
-	w.over, w.endOver = context.WithCancel(context.Background())
+	over, end := context.WithCancel(context.Background())
+	w.over, w.endOver = func(f func()) func() bool { return context.AfterFunc(over, f) }, end
 	return w
 }
 
@@ -217,7 +218,7 @@ func (w *Worker) session(ctx context.Context) error {
 		}
 		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		defer context.AfterFunc(w.over, cancel)()
+		defer w.over(cancel)()
 		if err := presence.Leave(leave); err != nil {
 			w.o.Logger.DebugContext(leave, "worker could not sign off", "err", err)
 		}
