@@ -78,6 +78,10 @@ func (f forgetful) CallRecords(ctx context.Context, scope auth.Scope, line agent
 	return found, err
 }
 
+func (forgetful) ReserveCalls(context.Context, auth.Scope, agents.Lease, agents.LineID, []agents.Reservation) error {
+	return nil
+}
+
 func (forgetful) SendCall(context.Context, auth.Scope, agents.Lease, agents.LineID, agents.ToolCall, int) error {
 	return nil
 }
@@ -165,6 +169,10 @@ func (u *unfenced) Pend(ctx context.Context, scope auth.Scope, lease agents.Leas
 
 func (u *unfenced) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error) {
 	return u.DB.FinishRun(ctx, scope, u.lease(ctx, lease), finish)
+}
+
+func (u *unfenced) ReserveCalls(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, calls []agents.Reservation) error {
+	return u.DB.ReserveCalls(ctx, scope, u.lease(ctx, lease), line, calls)
 }
 
 func (u *unfenced) SendCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call agents.ToolCall, round int) error {

@@ -550,7 +550,7 @@ func (s *suite) nobodyHoldsUp() {
 const (
 	drainSlack    = time.Second
 	handOverLimit = 2 * time.Second
-	busy          = 5 * time.Second
+	busy          = 15 * time.Second
 )
 
 // drainsInTime is I9: a drain ends within its grace and a second, loses no run,
