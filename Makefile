@@ -86,6 +86,14 @@ FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME, or those that RUN matches
 	@FUZZTIME='$(FUZZTIME)' RUN='$(RUN)' scripts/fuzz.sh
 
+# What `make chaos` makes its plan of faults from; it prints the one it chose. TIER=short takes a minute.
+SEED ?= 0
+TIER ?= long
+
+.PHONY: chaos
+chaos: setup-test assets ## ten minutes of faults on three nodes, with a report; SEED=n repeats a plan
+	@mkdir -p bin && go build -o bin/chaos ./internal/chaos/cmd/chaos && exec bin/chaos -tier $(TIER) -seed $(SEED)
+
 .PHONY: verify
 verify: ## formatted, generated files fresh, go.mod tidy
 	@scripts/verify.sh
