@@ -109,7 +109,7 @@ func TestTheCheckerNamesEachForbiddenImport(t *testing.T) {
 		{"handlers", m + "/config", "handlers imports config"},
 		{"app", m + "/config", ""},
 		{"cmd/web", m + "/config", ""},
-		{"internal/testpg", m + "/config", "which only app/..., cmd/..., internal/testweb/... may import"},
+		{"internal/testpg", m + "/config", "which only app/..., cmd/..., internal/testweb/..., internal/chaos/... may import"},
 		{"app", m + "/internal/testpg", "it is test support"},
 		{"app", m + "/cmd/web", "commands are entry points"},
 		{"internal/id", "github.com/google/uuid", ""},
