@@ -51,33 +51,30 @@ func (s *suite) number(ctx context.Context, sql string, args ...any) (int, error
 func (s *suite) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Tier.Settle)
 	defer cancel()
-	began := s.incarnations()
-	var rolling sync.WaitGroup
-	defer rolling.Wait()
-	rolled := false
-	told := time.Now()
+	told, busy := time.Now(), time.Now()
 	for ctx.Err() == nil {
 		left, waiting, err := s.left(ctx)
 		if time.Since(told) > 5*time.Second {
 			told = time.Now()
 			s.say("left: %d runs, %d requests (%v)", left, waiting, err)
 		}
-		if err == nil && left == 0 && waiting == 0 {
+		switch {
+		case err != nil || left > 0:
+			busy = time.Now()
+		case waiting == 0:
 			return
-		}
-		if err == nil && left == 0 && waiting > 0 && !rolled {
+		case time.Since(busy) > time.Second:
 			// What waits does so for restarts that the plan did not bring.
-			rolled = true
-			for i, n := range s.nodes {
-				if s.incarnations()[i] != began[i] || !n.up() {
-					continue
-				}
-				rolling.Go(func() {
+			var restarting sync.WaitGroup
+			for _, n := range s.nodes {
+				restarting.Go(func() {
 					s.count("restart for a late review")
 					s.drain(n)
 					s.bringBack(ctx, n, 0)
 				})
 			}
+			restarting.Wait()
+			busy = time.Now()
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
