@@ -69,7 +69,7 @@ func (s *suite) find(ctx context.Context) (f findings, err error) {
 		return f, err
 	}
 	if f.runs, err = query(ctx, s, `select id::text, org_id::text, thread_id::text, status, attempt, failures, error->>'message' as error
-		from runs order by position`, pgx.RowToStructByName[runRow]); err != nil {
+		from runs order by created_at, id`, pgx.RowToStructByName[runRow]); err != nil {
 		return f, err
 	}
 	if f.journal, err = query(ctx, s, `select thread_id::text, line_id::text || ':' || call_id as key, tool, status, round from tool_journal`,

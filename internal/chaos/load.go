@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,12 +60,17 @@ func (s *suite) submit(ctx context.Context, j *job) {
 		"assistant_id": j.org.assistant, "if_not_exists": "create",
 		"input": map[string]any{"messages": []any{map[string]any{"role": "user", "content": string(text)}}},
 	}
-	for began := time.Now(); ctx.Err() == nil; tries++ {
+	// Who may still be at the request: a node that gave no answer and lives, until
+	// its statements have come to an end.
+	asked := map[string]time.Time{}
+	atIt := func(n *node) bool { return time.Since(asked[n.worker()]) < s.o.Tier.Statement+20*time.Second }
+	for ; ctx.Err() == nil; tries++ {
 		n := s.pick(tries)
 		if n == nil {
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
+		worker := n.worker()
 		err := call(ctx, s.client, n.url(), j.org.asker.key, http.MethodPost, "/api/threads/"+j.thread+"/runs", once, body, nil)
 		said := refused(err)
 		switch {
@@ -72,12 +78,12 @@ func (s *suite) submit(ctx context.Context, j *job) {
 			s.accept(j)
 			return
 		case said != nil && said.inFlight():
-			// A node that is frozen may still carry it out.
-			if time.Since(began) < 3*time.Second || time.Since(s.thawed()) < 3*time.Second {
+			if slices.ContainsFunc(s.nodes, atIt) {
 				break
 			}
 			// The node that took the request died with it. Whether it carried it out,
-			// the thread says.
+			// the thread says, once its link has passed on what was on its way.
+			pause(ctx, 2*time.Second)
 			if s.exists(ctx, j) {
 				s.accept(j)
 				return
@@ -86,6 +92,8 @@ func (s *suite) submit(ctx context.Context, j *job) {
 		case said != nil && said.status < 500 && said.status != http.StatusTooManyRequests:
 			s.broken("I1", "run %s on thread %s was refused: %v", j.Tag, j.thread, err)
 			return
+		case said == nil:
+			asked[worker] = time.Now()
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
