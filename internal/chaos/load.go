@@ -63,7 +63,7 @@ func (s *suite) submit(ctx context.Context, j *job) {
 	// Who may still be at the request: a node that gave no answer and lives, until
 	// its statements have come to an end.
 	asked := map[string]time.Time{}
-	atIt := func(n *node) bool { return time.Since(asked[n.worker()]) < s.o.Tier.Statement+20*time.Second }
+	atIt := func(n *node) bool { return time.Since(asked[n.worker()]) < s.o.Tier.Statement+s.o.Tier.Statement/8+5*time.Second }
 	for ; ctx.Err() == nil; tries++ {
 		n := s.pick(tries)
 		if n == nil {

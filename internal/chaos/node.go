@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,9 +165,22 @@ func (n *node) ended() int {
 	n.frozen = false
 	code := n.cmd.ProcessState.ExitCode()
 	if code == 7 {
-		n.leaks = append(n.leaks, fmt.Sprintf("%s.%d left something behind, see its log", n.name, n.incarnation))
+		n.leaks = append(n.leaks, fmt.Sprintf("%s.%d left something behind: %s", n.name, n.incarnation, n.lastWords()))
 	}
 	return code
+}
+
+// lastWords are what a node that looked for what it left behind has found.
+func (n *node) lastWords() string {
+	text, err := os.ReadFile(n.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	at := bytes.LastIndex(text, []byte("left behind:"))
+	if at < 0 {
+		return "its log does not say what"
+	}
+	return string(text[at:min(len(text), at+4000)])
 }
 
 // arm sets a fail point, or none.
