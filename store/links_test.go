@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -20,6 +21,8 @@ type mute struct {
 	url   string
 	after atomic.Int64 // connections before this one are dead
 	count atomic.Int64
+	ended atomic.Int64 // connections that the client has closed
+	next  atomic.Bool  // the connection that speaks next is dead
 }
 
 func startMute(t *testing.T, target string) *mute {
@@ -45,15 +48,22 @@ func startMute(t *testing.T, target string) *mute {
 				continue
 			}
 			n := m.count.Add(1)
+			dead := &atomic.Bool{}
 			mu.Lock()
 			open = append(open, a, b)
 			mu.Unlock()
 			carry := func(from, to net.Conn) {
 				defer to.Close()
+				if from == a {
+					defer m.ended.Add(1)
+				}
 				buf := make([]byte, 32<<10)
 				for {
 					got, err := from.Read(buf)
-					if n <= m.after.Load() && err == nil {
+					if from == a && err == nil && m.next.CompareAndSwap(true, false) {
+						dead.Store(true)
+					}
+					if (dead.Load() || n <= m.after.Load()) && err == nil {
 						continue // taken, and never passed on
 					}
 					if err != nil {
@@ -126,4 +136,22 @@ func TestClosingDoesNotWaitForAServerThatIsSilent(t *testing.T) {
 		require.Fail(t, "closing waits for ever")
 	}
 	require.Error(t, <-failed)
+}
+
+func TestClosingLeavesNoConnectionThatTheDriverWaitsFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	m := startMute(t, b.url)
+	db, err := store.Open(t.Context(), store.Options{URL: m.url, MaxConns: 2, MinConns: 1})
+	require.NoError(t, err)
+	presence, err := db.Arrive(t.Context(), "n1")
+	require.NoError(t, err)
+	m.next.Store(true)
+	// The driver says goodbye to a connection whose statement was cut short, in the
+	// background, and waits for the answer.
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.Error(t, presence.Alive(ctx))
+	db.Close()
+	require.Eventually(t, func() bool { return m.ended.Load() == m.count.Load() }, 5*time.Second, time.Millisecond)
 }

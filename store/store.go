@@ -165,10 +165,9 @@ func (db *DB) Close() {
 	}()
 	select {
 	case <-closed:
-		return
 	case <-time.After(closeLimit):
 	}
-	db.links.cut()
+	db.links.cut() // also those that the driver closes behind the pools' back
 	<-closed
 }
 
