@@ -16,6 +16,15 @@ import (
 // end without writing anything more.
 var ErrFenced = fault.Conflict("This attempt no longer holds the thread.").WithCode("fenced")
 
+// StorageError marks a failure of what keeps runs, also inside a node: it is no
+// failure of the run, which is left for another attempt.
+type StorageError struct{ Err error }
+
+func (e *StorageError) Error() string { return "storing: " + e.Err.Error() }
+
+// Unwrap gives what went wrong.
+func (e *StorageError) Unwrap() error { return e.Err }
+
 // Lease names what an attempt holds: every write it makes carries the token.
 type Lease struct {
 	Thread ThreadID

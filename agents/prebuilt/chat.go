@@ -38,6 +38,7 @@ func Chat(o ChatOptions) (*graph.Graph, error) {
 	if o.Ledger == nil {
 		return nil, errNoLedger
 	}
+	o.Ledger = marking{o.Ledger}
 	c := chat{o}
 	return graph.New(ChatName).
 		Channels(modelCalls, toolCalls).

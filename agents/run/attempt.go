@@ -25,13 +25,6 @@ var (
 	errShutdown  = errors.New("the worker is shutting down")
 )
 
-// storageError marks a failure of the store: the run is left for another
-// attempt, since its end couldn't be written either.
-type storageError struct{ err error }
-
-func (e *storageError) Error() string { return "storing: " + e.err.Error() }
-func (e *storageError) Unwrap() error { return e.err }
-
 // exhaustedError ends a run whose workers were lost too often at one step.
 type exhaustedError struct{ times int }
 
@@ -86,7 +79,7 @@ func (a *attempt) execute(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
 	defer cancel()
 	defer a.w.over(cancel)()
-	var storage *storageError
+	var storage *agents.StorageError
 	switch {
 	case err == nil:
 	case errors.Is(err, agents.ErrFenced):
@@ -123,11 +116,11 @@ func (a *attempt) run(ctx context.Context) error {
 	r := a.claim.Run
 	loaded, err := a.w.o.Store.State(ctx, a.scope, r.Thread)
 	if err != nil {
-		return &storageError{err}
+		return &agents.StorageError{Err: err}
 	}
 	a.line, a.step = loaded.Line, loaded.Step
 	if a.assistant, err = a.w.o.Store.AssistantVersion(ctx, a.scope, r.Assistant, r.AssistantVersion); err != nil {
-		return &storageError{err}
+		return &agents.StorageError{Err: err}
 	}
 	g, ok := a.w.o.Graphs.Graph(a.assistant.Graph)
 	if !ok {
@@ -203,7 +196,7 @@ func (a *attempt) goOn(ctx context.Context, loaded agents.State) error {
 	}
 	view, err := a.w.o.Store.View(ctx, a.scope, a.claim.Run.Thread)
 	if err != nil {
-		return &storageError{err}
+		return &agents.StorageError{Err: err}
 	}
 	t, err := transcriptOf(view)
 	if err != nil {
@@ -273,9 +266,9 @@ func (a *attempt) stored(ctx context.Context, err error) error {
 		return err
 	case cause != nil:
 		// It may or may not have happened; whoever goes on reads the truth.
-		return &storageError{errors.Join(cause, err)}
+		return &agents.StorageError{Err: errors.Join(cause, err)}
 	default:
-		return &storageError{err}
+		return &agents.StorageError{Err: err}
 	}
 }
 

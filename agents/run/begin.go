@@ -39,7 +39,7 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	}
 	known, err := outcomesOf(ctx, a.w.o.Store, a.scope, r.Thread, loaded.Line, r.Token, unanswered(loaded.Messages))
 	if err != nil {
-		return from, &storageError{err}
+		return from, &agents.StorageError{Err: err}
 	}
 	b, err := g.Begin(loaded, graph.Input{
 		Writes: writes, Resume: r.Input.Resume,

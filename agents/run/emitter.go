@@ -254,7 +254,7 @@ func (e *emitter) write(all bool) error {
 		}
 		if err := e.append(batch); err != nil {
 			if !errors.Is(err, agents.ErrFenced) {
-				err = &storageError{err} // no fault of the node: another attempt follows
+				err = &agents.StorageError{Err: err} // no fault of the node: another attempt follows
 			}
 			e.mu.Lock()
 			e.err = err

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
@@ -85,4 +86,18 @@ func TestADrainDoesNotWaitForADatabaseThatIsSilent(t *testing.T) {
 	case <-time.After(time.Minute):
 		require.Fail(t, "the drain waits for an answer that does not come")
 	}
+}
+
+func TestARunOutlivesADatabaseThatIsCutOffInsideANode(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.worker(t, nil)
+	r, open := d.asked(t, "mail bob@example.com")
+	var gone error = &pgconn.PgError{Code: "57P01", Message: "terminating connection due to administrator command"}
+	d.sendFails.Store(&gone)
+	done := d.decide(t, d.ray, open[0], agents.Approve)
+	ended := d.ended(t, r.Thread, done.Resumed)
+	require.Equal(t, agents.RunSuccess, ended.Status)
+	require.Equal(t, 2, ended.Attempt)
+	require.Len(t, d.post.letters(), 1)
 }

@@ -86,6 +86,8 @@ type desk struct {
 	ray, max auth.Scope
 	// beforeSend runs between the reservation of a call and its sending.
 	beforeSend atomic.Pointer[func()]
+	// sendFails is what the next sending fails with.
+	sendFails atomic.Pointer[error]
 }
 
 // slowLedger is the database, with a moment before each call is sent.
@@ -97,6 +99,9 @@ type slowLedger struct {
 func (l slowLedger) SendCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call agents.ToolCall, round int) error {
 	if f := l.d.beforeSend.Swap(nil); f != nil {
 		(*f)()
+	}
+	if err := l.d.sendFails.Swap(nil); err != nil {
+		return *err
 	}
 	return l.Ledger.SendCall(ctx, scope, lease, line, call, round)
 }
