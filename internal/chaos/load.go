@@ -63,7 +63,9 @@ func (s *suite) submit(ctx context.Context, j *job) {
 	// Who may still be at the request: a node that gave no answer and lives, until
 	// its statements have come to an end.
 	asked := map[string]time.Time{}
-	atIt := func(n *node) bool { return time.Since(asked[n.worker()]) < s.o.Tier.Statement+s.o.Tier.Statement/8+5*time.Second }
+	atIt := func(n *node) bool {
+		return time.Since(asked[n.worker()]) < s.o.Tier.Statement+s.o.Tier.Statement/8+5*time.Second
+	}
 	for ; ctx.Err() == nil; tries++ {
 		n := s.pick(tries)
 		if n == nil {
@@ -235,8 +237,15 @@ func (s *suite) decide(ctx context.Context, j *job, r request) bool {
 	both.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// What was unclear before may have counted and be all that this time is refused
+	// for.
+	before := s.unclear[r.id]
+	for i := range v.unclear {
+		v.unclear[i] = !v.won[i] && (v.unclear[i] || before[i])
+	}
+	s.unclear[r.id] = v.unclear
 	s.verdicts = append(s.verdicts, v)
-	return v.won[0] || v.won[1] || v.unclear[0] || v.unclear[1]
+	return v.won[0] || v.won[1]
 }
 
 // insist sends one reviewer's decision until it is known whether it counted.

@@ -48,8 +48,8 @@ func (s *suite) number(ctx context.Context, sql string, args ...any) (int, error
 
 // settle restarts what reviews still wait for, and waits until nothing is left
 // to do.
-func (s *suite) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.o.Tier.Settle)
+func (s *suite) settle(whole context.Context) {
+	ctx, cancel := context.WithTimeout(whole, s.o.Tier.Settle)
 	defer cancel()
 	told, busy := time.Now(), time.Now()
 	for ctx.Err() == nil {
@@ -70,7 +70,7 @@ func (s *suite) settle(ctx context.Context) {
 				restarting.Go(func() {
 					s.count("restart for a late review")
 					s.drain(n)
-					s.bringBack(ctx, n, 0)
+					s.bringBack(whole, n, 0)
 				})
 			}
 			restarting.Wait()

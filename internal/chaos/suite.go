@@ -77,6 +77,7 @@ type suite struct {
 	mu         sync.Mutex
 	violations []Violation
 	verdicts   []verdict
+	unclear    map[string][2]bool
 	log        []string
 	counts     map[string]int
 	deaths     []death
@@ -157,7 +158,7 @@ func (s *suite) count(what string) {
 func Run(ctx context.Context, o Options) (*Report, error) {
 	s := &suite{
 		o: o, began: time.Now(), byThread: map[string]*job{}, watchers: map[string][]*client{}, counts: map[string]int{},
-		unreached: map[Kind]int{}, goroutines: map[string]int{}, ledger: newLedger(o.Plan.Seed, o.Tier.ToolFaultsPerMille),
+		unreached: map[Kind]int{}, unclear: map[string][2]bool{}, goroutines: map[string]int{}, ledger: newLedger(o.Plan.Seed, o.Tier.ToolFaultsPerMille),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 50}},
 	}
 	defer s.client.CloseIdleConnections()
