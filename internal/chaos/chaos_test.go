@@ -62,7 +62,7 @@ func binary(t *testing.T) string {
 			return
 		}
 		builds.path = filepath.Join(dir, "node")
-		cmd := exec.Command(filepath.Join(runtime.GOROOT(), "bin", "go"), "build", "-tags", "chaos", "-o", builds.path, "./node")
+		cmd := exec.Command("go", "build", "-tags", "chaos", "-o", builds.path, "./node")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			builds.err = fmt.Errorf("building the node: %w: %s", err, out)
 		}
