@@ -101,9 +101,21 @@ func (s *suite) submit(ctx context.Context, j *job) {
 	}
 }
 
+// exists asks for a job's thread until a node knows.
 func (s *suite) exists(ctx context.Context, j *job) bool {
-	n := s.pick(0)
-	return n != nil && call(ctx, s.client, n.url(), j.org.asker.key, http.MethodGet, "/api/threads/"+j.thread, "", nil, nil) == nil
+	for tries := 0; ctx.Err() == nil; tries++ {
+		if n := s.pick(tries); n != nil {
+			err := call(ctx, s.client, n.url(), j.org.asker.key, http.MethodGet, "/api/threads/"+j.thread, "", nil, nil)
+			if err == nil {
+				return true
+			}
+			if said := refused(err); said != nil && said.status == http.StatusNotFound {
+				return false
+			}
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+	return false
 }
 
 func (s *suite) accept(j *job) {
