@@ -359,6 +359,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 func (a *attempt) committed(ctx context.Context, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
 	defer cancel()
+	defer a.w.over(cancel)()
 	return a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
 }
 
