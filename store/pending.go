@@ -169,13 +169,6 @@ func ownChanges(ctx context.Context, tx pgx.Tx, args named, rows []checkpointRow
 }
 
 // orNone gives nil for what is empty: the column is null then.
-func orNone[T any](s []T) any {
-	if len(s) == 0 {
-		return nil
-	}
-	return s
-}
-
 func orNoObject(raw json.RawMessage) any {
 	if len(raw) == 0 || string(raw) == "{}" {
 		return nil

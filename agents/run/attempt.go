@@ -46,6 +46,8 @@ type attempt struct {
 	step      int
 	// begins is given with the step that begins the run.
 	begins *agents.Manifest
+	// slot is where it executes; nil where nothing is executed.
+	slot *Slot
 	// kept says that something may be pending of the step in flight.
 	kept bool
 	// stepped says that this attempt committed a step: those before it were at
@@ -332,6 +334,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	step.Events = append(step.Events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
 	end := finish
 	if finish != nil {
+		a.slot.Ending()
 		step.Events = append(step.Events, finish.Events...)
 		alone := *finish
 		alone.Events, end = nil, &alone

@@ -45,6 +45,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	}
 	messages, closing := a.keep(left, known)
 	if len(messages) == 0 {
+		a.slot.Ending()
 		at, err := a.w.o.Store.FinishRun(ctx, a.scope, a.lease, finish)
 		if err != nil {
 			return err

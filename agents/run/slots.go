@@ -49,8 +49,12 @@ type Slot struct {
 	ending, gone bool // under of.mu
 }
 
-// Ending says that the run executes no more and its end is being written.
+// Ending says that the run executes no more and its end is being written. Who has no
+// slot may say so, too.
 func (s *Slot) Ending() {
+	if s == nil {
+		return
+	}
 	s.of.mu.Lock()
 	if !s.ending && !s.gone {
 		s.ending = true

@@ -131,7 +131,7 @@ type Worker struct {
 	active   map[agents.RunID]*active
 	drain    bool
 	finished sync.WaitGroup
-	slotFree chan struct{}
+	slots    *Slots
 	// over runs a function when a drain has lasted all it may, which endOver says.
 	over    func(func()) (stop func() bool)
 	endOver context.CancelFunc
@@ -144,7 +144,8 @@ type active struct {
 
 // NewWorker makes a worker; [Worker.Run] starts it.
 func NewWorker(o Options) *Worker {
-	w := &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
+	w := &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
+	w.slots = NewSlots(w.o.Runs)
 	over, end := context.WithCancel(context.Background())
 	w.over, w.endOver = func(f func()) func() bool { return context.AfterFunc(over, f) }, end
 	return w
@@ -165,13 +166,6 @@ func (w *Worker) Stop(run agents.RunID) {
 	if a, ok := w.active[run]; ok {
 		a.cancel(errCancelled)
 	}
-}
-
-// Active counts the runs in execution.
-func (w *Worker) Active() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.active)
 }
 
 func (w *Worker) draining() bool {
@@ -228,18 +222,31 @@ func (w *Worker) session(ctx context.Context) error {
 	defer sweep.Stop()
 	defer poll.Stop()
 	w.Wake()
+	var claimed time.Time      // when the last claim was made
+	var again <-chan time.Time // when the next one may be, if it is due before that
 	for {
-		do := w.claim
+		claims, do := true, w.claim
 		select {
 		case <-ctx.Done():
 			return w.drainUnder(ctx, presence)
 		case <-w.wake:
-		case <-w.slotFree:
+		case <-w.slots.Freed():
 		case <-poll.C:
+		case <-again:
+			again = nil
 		case <-renew.C:
-			do = w.alive
+			claims, do = false, w.alive
 		case <-sweep.C:
-			do = w.sweep
+			claims, do = false, w.sweep
+		}
+		if claims {
+			if wait := ClaimPause - time.Since(claimed); wait > 0 {
+				if again == nil {
+					again = time.After(wait)
+				}
+				continue
+			}
+			claimed = time.Now()
 		}
 		if err := w.within(ctx, presence, do); err != nil && ctx.Err() == nil {
 			return err
@@ -359,8 +366,8 @@ func (w *Worker) endAll(cause error) {
 
 func (w *Worker) claim(ctx context.Context, presence Presence) error {
 	for {
-		free := w.o.Runs - w.Active()
-		if free <= 0 {
+		free := w.slots.Free()
+		if free == 0 {
 			return nil
 		}
 		claimed, err := w.o.Store.Claim(ctx, presence.Worker(), free, w.o.Lease)
@@ -389,20 +396,20 @@ func (w *Worker) start(ctx context.Context, c agents.Claimed) {
 	w.active[c.Run.ID] = &active{token: c.Run.Token, cancel: cancel}
 	w.finished.Add(1)
 	w.mu.Unlock()
+	slot := w.slots.Take()
 	go func() {
 		defer w.finished.Done()
+		defer slot.Gone()
 		defer cancel(nil)
 		timed, stop := context.WithTimeoutCause(ctx, w.o.RunTimeout, errTimeout)
 		defer stop()
-		w.newAttempt(c, cancel).execute(timed)
+		attempt := w.newAttempt(c, cancel)
+		attempt.slot = slot
+		attempt.execute(timed)
 		w.mu.Lock()
+		defer w.mu.Unlock()
 		if a, ok := w.active[c.Run.ID]; ok && a.token == c.Run.Token {
 			delete(w.active, c.Run.ID)
-		}
-		w.mu.Unlock()
-		select {
-		case w.slotFree <- struct{}{}:
-		default:
 		}
 	}()
 }
