@@ -156,6 +156,10 @@ func (a *App) logger(module string) *slog.Logger { return a.o.Logger.With("modul
 // Database gives the store, for commands and tests.
 func (a *App) Database() *store.DB { return a.db }
 
+// Runs gives the service that accepts, cancels and awaits runs, for programs that
+// start some by themselves.
+func (a *App) Runs() *run.Service { return a.service }
+
 // BaseURL is the public address of the server.
 func (a *App) BaseURL() string { return a.o.Config.Server.BaseURL }
 

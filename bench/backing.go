@@ -23,6 +23,7 @@ const startLimit = time.Minute
 // backing is what the contenders share: one PostgreSQL, one Redis.
 type backing struct {
 	dir      string
+	plans    string // plan_cache_mode of the product's connections
 	postgres *embedded.Server
 	redis    *child
 	redisAt  string
@@ -30,34 +31,46 @@ type backing struct {
 
 // start starts PostgreSQL with the settings people get (every commit is synced)
 // and redis-server, both in one temporary directory.
-func start(ctx context.Context) (*backing, error) {
+func start(ctx context.Context, s settings) (*backing, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "heddle-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
-	b := &backing{dir: dir}
-	if err := b.fill(ctx); err != nil {
+	b := &backing{dir: dir, plans: s.plans}
+	if err := b.fill(ctx, s.statements); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
 }
 
-func (b *backing) fill(ctx context.Context) error {
+func (b *backing) fill(ctx context.Context, statements bool) error {
 	// PostgreSQL refuses root, so it must be able to pass through as another.
 	if err := os.Chmod(b.dir, 0o711); err != nil {
 		return fmt.Errorf("opening the directory: %w", err)
 	}
+	settings := map[string]string{"max_connections": "200"}
+	if statements {
+		settings["shared_preload_libraries"] = "pg_stat_statements"
+		settings["pg_stat_statements.track_planning"] = "on"
+		settings["pg_stat_statements.track"] = "all" // what foreign keys look up, too
+	}
 	var err error
-	b.postgres, err = embedded.Start(ctx, embedded.Options{
-		DataDir: filepath.Join(b.dir, "postgres"), Log: logger(), Settings: map[string]string{"max_connections": "200"},
-	})
+	b.postgres, err = embedded.Start(ctx, embedded.Options{DataDir: filepath.Join(b.dir, "postgres"), Log: logger(), Settings: settings})
 	if err != nil {
 		return err
 	}
+	if statements {
+		if err := b.watchStatements(ctx); err != nil {
+			return err
+		}
+	}
 	return b.startRedis(ctx)
 }
+
+// productURL is the database's address for the product.
+func (b *backing) productURL() string { return b.postgres.URL() + "&plan_cache_mode=" + b.plans }
 
 func (b *backing) startRedis(ctx context.Context) error {
 	program, err := exec.LookPath("redis-server")

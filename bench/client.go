@@ -38,8 +38,9 @@ type patron struct {
 	joined chan string
 	watch  atomic.Pointer[watch]
 	failed atomic.Pointer[error]
-	seqs   map[string]int64 // last number seen per thread; the reader's own
-	beat   time.Time        // when the last heartbeat was sent
+	hear   func(topic string, payload []byte) error // of each envelope; optional
+	seqs   map[string]int64                         // last number seen per thread; the reader's own
+	beat   time.Time                                // when the last heartbeat was sent
 }
 
 // watch is the one run that a patron waits for.
@@ -51,12 +52,29 @@ type watch struct {
 	first atomic.Int64 // nanoseconds from began to the first token
 	end   chan struct{}
 	once  sync.Once
+	// shown, if there, is closed with the first of them.
+	shown chan struct{}
 }
 
 // newPatron makes a patron with threads of its own, all joined in envelope
 // format before the first run.
 func newPatron(ctx context.Context, p *product, http *fasthttp.HostClient, key string, threads int) (*patron, error) {
-	c := &patron{http: http, key: key, done: make(chan struct{}), joined: make(chan string, threads), seqs: map[string]int64{}}
+	c, err := newWatcher(ctx, p, http, key, threads, nil)
+	if err != nil {
+		return nil, err
+	}
+	for range threads {
+		if err := c.addThread(ctx); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
+	}
+	return c, nil
+}
+
+// newWatcher opens the socket of a patron that has no threads yet, at most as
+// many later; hear, if given, is called with each envelope by the socket's reader.
+func newWatcher(ctx context.Context, p *product, http *fasthttp.HostClient, key string, threads int, hear func(string, []byte) error) (*patron, error) {
+	c := &patron{http: http, key: key, done: make(chan struct{}), joined: make(chan string, threads), hear: hear, seqs: map[string]int64{}}
 	dialer := websocket.Dialer{
 		HandshakeTimeout: callLimit,
 		Subprotocols:     []string{"phoenix", "base64url.bearer.phx." + base64.RawURLEncoding.EncodeToString([]byte(key))},
@@ -67,11 +85,6 @@ func newPatron(ctx context.Context, p *product, http *fasthttp.HostClient, key s
 	}
 	c.socket = socket
 	go c.read()
-	for range threads {
-		if err := c.addThread(ctx); err != nil {
-			return nil, errors.Join(err, c.close())
-		}
-	}
 	return c, nil
 }
 
@@ -86,7 +99,12 @@ func (c *patron) addThread(ctx context.Context) error {
 	if err := json.Unmarshal(answer, &made); err != nil || made.ID == "" {
 		return fmt.Errorf("creating a thread: answered %.100q", answer)
 	}
-	join := fmt.Appendf(nil, `["1","1","thread:%s","phx_join",{"format":"envelope"}]`, made.ID)
+	return c.join(ctx, made.ID)
+}
+
+// join watches a thread that exists.
+func (c *patron) join(ctx context.Context, thread string) error {
+	join := fmt.Appendf(nil, `["1","1","thread:%s","phx_join",{"format":"envelope"}]`, thread)
 	if err := c.socket.WriteMessage(websocket.TextMessage, join); err != nil {
 		return fmt.Errorf("joining a thread: %w", err)
 	}
@@ -94,7 +112,7 @@ func (c *patron) addThread(ctx context.Context) error {
 	defer cancel()
 	select {
 	case <-c.joined:
-		c.threads = append(c.threads, made.ID)
+		c.threads = append(c.threads, thread)
 		return nil
 	case <-c.done:
 		return fmt.Errorf("joining a thread: %w", c.err())
@@ -153,6 +171,9 @@ func (c *patron) take(frame []byte) error {
 		return fmt.Errorf("number %d of %s came after %d", seq, topic, last)
 	}
 	c.seqs[topic] = seq
+	if c.hear != nil {
+		return c.hear(topic, payload)
+	}
 	w := c.watch.Load()
 	if w == nil || w.topic != topic {
 		return nil
@@ -163,7 +184,9 @@ func (c *patron) take(frame []byte) error {
 	}
 	switch kind := payload[:min(len(payload), 300)]; {
 	case bytes.Contains(kind, []byte(mark)):
-		w.first.CompareAndSwap(0, int64(time.Since(w.began)))
+		if w.first.CompareAndSwap(0, int64(time.Since(w.began))) && w.shown != nil {
+			close(w.shown)
+		}
 	case bytes.Contains(kind, []byte(`"type":"RUN_FINISHED"`)):
 		w.once.Do(func() { close(w.end) })
 	}

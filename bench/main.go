@@ -5,8 +5,8 @@
 //
 // Without a subcommand it is the driver: it starts a private PostgreSQL that
 // syncs every commit, a real redis-server, and as children of itself the
-// product ("serve") and a bare WebSocket hub ("hub"); it measures them in turns
-// and prints tables. docs/benchmarks.md says what the rows mean.
+// product ("serve", for some rows twice) and a bare WebSocket hub ("hub"); it
+// measures them in turns and prints tables. docs/benchmarks.md says what the rows mean.
 //
 // Invariants: everything listens on loopback, lives in one temporary directory
 // and ends with the driver; an answer is checked before its time counts; a lost
@@ -53,16 +53,45 @@ type settings struct {
 	clients []int
 	sockets int
 	profile string
+	// statements lists what the product's statements cost, plans is what
+	// plan_cache_mode its connections have.
+	statements bool
+	plans      string
+}
+
+// family is some rows that are measured together.
+type family struct {
+	name    string
+	measure func(ctx context.Context, b *backing, s settings) error
+}
+
+// families lists all rows, in the order in which they are measured: those last
+// that leave a machine busy.
+func families() []family {
+	return []family{
+		{"runs", measureRuns}, {"queue", measureQueueLayer}, {"fanout", measureFanout}, {"reviews", measureReviews}, {"engine", measureEngine},
+		{"steps", measureSteps}, {"cancel", measureCancel}, {"recovery", measureRecovery},
+	}
+}
+
+func names() string {
+	var all []string
+	for _, f := range families() {
+		all = append(all, f.name)
+	}
+	return strings.Join(all, ",")
 }
 
 func readFlags(arguments []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	rows := flags.String("rows", "runs,fanout,reviews,engine,steps", "what to measure: runs, fanout, reviews, engine, steps")
+	rows := flags.String("rows", names(), "what to measure")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each contender is measured; the tables show medians")
 	flags.IntVar(&s.sockets, "sockets", 1000, "sockets of the fan-out rows, 1 to 2000")
 	clients := flags.String("clients", "1,16,64", "clients of the rows of runs, a level each")
 	flags.StringVar(&s.profile, "profile", "", "directory for CPU profiles of the product, one per slice")
+	flags.BoolVar(&s.statements, "statements", false, "list what each of the product's statements costs PostgreSQL in the rows of runs; slows them a little")
+	flags.StringVar(&s.plans, "plans", "auto", "plan_cache_mode of the product's connections: auto, force_generic_plan, force_custom_plan")
 	if err := flags.Parse(arguments); err != nil {
 		return s, err
 	}
@@ -74,7 +103,14 @@ func readFlags(arguments []string) (settings, error) {
 		s.clients = append(s.clients, n)
 	}
 	s.rows = strings.Split(*rows, ",")
+	for _, row := range s.rows {
+		if !slices.ContainsFunc(families(), func(f family) bool { return f.name == row }) {
+			return s, fmt.Errorf("-rows: %q must be one of %s", row, names())
+		}
+	}
 	switch {
+	case !slices.Contains([]string{"auto", "force_generic_plan", "force_custom_plan"}, s.plans):
+		return s, errors.New("-plans: must be auto, force_generic_plan or force_custom_plan")
 	case s.rounds < 1:
 		return s, errors.New("-rounds: must be at least 1")
 	case s.sockets < 1 || s.sockets > readers*socketsPerReader:
@@ -92,35 +128,18 @@ func drive(ctx context.Context, arguments []string) (err error) {
 		return err
 	}
 	began := time.Now()
-	b, err := start(ctx)
+	b, err := start(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
 	fmt.Printf("Heddle bench, %s\n", describeMachine(began))
-	if slices.Contains(s.rows, "runs") {
-		if err := measureRuns(ctx, b, s); err != nil {
-			return fmt.Errorf("measuring runs: %w", err)
+	for _, f := range families() {
+		if !slices.Contains(s.rows, f.name) {
+			continue
 		}
-	}
-	if slices.Contains(s.rows, "fanout") {
-		if err := measureFanout(ctx, b, s); err != nil {
-			return fmt.Errorf("measuring fan-out: %w", err)
-		}
-	}
-	if slices.Contains(s.rows, "reviews") {
-		if err := measureReviews(ctx, b, s); err != nil {
-			return fmt.Errorf("measuring reviews: %w", err)
-		}
-	}
-	if slices.Contains(s.rows, "engine") {
-		if err := measureEngine(ctx, b, s); err != nil {
-			return fmt.Errorf("measuring the engine: %w", err)
-		}
-	}
-	if slices.Contains(s.rows, "steps") {
-		if err := measureSteps(ctx, b, s); err != nil {
-			return fmt.Errorf("measuring steps: %w", err)
+		if err := f.measure(ctx, b, s); err != nil {
+			return fmt.Errorf("measuring %s: %w", f.name, err)
 		}
 	}
 	fmt.Printf("\nTook %s.\n", time.Since(began).Round(time.Second))

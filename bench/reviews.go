@@ -143,15 +143,23 @@ func (c *patron) decision(reviewer string) (time.Duration, error) {
 
 // ended waits for the end of the watched run.
 func (c *patron) ended(w *watch) error {
+	if err := c.wait(w.end); err != nil {
+		return fmt.Errorf("waiting for a run's end on the socket: %w", err)
+	}
+	return nil
+}
+
+// wait waits for what the socket's reader says.
+func (c *patron) wait(said <-chan struct{}) error {
 	timeout := time.NewTimer(callLimit)
 	defer timeout.Stop()
 	select {
-	case <-w.end:
+	case <-said:
 		return nil
 	case <-c.done:
 		return c.err()
 	case <-timeout.C:
-		return errors.New("the socket was not told of the run's end")
+		return errors.New("the socket was not told")
 	}
 }
 

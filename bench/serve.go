@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	_ "net/http/pprof" // -profile asks for it; the product itself has no such route
+	"net/http/pprof" // -profile asks for it; the product itself has no such route
 	"os"
 	"time"
 
@@ -43,12 +43,15 @@ type served struct {
 }
 
 // serve is the product as `heddle serve` composes it, in a process of its own,
-// with nobody's limits in the way and a port for profiles.
+// with nobody's limits in the way and a port for profiles and for runs from
+// within.
 func serve(ctx context.Context) error {
 	flags := flag.NewFlagSet(childServe, flag.ContinueOnError)
 	database := flags.String("database", "", "PostgreSQL URL")
 	redis := flags.String("redis", "", "Redis URL")
 	dir := flags.String("dir", "", "data directory")
+	worker := flags.String("worker", "on", "whether it executes runs: on or off")
+	provider := flags.String("provider", "", "base URL of a model provider")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
 	}
@@ -57,7 +60,11 @@ func serve(ctx context.Context) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	defer listener.Close()
-	options, err := productOptions(listener.Addr().String(), *database, *redis, *dir)
+	more := []string{"HEDDLE_WORKER=" + *worker}
+	if *provider != "" {
+		more = append(more, "OPENAI_BASE_URL="+*provider)
+	}
+	options, err := productOptions(listener.Addr().String(), *database, *redis, *dir, more...)
 	if err != nil {
 		return err
 	}
@@ -73,7 +80,8 @@ func serve(ctx context.Context) error {
 		return err
 	}
 	out := served{Addr: listener.Addr().String()}
-	if err := invite(ctx, a, &out); err != nil {
+	within := &insider{db: a.Database(), runs: a.Runs()}
+	if within.scopes, err = invite(ctx, a, &out); err != nil {
 		return err
 	}
 	debug, err := net.Listen("tcp", "127.0.0.1:0")
@@ -81,7 +89,10 @@ func serve(ctx context.Context) error {
 		return fmt.Errorf("listening for profiles: %w", err)
 	}
 	out.Debug = debug.Addr().String()
-	profiles := &http.Server{ReadHeaderTimeout: time.Second}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.Handle("POST /runs", within)
+	profiles := &http.Server{ReadHeaderTimeout: time.Second, Handler: mux}
 	profiling := make(chan error, 1)
 	go func() { profiling <- profiles.Serve(debug) }()
 	err = a.ServeOn(ctx, listener, func(net.Addr) { _ = json.NewEncoder(os.Stdout).Encode(out) }) // the driver notices a lost line
@@ -95,12 +106,12 @@ func serve(ctx context.Context) error {
 // productOptions are those of a development server on given PostgreSQL and
 // Redis, with a model that takes no time. This is the place that switches off
 // what limits a client's rate.
-func productOptions(addr, database, redis, dir string) (app.Options, error) {
+func productOptions(addr, database, redis, dir string, more ...string) (app.Options, error) {
 	cfg, err := config.Load(config.Options{
-		Environ: []string{
+		Environ: append([]string{
 			"HEDDLE_ENV=development", "HEDDLE_ADDR=" + addr, "HEDDLE_BASE_URL=http://" + addr, "HEDDLE_DATA_DIR=" + dir, "HEDDLE_LOG=warn",
 			"HEDDLE_DRAIN=2s", "HEDDLE_RATE_LIMITS=off", "DATABASE_URL=" + database, "REDIS_URL=" + redis,
-		},
+		}, more...),
 		DotEnv: dir + "/none",
 	})
 	if err != nil {
@@ -110,15 +121,21 @@ func productOptions(addr, database, redis, dir string) (app.Options, error) {
 	if err != nil {
 		return app.Options{}, fmt.Errorf("compiling the graph of the rows of steps: %w", err)
 	}
+	ticks, err := ticker()
+	if err != nil {
+		return app.Options{}, fmt.Errorf("compiling the graph of the rows of recovery: %w", err)
+	}
 	return app.Options{
-		Graphs: []*graph.Graph{steps},
+		Graphs: []*graph.Graph{steps, ticks},
 		Config: cfg, DatabaseURL: database, RedisURL: redis, SecretKey: []byte("the benchmark's own secret of 32 bytes"),
 		Version: "bench", Logger: logger(), TokensPerSecond: 0,
 	}, nil
 }
 
-// invite makes the readers, a key for each, and the thread they all watch.
-func invite(ctx context.Context, a *app.App, out *served) error {
+// invite makes the readers, a key for each, the thread they all watch, and the
+// assistants of some rows.
+func invite(ctx context.Context, a *app.App, out *served) ([]auth.Scope, error) {
+	var scopes []auth.Scope
 	for i := range readers {
 		name := fmt.Sprintf("reader%02d", i)
 		scope, err := a.Database().EnsurePerson(ctx, auth.Person{
@@ -126,27 +143,30 @@ func invite(ctx context.Context, a *app.App, out *served) error {
 			Email: name + "@bench.test", Name: name, OrgSlug: "bench", OrgName: "Bench", Role: auth.RoleMember,
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
+		scopes = append(scopes, scope)
 		key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), name, []auth.KeyScope{auth.ScopeChat}, time.Hour*24, time.Now().UTC())
 		if err != nil {
-			return fmt.Errorf("minting a key: %w", err)
+			return nil, fmt.Errorf("minting a key: %w", err)
 		}
 		if err := a.Database().CreateAPIKey(ctx, scope, key); err != nil {
-			return err
+			return nil, err
 		}
 		out.Keys = append(out.Keys, secret.Reveal())
-		if i > 0 {
-			continue
-		}
-		out.Org = string(scope.Org)
-		thread, err := a.Database().CreateThread(ctx, scope, agents.NewThread{Visibility: agents.VisibilityOrganisation})
-		if err != nil {
-			return err
-		}
-		out.Thread = string(thread.ID)
 	}
-	return appoint(ctx, a, out)
+	out.Org = string(scopes[0].Org)
+	thread, err := a.Database().CreateThread(ctx, scopes[0], agents.NewThread{Visibility: agents.VisibilityOrganisation})
+	if err != nil {
+		return nil, err
+	}
+	out.Thread = string(thread.ID)
+	for _, assistant := range []agents.Assistant{tickingAssistant(), askingAssistant()} {
+		if err := a.Database().EnsureAssistant(ctx, scopes[0], assistant); err != nil {
+			return nil, err
+		}
+	}
+	return scopes, appoint(ctx, a, out)
 }
 
 // appoint makes a reviewer, and a thread whose requests fill a demo person's
@@ -183,12 +203,14 @@ type product struct {
 	served
 }
 
-func startProduct(b *backing) (*product, error) {
+// startProduct starts a product; more are flags of serve.
+func startProduct(b *backing, more ...string) (*product, error) {
 	p := &product{}
 	dir, err := os.MkdirTemp(b.dir, "product-")
 	if err != nil {
 		return nil, fmt.Errorf("making a directory: %w", err)
 	}
-	p.child, err = spawnSelf(&p.served, childServe, "-database", b.postgres.URL(), "-redis", "redis://"+b.redisAt+"/0", "-dir", dir)
+	p.child, err = spawnSelf(&p.served, append([]string{
+		childServe, "-database", b.productURL(), "-redis", "redis://" + b.redisAt + "/0", "-dir", dir}, more...)...)
 	return p, err
 }
