@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,6 +68,16 @@ func (b *backing) fill(ctx context.Context, statements bool) error {
 		}
 	}
 	return b.startRedis(ctx)
+}
+
+// postgresCPU gives the seconds that PostgreSQL has used so far.
+func (b *backing) postgresCPU() float64 {
+	line, _, _ := strings.Cut(readFile(filepath.Join(b.dir, "postgres", "postgres", "postmaster.pid")), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		return 0 // it restarts; the next slice tells
+	}
+	return cpuOfFamily(pid)
 }
 
 // productURL is the database's address for the product.

@@ -95,7 +95,8 @@ type round struct {
 	perSecond      float64
 	firsts, totals []time.Duration
 	commits        float64 // transactions that wrote, per run
-	serverCPU      float64 // of the product, seconds per thousand runs
+	serverCPU      float64 // of the product, milliseconds per run
+	postgresCPU    float64 // of all its processes, milliseconds per run
 }
 
 // inParallel makes total runs from clients side by side; the first failure

@@ -21,14 +21,46 @@ const ticksPerSecond = 100
 
 // cpuOf gives the user and system seconds a process has used so far.
 func cpuOf(pid int) float64 {
-	text := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	fields := statOf(pid)
 	if len(fields) < 13 {
 		return 0
 	}
 	user, _ := strconv.ParseFloat(fields[11], 64) // the kernel writes digits
 	system, _ := strconv.ParseFloat(fields[12], 64)
 	return (user + system) / ticksPerSecond
+}
+
+// cpuOfFamily gives the seconds that a process, its children, and those of them
+// that have ended have used so far.
+func cpuOfFamily(parent int) float64 {
+	sum := cpuOf(parent)
+	if fields := statOf(parent); len(fields) > 14 {
+		for _, field := range fields[13:15] {
+			ticks, _ := strconv.ParseFloat(field, 64) // the kernel writes digits
+			sum += ticks / ticksPerSecond
+		}
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return sum
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if fields := statOf(pid); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+			sum += cpuOf(pid)
+		}
+	}
+	return sum
+}
+
+// statOf gives the fields of /proc/PID/stat from the third on; none of a process
+// that is gone.
+func statOf(pid int) []string {
+	text := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
 }
 
 // residentOf gives a process's resident memory in KiB.

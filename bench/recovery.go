@@ -293,7 +293,7 @@ func (w *witness) hear(topic string, payload []byte) error {
 		var e struct {
 			Data struct{ Value struct{ Tick float64 } }
 		}
-		if err := json.Unmarshal(payload, &e); err != nil {
+		if err := json.NewDecoder(bytes.NewReader(payload)).Decode(&e); err != nil { // a bracket follows
 			return fmt.Errorf("reading a tick: %w: %.200q", err, payload)
 		}
 		n.tick = e.Data.Value.Tick

@@ -117,7 +117,7 @@ func measureLevel(ctx context.Context, b *backing, p *product, all peers, http *
 				}
 			}
 			stop := profile(p, s, fmt.Sprintf("runs-%s-%d-%d", strings.ReplaceAll(c.name, " ", "-"), l.clients, i))
-			r, err := counted(ctx, p, all.floor, c)
+			r, err := counted(ctx, b, p, all.floor, c)
 			if err := errors.Join(err, stop()); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -145,25 +145,25 @@ func measureLevel(ctx context.Context, b *backing, p *product, all peers, http *
 }
 
 // counted runs one slice and counts what it wrote and burnt.
-func counted(ctx context.Context, p *product, floor *bare, c contender) (round, error) {
+func counted(ctx context.Context, b *backing, p *product, floor *bare, c contender) (round, error) {
 	before, err := floor.written(ctx)
 	if err != nil {
 		return round{}, err
 	}
-	cpu := cpuOf(p.pid())
+	cpu, postgres := cpuOf(p.pid()), b.postgresCPU()
 	r, err := c.slice(ctx)
 	if err != nil {
 		return r, err
 	}
 	n := float64(len(r.totals))
-	r.serverCPU = (cpuOf(p.pid()) - cpu) / n * 1000
+	r.serverCPU, r.postgresCPU = (cpuOf(p.pid())-cpu)/n*1000, (b.postgresCPU()-postgres)/n*1000
 	after, err := floor.written(ctx)
 	r.commits = float64(after-before) / n
 	return r, err
 }
 
 func printLevel(l level, rounds map[string][]round) {
-	fmt.Printf("\n| %d clients | runs/s median [min-max] | of bare | of same rows | end p50 ms | end p99 ms | first token p50 ms | p99 ms | commits/run | server CPU s/1000 |\n|---|---|---|---|---|---|---|---|---|---|\n", l.clients)
+	fmt.Printf("\n| %d clients | runs/s median [min-max] | of bare | of same rows | end p50 ms | end p99 ms | first token p50 ms | p99 ms | commits/run | server CPU ms/run | PostgreSQL CPU ms/run |\n|---|---|---|---|---|---|---|---|---|---|---|\n", l.clients)
 	rate := func(r round) float64 { return r.perSecond }
 	base, same := each(rounds["bare"], rate), each(rounds["same rows"], rate)
 	for _, name := range rowsOfRuns() {
@@ -172,10 +172,15 @@ func printLevel(l level, rounds map[string][]round) {
 		for _, r := range rs {
 			firsts, totals = append(firsts, r.firsts...), append(totals, r.totals...)
 		}
-		fmt.Printf("| %s | %s | %.2f | %.2f | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f |\n", name,
+		first := " | "
+		if quantile(firsts, .5) > 0 {
+			first = fmt.Sprintf("%.1f | %.1f", quantile(firsts, .5), quantile(firsts, .99))
+		}
+		fmt.Printf("| %s | %s | %.2f | %.2f | %.1f | %.1f | %s | %.1f | %.2f | %.2f |\n", name,
 			spreadOf(each(rs, rate)).show("%.0f"), spreadOf(ratios(each(rs, rate), base)).mid, spreadOf(ratios(each(rs, rate), same)).mid,
-			quantile(totals, .5), quantile(totals, .99), quantile(firsts, .5), quantile(firsts, .99),
+			quantile(totals, .5), quantile(totals, .99), first,
 			spreadOf(each(rs, func(r round) float64 { return r.commits })).mid,
-			spreadOf(each(rs, func(r round) float64 { return r.serverCPU })).mid)
+			spreadOf(each(rs, func(r round) float64 { return r.serverCPU })).mid,
+			spreadOf(each(rs, func(r round) float64 { return r.postgresCPU })).mid)
 	}
 }

@@ -75,7 +75,7 @@ func (b *backing) forgetStatements(ctx context.Context) error {
 
 // sqlStatements reads what the product's roles did. What is done inside a foreign
 // key's check runs as the owner of the table.
-const sqlStatements = `select s.query, not s.toplevel, s.calls, s.plans, s.total_exec_time, s.total_plan_time
+const sqlStatements = `select s.queryid, s.query, not s.toplevel, s.calls, s.plans, s.total_exec_time, s.total_plan_time
 	from pg_stat_statements s join pg_roles r on r.oid = s.userid
 	where r.rolname in ('heddle_app', 'heddle_system') or not s.toplevel`
 
@@ -87,8 +87,9 @@ func (b *backing) addStatements(ctx context.Context, into map[string]*statement)
 			return fmt.Errorf("reading what statements took: %w", err)
 		}
 		var s statement
-		_, err = pgx.ForEachRow(rows, []any{&s.text, &s.inner, &s.calls, &s.plans, &s.execution, &s.toPlan}, func() error {
-			key := fmt.Sprint(s.inner, s.text)
+		var query int64
+		_, err = pgx.ForEachRow(rows, []any{&query, &s.text, &s.inner, &s.calls, &s.plans, &s.execution, &s.toPlan}, func() error {
+			key := fmt.Sprint(s.inner, query)
 			sum, ok := into[key]
 			if !ok {
 				sum = &statement{text: s.text, inner: s.inner}
@@ -106,10 +107,11 @@ func (b *backing) addStatements(ctx context.Context, into map[string]*statement)
 }
 
 // The least that a statement must take of a run to be listed, in milliseconds,
-// and how much of its text is shown.
+// and how much of its beginning and its end is shown.
 const (
-	shownFrom = 0.002
-	shownText = 150
+	shownFrom = 0.004
+	shownHead = 70
+	shownTail = 90
 )
 
 var spaces = regexp.MustCompile(`\s+`)
@@ -145,7 +147,9 @@ func printStatements(title string, all map[string]*statement, runs int) {
 			continue
 		}
 		text := strings.ReplaceAll(spaces.ReplaceAllString(s.text, " "), "|", "\\|")
-		text = text[:min(len(text), shownText)]
+		if len(text) > shownHead+shownTail {
+			text = text[:shownHead] + " … " + text[len(text)-shownTail:]
+		}
 		if s.inner {
 			text = "within another: " + text
 		}
