@@ -51,6 +51,7 @@ const (
 // drained is what one contender did in one slice.
 type drained struct {
 	perSecond, commits, walBytes float64
+	postgresCPU                  float64 // milliseconds
 }
 
 // measureQueueLayer prints how fast the jobs of a queue are claimed and ended.
@@ -89,36 +90,48 @@ func measureQueueLayer(ctx context.Context, b *backing, s settings) error {
 		}},
 	}
 	results := map[string][]drained{}
+	took := map[string]*statement{}
 	for i := -1; i < s.rounds; i++ { // round -1 warms up
 		for _, r := range rows {
 			if i < 0 && r.name == slow {
 				continue // it is slow, not cold
 			}
-			d, err := drainQueue(ctx, floor, r.jobs, r.fill, r.drain)
+			d, err := drainQueue(ctx, b, floor, s, r.jobs, r.fill, r.drain)
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
-			if i >= 0 {
-				results[r.name] = append(results[r.name], d)
+			if i < 0 {
+				continue
+			}
+			results[r.name] = append(results[r.name], d)
+			if s.statements && r.name == "heddle" {
+				if err := b.addStatements(ctx, took); err != nil {
+					return err
+				}
 			}
 		}
 		slices.Reverse(rows)
 	}
 	fmt.Printf("\nThe queue alone: jobs that do nothing, %d at a time, all in the queue before the first is claimed\n", queueSlots)
-	fmt.Printf("\n| queue | jobs/s median [min-max] | of River at 1 ms | transactions/job | WAL bytes/job |\n|---|---|---|---|---|\n")
+	fmt.Printf("\n| queue | jobs/s median [min-max] | of River at 1 ms | transactions/job | WAL bytes/job | PostgreSQL CPU ms/job |\n|---|---|---|---|---|---|\n")
 	rate := func(d drained) float64 { return d.perSecond }
 	for _, name := range []string{"heddle", fast, slow} {
 		rs := results[name]
-		fmt.Printf("| %s | %s | %s | %.2f | %.0f |\n", name, spreadOf(each(rs, rate)).show("%.0f"),
+		fmt.Printf("| %s | %s | %s | %.2f | %.0f | %.2f |\n", name, spreadOf(each(rs, rate)).show("%.0f"),
 			spreadOf(ratios(each(rs, rate), each(results[fast], rate))).show("%.2f"),
 			spreadOf(each(rs, func(d drained) float64 { return d.commits })).mid,
-			spreadOf(each(rs, func(d drained) float64 { return d.walBytes })).mid)
+			spreadOf(each(rs, func(d drained) float64 { return d.walBytes })).mid,
+			spreadOf(each(rs, func(d drained) float64 { return d.postgresCPU })).mid)
+	}
+	if s.statements {
+		printStatements("heddle", took, s.rounds*queueJobs)
 	}
 	return nil
 }
 
 // drainQueue fills a queue, lets it be worked off, and counts what that wrote.
-func drainQueue(ctx context.Context, floor *bare, jobs int, fill func(context.Context, int) error, drain func(context.Context, int) (time.Duration, error)) (drained, error) {
+func drainQueue(ctx context.Context, b *backing, floor *bare, s settings, jobs int, fill func(context.Context, int) error,
+	drain func(context.Context, int) (time.Duration, error)) (drained, error) {
 	var d drained
 	if err := fill(ctx, jobs); err != nil {
 		return d, err
@@ -126,6 +139,12 @@ func drainQueue(ctx context.Context, floor *bare, jobs int, fill func(context.Co
 	if err := floor.settle(ctx); err != nil {
 		return d, err
 	}
+	if s.statements {
+		if err := b.forgetStatements(ctx); err != nil {
+			return d, err
+		}
+	}
+	cpu := b.postgresCPU()
 	before, err := floor.written(ctx)
 	if err != nil {
 		return d, err
@@ -146,7 +165,8 @@ func drainQueue(ctx context.Context, floor *bare, jobs int, fill func(context.Co
 	}
 	end, err := floor.wal(ctx)
 	n := float64(jobs)
-	return drained{perSecond: n / took.Seconds(), commits: float64(after-before) / n, walBytes: float64(end-wal) / n}, err
+	return drained{perSecond: n / took.Seconds(), commits: float64(after-before) / n, walBytes: float64(end-wal) / n,
+		postgresCPU: (b.postgresCPU() - cpu) / n * 1000}, err
 }
 
 // wal gives how many bytes the write-ahead log has.
