@@ -91,7 +91,7 @@ func losses() []loss {
 	return []loss{
 		{"kill -9", syscall.SIGKILL, killRounds, 3, 20},
 		{"SIGTERM: handed over", syscall.SIGTERM, killRounds, 0, 2},
-		{"SIGSTOP: the lease alone", syscall.SIGSTOP, leaseRounds, 0, 20},
+		{"SIGSTOP: the lease alone", syscall.SIGSTOP, leaseRounds, 15, 20},
 	}
 }
 
