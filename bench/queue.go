@@ -17,6 +17,7 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/run"
 	"github.com/heddle/heddle/app"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/id"
@@ -29,8 +30,8 @@ import (
 // time by one process, and the time goes from the first claim until the last end
 // is committed; a job that ran twice, was lost, or whose end is not in the
 // database fails the run. Ours is what the product's worker calls, with its own
-// rule for when to claim: as many as it has slots free, whenever one is, and each
-// run ended by a statement of its own ([store.DB.Claim], [store.DB.FinishRun]). It
+// rule for when to claim ([run.Slots]) and its own statements ([store.DB.Claim],
+// [store.DB.FinishRun], which writes ends that are due together together). It
 // keeps, for each, the thread's lease with a fencing token, the thread's status and
 // an order within the thread, which River has not; River keeps retries, errors and
 // history, which ours has elsewhere. Placing jobs in the queue is not measured.
@@ -251,16 +252,19 @@ func (q *ourQueue) fill(ctx context.Context, n int) error {
 	return nil
 }
 
-// drain is the worker's loop: it claims as many runs as it has slots free, and a
-// run that ends frees one.
+// drain is the worker's loop, with its slots: it claims as many runs as there are
+// slots free, at most once in [run.ClaimPause], and the end of a run is on its way
+// when its slot goes to the next.
 func (q *ourQueue) drain(ctx context.Context, n int) (time.Duration, error) {
+	slots := run.NewSlots(queueSlots)
 	seen := make(map[agents.RunID]bool, n)
-	ended := make(chan error, queueSlots)
-	active, over := 0, 0
+	ended := make(chan error, n)
+	over := 0
 	var failed error
 	began := time.Now()
 	for over < n && failed == nil {
-		if free := queueSlots - active; free > 0 && len(seen) < n {
+		asked := time.Now()
+		if free := slots.Free(); free > 0 && len(seen) < n {
 			claimed, err := q.db.Claim(ctx, q.worker, free, queueLease)
 			if err != nil {
 				failed = err
@@ -271,23 +275,33 @@ func (q *ourQueue) drain(ctx context.Context, n int) (time.Duration, error) {
 					failed = fmt.Errorf("run %s was claimed twice", c.Run.ID)
 				}
 				seen[c.Run.ID] = true
-				active++
-				go func() { ended <- q.finish(ctx, c) }()
+				slot := slots.Take()
+				go func() {
+					slot.Ending() // the job did nothing
+					err := q.finish(ctx, c)
+					slot.Gone()
+					ended <- err
+				}()
 			}
-			if len(claimed) == 0 && active == 0 {
+			if len(claimed) == 0 && over == len(seen) {
 				failed = errors.Join(failed, fmt.Errorf("%d of %d runs were never claimed", n-len(seen), n))
 			}
 		}
-		for active > 0 {
-			failed = errors.Join(failed, <-ended)
-			active, over = active-1, over+1
-			if len(ended) == 0 {
-				break
+		for wait := true; wait && over < n && failed == nil; {
+			select {
+			case err := <-ended:
+				failed = errors.Join(failed, err)
+				over++
+			case <-slots.Freed():
+				wait = false
+			case <-ctx.Done():
+				failed = ctx.Err()
 			}
 		}
+		time.Sleep(run.ClaimPause - time.Since(asked))
 	}
 	took := time.Since(began)
-	for ; active > 0; active-- {
+	for ; over < len(seen); over++ {
 		failed = errors.Join(failed, <-ended)
 	}
 	if failed != nil {
