@@ -56,6 +56,7 @@ func TestEveryStatementPreparesUnderItsRole(t *testing.T) {
 var withoutOrg = map[string]string{
 	"sqlSetOrg":         "sets it",
 	"sqlProbe":          "touches no table",
+	"sqlSetOrgBriefly":  "sets it",
 	"sqlDocumentSearch": "its function takes the organisation from the setting",
 }
 
