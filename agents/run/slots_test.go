@@ -1,11 +1,16 @@
 package run_test
 
 import (
+	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/run"
+	"github.com/heddle/heddle/internal/id"
 )
 
 func TestARunThatEndsLeavesItsSlotToTheNext(t *testing.T) {
@@ -32,4 +37,44 @@ func TestARunThatEndsLeavesItsSlotToTheNext(t *testing.T) {
 	}
 	require.Equal(t, 3, s.Free())
 	require.Equal(t, 1, run.NewSlots(0).Free())
+}
+
+// TestNoWorkerExecutesMoreThanItsSlots: fifty runs for ten slots (LG-47). The first
+// ten meet inside their nodes; nobody else may ever join them.
+func TestNoWorkerExecutesMoreThanItsSlots(t *testing.T) {
+	t.Parallel()
+	const slots, runs = 10, 50
+	var mu sync.Mutex
+	inside, most := 0, 0
+	full := make(chan struct{})
+	busy, err := graph.New("busy").Node("busy", func(ctx context.Context, _ *graph.Task) (graph.Command, error) {
+		mu.Lock()
+		inside++
+		if most = max(most, inside); inside == slots {
+			select {
+			case <-full:
+			default:
+				close(full)
+			}
+		}
+		mu.Unlock()
+		defer func() { mu.Lock(); inside--; mu.Unlock() }()
+		select {
+		case <-full:
+			return graph.Command{}, nil
+		case <-ctx.Done():
+			return graph.Command{}, context.Cause(ctx)
+		}
+	}).Edge(graph.Start, "busy").Edge("busy", graph.End).Compile()
+	require.NoError(t, err)
+	b := setup(t, busy)
+	var all []agents.Run
+	for range runs {
+		all = append(all, b.submit(t, agents.ThreadID(id.New()), "busy", "hello"))
+	}
+	b.worker(t, nil)
+	for _, r := range all {
+		require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
+	}
+	require.Equal(t, slots, most)
 }
