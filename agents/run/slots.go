@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ClaimPause is the least time between two claims of a worker. The first one of a
-// quiet worker is made at once; a busy one finds more free slots by waiting this long
+// ClaimPause is the least time between a claim that found runs and the next one. A
+// quiet worker claims at once; a busy one finds more free slots by waiting this long
 // than it loses by it.
 const ClaimPause = time.Millisecond
 

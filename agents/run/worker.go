@@ -132,6 +132,9 @@ type Worker struct {
 	drain    bool
 	finished sync.WaitGroup
 	slots    *Slots
+	// found and full are what the last claim came to: whether there were runs, and
+	// whether there may be more than it had slots for. Only session uses them.
+	found, full bool
 	// over runs a function when a drain has lasted all it may, which endOver says.
 	over    func(func()) (stop func() bool)
 	endOver context.CancelFunc
@@ -231,6 +234,9 @@ func (w *Worker) session(ctx context.Context) error {
 			return w.drainUnder(ctx, presence)
 		case <-w.wake:
 		case <-w.slots.Freed():
+			if !w.full {
+				continue // nothing waits for a slot; what comes wakes the worker
+			}
 		case <-poll.C:
 		case <-again:
 			again = nil
@@ -240,7 +246,7 @@ func (w *Worker) session(ctx context.Context) error {
 			claims, do = false, w.sweep
 		}
 		if claims {
-			if wait := ClaimPause - time.Since(claimed); wait > 0 {
+			if wait := ClaimPause - time.Since(claimed); w.found && wait > 0 {
 				if again == nil {
 					again = time.After(wait)
 				}
@@ -365,6 +371,7 @@ func (w *Worker) endAll(cause error) {
 }
 
 func (w *Worker) claim(ctx context.Context, presence Presence) error {
+	w.found, w.full = false, true
 	for {
 		free := w.slots.Free()
 		if free == 0 {
@@ -377,7 +384,8 @@ func (w *Worker) claim(ctx context.Context, presence Presence) error {
 		for _, c := range claimed {
 			w.start(ctx, c)
 		}
-		if len(claimed) < free {
+		w.found = w.found || len(claimed) > 0
+		if w.full = len(claimed) == free; !w.full {
 			return nil
 		}
 	}
