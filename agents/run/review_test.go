@@ -88,6 +88,9 @@ type desk struct {
 	beforeSend atomic.Pointer[func()]
 	// sendFails is what the next sending fails with.
 	sendFails atomic.Pointer[error]
+	// confirmed, if set, is closed by the next confirmation; nobody reads what is
+	// known of calls before that.
+	confirmed atomic.Pointer[chan struct{}]
 }
 
 // slowLedger is the database, with a moment before each call is sent.
@@ -104,6 +107,24 @@ func (l slowLedger) SendCall(ctx context.Context, scope auth.Scope, lease agents
 		return *err
 	}
 	return l.Ledger.SendCall(ctx, scope, lease, line, call, round)
+}
+
+func (l slowLedger) ConfirmCall(ctx context.Context, scope auth.Scope, lease agents.Lease, line agents.LineID, call string, round int, result *agents.Message) error {
+	err := l.Ledger.ConfirmCall(ctx, scope, lease, line, call, round, result)
+	if c := l.d.confirmed.Swap(nil); c != nil {
+		close(*c)
+	}
+	return err
+}
+
+func (l slowLedger) CallRecords(ctx context.Context, scope auth.Scope, line agents.LineID, calls []string) (map[string]agents.CallRecord, error) {
+	if c := l.d.confirmed.Load(); c != nil {
+		select {
+		case <-*c:
+		case <-ctx.Done():
+		}
+	}
+	return l.Ledger.CallRecords(ctx, scope, line, calls)
 }
 
 func newDesk(t *testing.T) *desk {
@@ -437,7 +458,11 @@ func TestACallThatRanIsNotRunAgainByTheNextAttempt(t *testing.T) {
 	r, open := d.asked(t, "mail bob@example.com")
 	// The thread passes to another while the letter is on its way: the attempt
 	// can write down what the tool gave, and no step.
-	d.post.during = func() { d.passOn(t) }
+	d.post.during = func() {
+		confirmed := make(chan struct{})
+		d.confirmed.Store(&confirmed) // who is quicker than that would have to ask a person
+		d.passOn(t)
+	}
 	done := d.decide(t, d.ray, open[0], agents.Approve)
 	ended := d.ended(t, r.Thread, done.Resumed)
 	require.Equal(t, agents.RunSuccess, ended.Status)
