@@ -88,8 +88,11 @@ func (a *App) serving() error {
 		Assistants: handlers.NewAssistantPages(frame, a.assistants, a.workshop, a.workshop, clock.System{}),
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
-		API:        api.New(apiThreads{a.assistants}, runs, a.o.Version, a.logger("handlers")),
-		Socket:     a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
+		API: api.New(api.Parts{
+			Threads: apiThreads{a.assistants}, Runs: runs,
+			Version: a.o.Version, Logger: a.logger("handlers"),
+		}),
+		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
 		Studio: a.studio(frame, runs),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })

@@ -144,11 +144,20 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/admin/memory/:area/:holder/item/delete", page, once, r.Memory.Delete)
 	app.Post("/admin/memory/:area/:holder/forget", page, once, r.Memory.Forget)
 
+	r.registerAPI(app, once)
+}
+
+// registerAPI mounts what programs call.
+func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	key := r.Who.API
+
+	// Threads.
 	app.Post("/api/threads", key, once, r.API.CreateThread)
 	app.Get("/api/threads/:thread", key, r.API.GetThread)
 	app.Get("/api/threads/:thread/state", key, r.API.GetState)
 	app.Post("/api/threads/:thread/state", key, once, r.API.UpdateState)
+
+	// Runs.
 	app.Post("/api/threads/:thread/runs", key, once, r.API.CreateRun)
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)

@@ -43,6 +43,15 @@ type Runs interface {
 	UpdateState(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Change) (agents.Updated, error)
 }
 
+// Parts are what the handlers work with.
+type Parts struct {
+	Threads Threads
+	Runs    Runs
+	// Version is the product's own.
+	Version string
+	Logger  *slog.Logger
+}
+
 // API holds the handlers.
 type API struct {
 	threads Threads
@@ -51,9 +60,9 @@ type API struct {
 	log     *slog.Logger
 }
 
-// New makes the handlers; version is the product's own.
-func New(threads Threads, runs Runs, version string, log *slog.Logger) *API {
-	return &API{threads: threads, runs: runs, version: version, log: log}
+// New makes the handlers.
+func New(p Parts) *API {
+	return &API{threads: p.Threads, runs: p.Runs, version: p.Version, log: p.Logger}
 }
 
 // OK is GET /ok: the process answers.
