@@ -162,4 +162,9 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
 	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
+
+	// Streams.
+	app.Post("/api/threads/:thread/runs/stream", key, r.API.StreamRun)
+	app.Get("/api/threads/:thread/runs/:run/stream", key, r.API.JoinStream)
+	app.Get("/api/threads/:thread/stream", key, r.API.ThreadStream)
 }

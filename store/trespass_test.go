@@ -203,6 +203,16 @@ var trespasses = map[string]trespass{
 			return err
 		})
 	}},
+	"DB.StateOfStep": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.StateOfStep(ctx, s, t.ID, t.Line, 0)
+			return err
+		})
+	}},
+	"DB.RunFirst": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.RunFirst(ctx, s, e.private.ID, e.pending.ID)
+		return err
+	}},
 	"DB.History": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error {
 			_, err := e.db.History(ctx, s, t.ID, agents.HistoryQuery{Limit: 10})

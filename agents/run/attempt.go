@@ -393,6 +393,11 @@ func checkpointValue(s agents.Step) event.CheckpointValue {
 	if len(s.NS) > 0 {
 		v.Line = string(s.Line)
 	}
+	if s.Source == agents.SourceLoop {
+		for _, m := range s.Messages {
+			v.Messages = append(v.Messages, string(m.ID))
+		}
+	}
 	return v
 }
 

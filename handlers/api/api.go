@@ -47,6 +47,7 @@ type Runs interface {
 type Parts struct {
 	Threads Threads
 	Runs    Runs
+	Streams Streams
 	// Version is the product's own.
 	Version string
 	Logger  *slog.Logger
@@ -56,13 +57,14 @@ type Parts struct {
 type API struct {
 	threads Threads
 	runs    Runs
+	streams Streams
 	version string
 	log     *slog.Logger
 }
 
 // New makes the handlers.
 func New(p Parts) *API {
-	return &API{threads: p.Threads, runs: p.Runs, version: p.Version, log: p.Logger}
+	return &API{threads: p.Threads, runs: p.Runs, streams: p.Streams, version: p.Version, log: p.Logger}
 }
 
 // OK is GET /ok: the process answers.
