@@ -400,3 +400,15 @@ func TestAStreamOnAnotherNode(t *testing.T) {
 	require.Equal(t, []string{"values", "end"}, names(rest))
 	require.Contains(t, rest[0].Data, "about hi")
 }
+
+// Without gathering, each piece that a node says is a frame of its own.
+func TestPiecesThatAreNotGathered(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{Env: []string{"HEDDLE_MERGE=0"}})
+	c := caller{t, s.Site, s.Key("acme", "mia@acme.test")}
+	events, _ := c.run(c.thread(), "stream50", `["messages-tuple"]`, says)
+	require.Len(t, events, 52)
+	for i, e := range events[1:51] {
+		require.Contains(t, e.Data, fmt.Sprintf(`"content":"token%d "`, i))
+	}
+}

@@ -67,7 +67,7 @@ func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) 
 		w: w, claim: claim, lease: agents.Lease{Thread: r.Thread, Run: r.ID, Token: r.Token},
 		scope:  auth.Scope{User: r.User, Org: r.Org, Role: role, RequestID: string(r.ID)},
 		logger: w.o.Logger.With("org_id", r.Org, "thread_id", r.Thread, "run_id", r.ID, "attempt", r.Attempt),
-		out:    newEmitter(claim, w.o.Log, w.o.Clock, fail),
+		out:    newEmitter(claim, w.o, fail),
 	}
 }
 
