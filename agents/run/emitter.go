@@ -22,6 +22,10 @@ const mergeWindow = 80 * time.Millisecond
 // quietFor is how long an envelope that tells little waits by itself.
 const quietFor = mergeWindow
 
+// linger is how long any other envelope waits for what follows at once: a node that
+// says all it has to say in a moment is told of by one write, that of its step.
+const linger = 2 * time.Millisecond
+
 // maxPending bounds what an attempt may have waiting for the log. Beyond it the
 // node waits: the log is storage, and a run that outpaces it must slow down.
 const maxPending = 4096
@@ -184,6 +188,7 @@ func (e *emitter) close() error {
 func (e *emitter) run() {
 	defer close(e.done)
 	var timer <-chan time.Time
+	var rings time.Time
 	for {
 		select {
 		case <-e.wake:
@@ -210,8 +215,8 @@ func (e *emitter) run() {
 		pause, due := e.due()
 		if due {
 			_ = e.write(false) // kept in e.err, and the attempt was told
-		} else if pause > 0 && timer == nil {
-			timer = e.clock.After(pause)
+		} else if at := e.clock.Now().Add(pause); pause > 0 && (timer == nil || at.Before(rings.Add(-linger/2))) {
+			timer, rings = e.clock.After(pause), at // sooner than what was waited for
 		}
 	}
 }
@@ -223,17 +228,18 @@ func (e *emitter) due() (time.Duration, bool) {
 	if len(e.pending) == 0 {
 		return 0, false
 	}
+	now := e.clock.Now()
 	pause := max(quietFor, e.merging)
 	for _, w := range e.pending {
-		if !quiet(w.Type) {
-			last, seen := e.lastDelta[w.message]
-			if len(e.pending) > 1 || w.text == nil || !seen || endsSentence(w.text) {
-				return 0, true
-			}
-			pause = e.merging - e.clock.Now().Sub(last)
-		} else {
-			pause = min(pause, quietFor-e.clock.Now().Sub(w.since))
+		left := linger - now.Sub(w.since)
+		last, seen := e.lastDelta[w.message]
+		switch {
+		case quiet(w.Type):
+			left = quietFor - now.Sub(w.since)
+		case len(e.pending) == 1 && w.text != nil && seen && !endsSentence(w.text):
+			left = max(left, e.merging-now.Sub(last))
 		}
+		pause = min(pause, left)
 	}
 	return pause, pause <= 0
 }
