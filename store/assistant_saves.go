@@ -267,7 +267,7 @@ func (db *DB) ChangeAssistant(ctx context.Context, scope auth.Scope, c agents.As
 	if err := agents.ValidateComment(c.Comment); err != nil {
 		return agents.Assistant{}, err
 	}
-	return db.nextVersion(ctx, scope, c.Assistant, save{action: "assistant.saved", comment: c.Comment, revive: c.Revive,
+	return db.nextVersion(ctx, scope, c.Assistant, save{whichever: true, action: "assistant.saved", comment: c.Comment, revive: c.Revive,
 		content: func(_ context.Context, _ pgx.Tx, active agents.Assistant) (agents.Assistant, error) {
 			if active.Archived() && !c.Revive {
 				return agents.Assistant{}, assistantNotFound()
@@ -283,8 +283,9 @@ func (db *DB) ChangeAssistant(ctx context.Context, scope auth.Scope, c agents.As
 
 // save is how a version comes to be.
 type save struct {
-	// base is the version that must be in use; 0 for whichever is.
+	// base is the version that must be in use, unless whichever is will do.
 	base            int
+	whichever       bool
 	action, comment string
 	// revive takes an archived assistant back into use.
 	revive  bool
@@ -302,7 +303,7 @@ func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agent
 		if err != nil {
 			return err
 		}
-		if s.base != 0 && lock.ActiveVersion != s.base {
+		if !s.whichever && lock.ActiveVersion != s.base {
 			return fault.Conflict(fmt.Sprintf("Somebody saved version %d of this assistant in the meantime.", lock.ActiveVersion)).
 				WithCode(agents.CodeAssistantChanged)
 		}
