@@ -407,8 +407,9 @@ func TestAnAssistantsSchemasAreThoseOfItsGraph(t *testing.T) {
 	}
 	got := told[schemas](t, s, key, http.StatusOK, "GET", "/assistants/mirror/schemas", nil)
 	require.Equal(t, "mirror", got.GraphID)
-	require.Equal(t, []string{"messages"}, got.Input.Required)
-	for _, state := range []schema{got.Output, got.State} {
+	require.Equal(t, []string{"messages"}, told[schemas](t, s, key, http.StatusOK, "GET", "/assistants/echo/schemas", nil).Input.Required)
+	require.Empty(t, got.Input.Required, "another channel will do")
+	for _, state := range []schema{got.Input, got.Output, got.State} {
 		require.Len(t, state.Properties, 2, "what is private is not told")
 		require.Equal(t, obj{"type": []any{"null", "array"}, "items": obj{"type": "string"}}, state.Properties["notes"])
 		require.Equal(t, "array", state.Properties["messages"]["type"])

@@ -27,21 +27,21 @@ func readConfig(raw json.RawMessage, broken map[string]string) agents.AssistantC
 	// setting's own place has the word.
 	for _, name := range []string{limitKey, "multitask_strategy"} {
 		inner, outer := configurable[name], all[name]
-		if absent(inner) || name == limitKey && !absent(outer) {
+		if notGiven(inner) || name == limitKey && !notGiven(outer) {
 			inner = outer
 		}
-		if !absent(inner) {
+		if !notGiven(inner) {
 			setting(&out, name, wireField(name), inner, broken)
 		}
 		delete(configurable, name)
 		delete(all, name)
 	}
-	if tags := all["tags"]; !absent(tags) {
+	if tags := all["tags"]; !notGiven(tags) {
 		setting(&out, "tags", "config.tags", tags, broken)
 	}
 	delete(all, "tags")
 	for name := range settingSchemas(nil, nil) {
-		if value := configurable[name]; !absent(value) {
+		if value := configurable[name]; !notGiven(value) {
 			setting(&out, name, wireField(name), value, broken)
 		}
 		delete(configurable, name)
@@ -60,7 +60,7 @@ const limitKey = "recursion_limit"
 
 func objectOf(field string, raw json.RawMessage, broken map[string]string) (map[string]json.RawMessage, bool) {
 	out := map[string]json.RawMessage{}
-	if absent(raw) {
+	if notGiven(raw) {
 		return out, true
 	}
 	if json.Unmarshal(raw, &out) != nil {

@@ -179,8 +179,10 @@ func (a *API) schemasOf(g *graph.Graph) fiber.Map {
 	if len(needed) > 0 {
 		context["required"] = needed
 	}
-	input := objectSchema("Input", fiber.Map{"messages": messagesSchema()})
-	input["required"] = []string{"messages"}
+	input := objectSchema("Input", state)
+	if len(s.Channels) == 0 {
+		input["required"] = []string{"messages"} // else another channel will do
+	}
 	return fiber.Map{
 		"graph_id": g.Name(), "input_schema": input, "output_schema": objectSchema("Output", state), "state_schema": objectSchema("State", state),
 		"config_schema": objectSchema("Configurable", settingSchemas(a.workshop.Models(), a.workshop.Tools())), "context_schema": context,

@@ -60,7 +60,8 @@ type assistantBody struct {
 	IfExists    string          `json:"if_exists"`
 }
 
-func absent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
+// notGiven holds for what is absent or null.
+func notGiven(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
 // onto gives the assistant with what the body says. Metadata are merged key by
 // key, everything else is replaced whole. All that breaks a rule is named by the
@@ -73,16 +74,16 @@ func (a *API) onto(in assistantBody, out agents.Assistant) (agents.Assistant, er
 	if in.Description != nil {
 		out.Description = *in.Description
 	}
-	if !absent(in.Config) {
+	if !notGiven(in.Config) {
 		out.Config = readConfig(in.Config, broken)
 	}
-	if !absent(in.Context) {
+	if !notGiven(in.Context) {
 		out.Context = nil
 		if json.Unmarshal(strip(in.Context, 3), &out.Context) != nil {
 			broken["context"] = "must be an object"
 		}
 	}
-	if !absent(in.Metadata) {
+	if !notGiven(in.Metadata) {
 		merged, more := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 		if json.Unmarshal(in.Metadata, &more) != nil {
 			broken["metadata"] = "must be an object"
@@ -250,7 +251,7 @@ func (a *API) ChangeAssistant(c *fiber.Ctx) error {
 // comment says in the history what a change was about.
 func (in assistantBody) comment() string {
 	var what []string
-	for name, given := range map[string]bool{"config": !absent(in.Config), "context": !absent(in.Context), "metadata": !absent(in.Metadata),
+	for name, given := range map[string]bool{"config": !notGiven(in.Config), "context": !notGiven(in.Context), "metadata": !notGiven(in.Metadata),
 		"name": in.Name != nil, "description": in.Description != nil} {
 		if given {
 			what = append(what, name)
