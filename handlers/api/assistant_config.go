@@ -23,15 +23,14 @@ func readConfig(raw json.RawMessage, broken map[string]string) agents.AssistantC
 	}
 	configurable, _ := objectOf("config.configurable", all["configurable"], broken)
 	delete(all, "configurable")
-	// The server also knows these two as settings; where both are there, the
-	// setting's own place has the word.
+	// These two are taken in both places; config itself has the word.
 	for _, name := range []string{limitKey, "multitask_strategy"} {
-		inner, outer := configurable[name], all[name]
-		if notGiven(inner) || name == limitKey && !notGiven(outer) {
-			inner = outer
+		value := all[name]
+		if notGiven(value) {
+			value = configurable[name]
 		}
-		if !notGiven(inner) {
-			setting(&out, name, wireField(name), inner, broken)
+		if !notGiven(value) {
+			setting(&out, name, wireField(name), value, broken)
 		}
 		delete(configurable, name)
 		delete(all, name)

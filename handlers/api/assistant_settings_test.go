@@ -60,7 +60,7 @@ func TestWhatAConfigHoldsComesBack(t *testing.T) {
 		"settings":           {`{"recursion_limit":7,"configurable":{"temperature":0,"tools":["search"],"enable_tools":false}}`, ``},
 		"what nobody knows":  {`{"tags":["a","b"],"run_name":"x","configurable":{"mine":{"b":[1.50,null]},"thread_id":"t"}}`, ``},
 		"an alias":           {`{"multitask_strategy":"reject"}`, `{"configurable":{"multitask_strategy":"reject"}}`},
-		"the inner alias":    {`{"multitask_strategy":"reject","configurable":{"multitask_strategy":"rollback"}}`, `{"configurable":{"multitask_strategy":"rollback"}}`},
+		"the outer alias":    {`{"multitask_strategy":"reject","configurable":{"multitask_strategy":"rollback"}}`, `{"configurable":{"multitask_strategy":"reject"}}`},
 		"a limit inside":     {`{"configurable":{"recursion_limit":9}}`, `{"recursion_limit":9}`},
 		"the outer limit":    {`{"recursion_limit":8,"configurable":{"recursion_limit":9}}`, `{"recursion_limit":8}`},
 		"names of identity":  {`{"user_id":"u","configurable":{"org_id":"o","mine":{"tenant_id":"t","x":1}}}`, `{"configurable":{"mine":{"x":1}}}`},
