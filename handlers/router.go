@@ -167,4 +167,18 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Post("/api/threads/:thread/runs/stream", key, r.API.StreamRun)
 	app.Get("/api/threads/:thread/runs/:run/stream", key, r.API.JoinStream)
 	app.Get("/api/threads/:thread/stream", key, r.API.ThreadStream)
+
+	// Assistants. Everybody in the organisation reads them.
+	app.Post("/api/assistants", key, once, r.API.CreateAssistant)
+	app.Post("/api/assistants/search", key, r.API.SearchAssistants)
+	app.Post("/api/assistants/count", key, r.API.CountAssistants)
+	app.Get("/api/assistants/:assistant", key, r.API.GetAssistant)
+	app.Patch("/api/assistants/:assistant", key, once, r.API.ChangeAssistant)
+	app.Delete("/api/assistants/:assistant", key, once, r.API.DeleteAssistant)
+	app.Post("/api/assistants/:assistant/versions", key, r.API.AssistantVersions)
+	app.Post("/api/assistants/:assistant/latest", key, once, r.API.UseVersion)
+	app.Get("/api/assistants/:assistant/graph", key, r.API.AssistantGraph)
+	app.Get("/api/assistants/:assistant/schemas", key, r.API.AssistantSchemas)
+	app.Get("/api/assistants/:assistant/subgraphs", key, r.API.AssistantSubgraphs)
+	app.Get("/api/assistants/:assistant/subgraphs/:ns", key, r.API.AssistantSubgraphs)
 }

@@ -162,7 +162,7 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	_, err = g.Run(ctx, graph.Execution{
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
-			UserName: a.claim.UserName, StartedAt: r.StartedAt, Context: r.Input.Context, Line: a.line, Token: r.Token},
+			UserName: a.claim.UserName, StartedAt: r.StartedAt, Context: a.assistant.ContextOf(r.Input.Context), Line: a.line, Token: r.Token},
 		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Break: breaks, Clock: a.w.o.Clock,
 		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
