@@ -201,6 +201,10 @@ func projectOne(p *projector, from place) func(Numbered) ([]frame, bool, error) 
 		if !isOf(n.Payload, p.run) {
 			return nil, false, nil
 		}
+		p.quiet = n.Seq < from.seq
+		if f, ok := p.again.piece(p, n.Payload); ok {
+			return f, false, nil
+		}
 		e, err := event.Parse(n.Payload)
 		if err != nil {
 			return nil, false, err
@@ -208,11 +212,11 @@ func projectOne(p *projector, from place) func(Numbered) ([]frame, bool, error) 
 		if agents.RunID(e.RunID) != p.run {
 			return nil, false, nil
 		}
-		p.quiet = n.Seq < from.seq
 		frames, err := p.frames(e)
 		if err != nil {
 			return nil, false, err
 		}
+		p.again.note(p, n.Payload, frames)
 		last, over := p.last(e)
 		if over {
 			frames = append(frames, last)

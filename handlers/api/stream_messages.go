@@ -118,12 +118,7 @@ func (s *spoken) piece(e event.Envelope, id string, content []byte, chunk string
 		return err
 	}
 	if s.p.modes[modeTuple] {
-		raw := make([]byte, 0, len(content)+len(chunk)+len(meta)+260)
-		raw = append(append(raw, `[{"id":`...), quoted(id)...)
-		raw = append(append(raw, `,"type":"AIMessageChunk","content":`...), content...)
-		raw = append(raw, `,"additional_kwargs":{},"response_metadata":{},"tool_calls":[],"invalid_tool_calls":[],"tool_call_chunks":[`...)
-		raw = append(append(append(append(raw, chunk...), `]},`...), meta...), ']')
-		s.p.push(modeTuple, "messages", e.NS, raw)
+		s.p.push(modeTuple, "messages", e.NS, tuple(quoted(id), content, chunk, meta))
 	}
 	if !s.p.modes[modeMessages] {
 		return nil // nobody reads the message so far
@@ -135,6 +130,15 @@ func (s *spoken) piece(e event.Envelope, id string, content []byte, chunk string
 		}
 	}
 	return s.p.add(modeMessages, "messages/partial", e.NS, []any{m.present(id)})
+}
+
+// tuple is a piece of a message and the metadata of its node; all parts are JSON.
+func tuple(id, content []byte, chunk string, meta []byte) []byte {
+	raw := make([]byte, 0, len(content)+len(chunk)+len(meta)+260)
+	raw = append(append(raw, `[{"id":`...), id...)
+	raw = append(append(raw, `,"type":"AIMessageChunk","content":`...), content...)
+	raw = append(raw, `,"additional_kwargs":{},"response_metadata":{},"tool_calls":[],"invalid_tool_calls":[],"tool_call_chunks":[`...)
+	return append(append(append(append(raw, chunk...), `]},`...), meta...), ']')
 }
 
 // present is a message in the making in the API's form.

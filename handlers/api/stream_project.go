@@ -86,6 +86,7 @@ type projector struct {
 	words *spoken
 	tasks *doing
 	calls map[string]toolCall
+	again again
 	out   []frame
 }
 
