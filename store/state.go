@@ -158,6 +158,21 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	return load.state, nil
 }
 
+// Outline loads what State does but for the messages.
+func (db *DB) Outline(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error) {
+	if err := checkScope(scope); err != nil {
+		return agents.State{}, err
+	}
+	if !id.Valid(string(thread)) {
+		return agents.State{}, threadNotFound()
+	}
+	load, err := db.headOf(ctx, scope, stateKey{scope.Org, thread})
+	if err != nil {
+		return agents.State{}, err
+	}
+	return load.state, nil
+}
+
 // headOf reads a thread and the head of its active line: in one round trip where
 // the line is still the one it had when it was last read.
 func (db *DB) headOf(ctx context.Context, scope auth.Scope, key stateKey) (*stateLoad, error) {
