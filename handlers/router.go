@@ -162,4 +162,18 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
 	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
+
+	// Threads: lists, changes and history. once stands before what changes something,
+	// and not before what asks by POST.
+	app.Post("/api/threads/search", key, r.API.SearchThreads)
+	app.Post("/api/threads/count", key, r.API.CountThreads)
+	app.Post("/api/threads/prune", key, once, r.API.PruneThreads)
+	app.Patch("/api/threads/:thread", key, once, r.API.PatchThread)
+	app.Delete("/api/threads/:thread", key, once, r.API.DeleteThread)
+	app.Post("/api/threads/:thread/copy", key, once, r.API.CopyThread)
+	app.Patch("/api/threads/:thread/state", key, once, r.API.PatchState)
+	app.Post("/api/threads/:thread/state/checkpoint", key, r.API.PostStateAt)
+	app.Get("/api/threads/:thread/state/:checkpoint", key, r.API.GetStateAt)
+	app.Get("/api/threads/:thread/history", key, r.API.History)
+	app.Post("/api/threads/:thread/history", key, r.API.History)
 }

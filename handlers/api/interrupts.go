@@ -119,9 +119,7 @@ type updateState struct {
 	Values       json.RawMessage `json:"values"`
 	AsNode       string          `json:"as_node"`
 	CheckpointID string          `json:"checkpoint_id"`
-	Checkpoint   struct {
-		CheckpointID string `json:"checkpoint_id"`
-	} `json:"checkpoint"`
+	Checkpoint   checkpointName  `json:"checkpoint"`
 }
 
 // UpdateState is POST /threads/:thread/state.
@@ -137,16 +135,16 @@ func (a *API) UpdateState(c *fiber.Ctx) error {
 	if err := storable(c.Body()); err != nil {
 		return err
 	}
-	change := run.Change{AsNode: in.AsNode, Checkpoint: in.CheckpointID}
+	if err := in.Checkpoint.ofThread("checkpoint"); err != nil {
+		return err
+	}
+	change := run.Change{AsNode: nodeName(in.AsNode), Checkpoint: in.CheckpointID}
 	if change.Checkpoint == "" {
-		change.Checkpoint = in.Checkpoint.CheckpointID
+		change.Checkpoint = in.Checkpoint.ID
 	}
 	scope := middleware.Scope(c)
 	if change.Messages, change.Values, err = stateValues(in.Values, string(scope.User)); err != nil {
 		return err
-	}
-	if len(change.Messages) == 0 && len(change.Values) == 0 && change.AsNode == "" {
-		return fault.Invalid("values", "must hold messages or channels, or as_node must name a node")
 	}
 	done, err := a.runs.UpdateState(c.UserContext(), scope, thread, change)
 	if err != nil {
