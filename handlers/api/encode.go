@@ -57,27 +57,33 @@ func (s selection) keep(fields fiber.Map) {
 }
 
 // encoder writes threads and states as JSON. A message is encoded once, however many
-// of the states show it, and nothing is looked at again once it is JSON.
-type encoder struct{ messages map[agents.Ref][]byte }
+// of the states show it, and nothing is looked at again once it is JSON. It is for
+// one thread: messages are told apart by their ids.
+type encoder struct {
+	messages map[agents.Ref]place
+	written  []byte
+}
 
-func newEncoder() encoder { return encoder{messages: map[agents.Ref][]byte{}} }
+// place is where a message stands in what was written.
+type place struct{ from, to int }
 
-// message gives a message of the encoder's one thread.
-func (e encoder) message(m agents.Message) ([]byte, error) {
+func newEncoder() *encoder { return &encoder{messages: map[agents.Ref]place{}} }
+
+// message gives a message as JSON; it is valid until the next one.
+func (e *encoder) message(m agents.Message) []byte {
 	ref := agents.Ref{ID: m.ID, Rev: m.Revision}
-	if done, ok := e.messages[ref]; ok {
-		return done, nil
+	at, ok := e.messages[ref]
+	if !ok {
+		at.from = len(e.written)
+		e.written = appendMessage(e.written, m)
+		at.to = len(e.written)
+		e.messages[ref] = at
 	}
-	raw, err := json.Marshal(presentMessage(m))
-	if err != nil {
-		return nil, fmt.Errorf("writing message %s as JSON: %w", m.ID, err)
-	}
-	e.messages[ref] = raw
-	return raw, nil
+	return e.written[at.from:at.to]
 }
 
 // values writes a state's public channels, as presentValues gives them.
-func (e encoder) values(out *bytes.Buffer, s agents.State, sel selection) error {
+func (e *encoder) values(out *bytes.Buffer, s agents.State, sel selection) error {
 	if s.Head == nil {
 		out.WriteString("{}")
 		return nil
@@ -112,11 +118,7 @@ func (e encoder) values(out *bytes.Buffer, s agents.State, sel selection) error 
 			if i > 0 {
 				out.WriteByte(',')
 			}
-			raw, err := e.message(m)
-			if err != nil {
-				return err
-			}
-			out.Write(raw)
+			out.Write(e.message(m))
 		}
 		out.WriteByte(']')
 	}
@@ -128,7 +130,7 @@ func (e encoder) values(out *bytes.Buffer, s agents.State, sel selection) error 
 }
 
 // join writes fields, and the values among them if they are wanted.
-func (e encoder) join(out *bytes.Buffer, fields fiber.Map, s agents.State, sel selection) error {
+func (e *encoder) join(out *bytes.Buffer, fields fiber.Map, s agents.State, sel selection) error {
 	raw, err := json.Marshal(fields)
 	if err != nil {
 		return fmt.Errorf("writing a state as JSON: %w", err)
@@ -149,14 +151,14 @@ func (e encoder) join(out *bytes.Buffer, fields fiber.Map, s agents.State, sel s
 }
 
 // state writes a ThreadState.
-func (e encoder) state(out *bytes.Buffer, thread agents.ThreadID, s agents.State, sel selection) error {
+func (e *encoder) state(out *bytes.Buffer, thread agents.ThreadID, s agents.State, sel selection) error {
 	fields := stateFields(thread, s)
 	sel.keep(fields)
 	return e.join(out, fields, s, sel)
 }
 
 // thread gives a Thread.
-func (e encoder) thread(t agents.FoundThread, sel selection, ttl bool) ([]byte, error) {
+func (e *encoder) thread(t agents.FoundThread, sel selection, ttl bool) ([]byte, error) {
 	var out bytes.Buffer
 	fields := threadFields(t.Thread, t.State)
 	if ttl {
@@ -167,7 +169,10 @@ func (e encoder) thread(t agents.FoundThread, sel selection, ttl bool) ([]byte, 
 	return out.Bytes(), err
 }
 
-// list writes pieces of JSON as a list.
+// maxGrow bounds the room that a list is given at once.
+const maxGrow = 16 << 20
+
+// list writes pieces of JSON as a list: about as long as the first are the others.
 func list[T any](out *bytes.Buffer, items []T, write func(T) error) error {
 	out.WriteByte('[')
 	for i, item := range items {
@@ -176,6 +181,9 @@ func list[T any](out *bytes.Buffer, items []T, write func(T) error) error {
 		}
 		if err := write(item); err != nil {
 			return err
+		}
+		if i == 0 {
+			out.Grow(min(out.Len()*(len(items)-1), maxGrow) + 1)
 		}
 	}
 	out.WriteByte(']')

@@ -213,7 +213,7 @@ func parsePath(text string) (path, bool) {
 
 // withExtracted adds to a thread what its paths lead to; null where they lead to
 // nothing.
-func withExtracted(e encoder, raw []byte, t agents.FoundThread, paths map[string]path) ([]byte, error) {
+func withExtracted(e *encoder, raw []byte, t agents.FoundThread, paths map[string]path) ([]byte, error) {
 	extracted := fiber.Map{}
 	for _, alias := range slices.Sorted(maps.Keys(paths)) {
 		value, rest, err := root(e, t, paths[alias])
@@ -233,7 +233,7 @@ func withExtracted(e encoder, raw []byte, t agents.FoundThread, paths map[string
 }
 
 // root decodes the part of a thread that a path leads into, no more than it must.
-func root(e encoder, t agents.FoundThread, p path) (value any, rest path, err error) {
+func root(e *encoder, t agents.FoundThread, p path) (value any, rest path, err error) {
 	if p[0].key == "values" && len(p) > 2 && p[1].key == "messages" && p[2].key == "" {
 		at, n := p[2].at, len(t.State.Messages)
 		if at < 0 {
@@ -242,10 +242,7 @@ func root(e encoder, t agents.FoundThread, p path) (value any, rest path, err er
 		if at < 0 || at >= n {
 			return nil, nil, nil
 		}
-		raw, err := e.message(t.State.Messages[at])
-		if err == nil {
-			err = json.Unmarshal(raw, &value)
-		}
+		err = json.Unmarshal(e.message(t.State.Messages[at]), &value)
 		return value, p[3:], err
 	}
 	var out bytes.Buffer
