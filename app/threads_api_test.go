@@ -340,6 +340,13 @@ func TestAChangeAtAnOldCheckpointBeginsABranchAndLeavesTheOther(t *testing.T) {
 	state = mia.state(thread)
 	require.Empty(t, state.Next)
 	require.Equal(t, "__end__", state.Metadata["as_node"])
+	// Messages are taken out by their ids, or all; several values are written in turn.
+	mia.want(http.StatusOK, "POST", "/threads/"+thread+"/state", obj{"checkpoint_id": before[0].Checkpoint.ID,
+		"values": []any{obj{"messages": []any{obj{"type": "remove", "id": before[0].Values.Messages[1].ID}}}, say("three")}}, nil)
+	require.Equal(t, []string{"human: one", "human: two", "ai: echo: two", "human: three"}, mia.state(thread).Values.texts())
+	mia.want(http.StatusOK, "POST", "/threads/"+thread+"/state", obj{"values": []any{obj{"type": "remove", "id": "__remove_all__"}, obj{"type": "human", "content": "anew"}}}, nil)
+	require.Equal(t, []string{"human: anew"}, mia.state(thread).Values.texts())
+	mia.refused("POST", "/threads/"+thread+"/state", obj{"values": obj{"messages": []any{obj{"type": "remove"}}}}, "values.messages[0].id", "required")
 	mia.refused("POST", "/threads/"+thread+"/state", obj{"values": nil}, "values", "must hold")
 	mia.refused("POST", "/threads/"+thread+"/state", obj{"values": edited, "checkpoint": obj{"checkpoint_ns": "x:1"}}, "checkpoint.checkpoint_ns", "must be empty")
 	fresh := mia.thread(nil).ID

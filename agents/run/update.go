@@ -17,6 +17,10 @@ import (
 type Change struct {
 	// Messages are appended, or replace those with their ids.
 	Messages []agents.Message
+	// Remove takes messages out, RemoveAll those that the state has, both before any
+	// is appended.
+	Remove    []agents.MessageID
+	RemoveAll bool
 	// Values are written to the graph's channels, each through its reducer.
 	Values map[string]json.RawMessage
 	// AsNode is the node in whose name the change is made: what follows it is
@@ -31,7 +35,7 @@ type Change struct {
 
 // empty reports whether nothing would be changed.
 func (c Change) empty() bool {
-	return len(c.Messages) == 0 && len(c.Values) == 0 && c.AsNode == "" && len(c.With) == 0
+	return len(c.Messages) == 0 && len(c.Remove) == 0 && !c.RemoveAll && len(c.Values) == 0 && c.AsNode == "" && len(c.With) == 0
 }
 
 // UpdateState changes a thread's state as a step of its own, through the same
@@ -148,12 +152,12 @@ func (s *Service) graphOf(ctx context.Context, scope auth.Scope, t agents.Thread
 // changed makes the step by which a change is kept, and the state after it. known is
 // what came of calls that a turn's end leaves unanswered.
 func (s *Service) changed(g *graph.Graph, loaded agents.State, c Change, known map[string]agents.Journal) (agents.Step, agents.State, error) {
-	change, err := s.change(g, c)
+	change, err := s.change(g, loaded, c)
 	if err != nil {
 		return agents.Step{}, loaded, err
 	}
 	for _, more := range c.With {
-		also, err := s.change(g, more)
+		also, err := s.change(g, loaded, more)
 		if err != nil {
 			return agents.Step{}, loaded, err
 		}
@@ -174,11 +178,20 @@ func (s *Service) changed(g *graph.Graph, loaded agents.State, c Change, known m
 }
 
 // change reads one part of a change by the graph's channels.
-func (s *Service) change(g *graph.Graph, c Change) (graph.Change, error) {
+func (s *Service) change(g *graph.Graph, loaded agents.State, c Change) (graph.Change, error) {
 	if g == nil && (c.AsNode != "" && c.AsNode != graph.End || len(c.Values) > 0) {
 		return graph.Change{}, fault.Invalid("as_node", "needs a thread that has run before, on a graph of this server")
 	}
-	out := graph.Change{Writes: graph.AddMessages(c.Messages...), AsNode: c.AsNode}
+	out := graph.Change{AsNode: c.AsNode}
+	if c.RemoveAll {
+		for _, m := range loaded.Messages {
+			out.Writes = append(out.Writes, graph.RemoveMessage(m.ID))
+		}
+	}
+	for _, id := range c.Remove {
+		out.Writes = append(out.Writes, graph.RemoveMessage(id))
+	}
+	out.Writes = append(out.Writes, graph.AddMessages(c.Messages...)...)
 	if len(c.Values) == 0 {
 		return out, nil
 	}

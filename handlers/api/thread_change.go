@@ -78,13 +78,15 @@ func (a *API) seed(ctx context.Context, scope auth.Scope, metadata json.RawMessa
 				return nil, err
 			}
 			change := run.Change{AsNode: nodeName(u.AsNode)}
-			if change.Messages, change.Values, err = stateValues(values, string(scope.User)); err != nil {
+			if err := stateValues(&change, values, string(scope.User)); err != nil {
 				return nil, err
 			}
 			if j == 0 {
 				out[i] = change
 			} else {
-				out[i].With = append(out[i].With, change)
+				more := change.With
+				change.With = nil
+				out[i].With = append(append(out[i].With, change), more...)
 			}
 		}
 	}
