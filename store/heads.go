@@ -12,21 +12,23 @@ import (
 
 // Many states are read with as few statements as one: what one load asks for one
 // line, these ask for many. A load is known by its place n among those that are
-// read together.
+// read together. The offsets keep each look-up one probe of the key: without them
+// whole tables are hashed for a few rows.
 
 const sqlHeadLines = `select w.n::int as n, l.parent_line, l.parent_step, l.step
-	from unnest(@lines::uuid[]) with ordinality as w(id, n) join lines l on l.org_id = @org and l.id = w.id`
+	from unnest(@lines::uuid[]) with ordinality as w(id, n)
+	cross join lateral (select * from lines where org_id = @org and id = w.id offset 0) l`
 
 type headLineRow struct {
 	N int
 	lineRow
 }
 
-// sqlHeadCheckpoints is sqlCheckpoints for many lines. The offset keeps it one
-// probe of the key for each step.
+// sqlHeadCheckpoints is sqlCheckpoints for many lines.
 const sqlHeadCheckpoints = `with head as (
 		select w.n::int as n, w.id, least(coalesce(w.upto, l.step), l.step) as step
-		from unnest(@lines::uuid[], @uptos::int[]) with ordinality as w(id, upto, n) join lines l on l.org_id = @org and l.id = w.id
+		from unnest(@lines::uuid[], @uptos::int[]) with ordinality as w(id, upto, n)
+		cross join lateral (select * from lines where org_id = @org and id = w.id offset 0) l
 	), wanted as (
 		select n, id, generate_series(step - step % @whole::int, step - step % @part::int - 1, @part::int) as step from head
 		union all select n, id, step - 1 from head where step % @part::int = 0
@@ -37,7 +39,8 @@ const sqlHeadCheckpoints = `with head as (
 	order by w.n, c.step`
 
 const sqlHeadPending = `select w.n::int as n, p.step, p.task, p.line, p.result
-	from unnest(@lines::uuid[]) with ordinality as w(id, n) join pending_writes p on p.org_id = @org and p.line_id = w.id order by w.n, p.task`
+	from unnest(@lines::uuid[]) with ordinality as w(id, n)
+	cross join lateral (select * from pending_writes where org_id = @org and line_id = w.id offset 0) p order by w.n, p.task`
 
 type headPendingRow struct {
 	N int
@@ -107,6 +110,7 @@ func readHeads(ctx context.Context, send sends, org string, loads []*stateLoad) 
 	args := named{"org": org, "lines": lines, "uptos": uptos}
 	var pending []headPendingRow
 	var batch pgx.Batch
+	batch.Queue(sqlNoJIT)
 	collect(&batch, &pending, sqlHeadPending, args)
 	found, segments, err := readLines(ctx, send, &batch, args)
 	if err != nil {
@@ -129,6 +133,7 @@ func readHeads(ctx context.Context, send sends, org string, loads []*stateLoad) 
 func readLines(ctx context.Context, send sends, batch *pgx.Batch, args named) ([]*lineRow, [][]checkpointRow, error) {
 	if batch == nil {
 		batch = &pgx.Batch{}
+		batch.Queue(sqlNoJIT)
 	}
 	n := len(args["lines"].([]string))
 	args["whole"], args["part"] = agents.SnapshotEvery, agents.RollupEvery
@@ -180,6 +185,7 @@ func bodiesOfAll(ctx context.Context, send sends, org string, loads []*stateLoad
 	read := make(map[*stateLoad]int, len(loads))
 	known := names{}
 	var batch pgx.Batch
+	batch.Queue(sqlNoJIT)
 	batch.Queue(sqlHeadMessages, named{"org": org, "threads": threads, "ids": ids, "revs": revs, "count": count}).Query(func(rows pgx.Rows) error {
 		return eachRow(rows, func(w *wire) error {
 			n := int(w.int8()) - 1

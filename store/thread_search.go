@@ -15,18 +15,22 @@ import (
 
 // threadMatches holds for the threads t that a search is about; it needs the named
 // arguments of searchArgs.
-const threadMatches = `t.org_id = @org
-	and (@ids::uuid[] is null and (t.owner_id = @user or t.visibility = 'organisation')
-		or t.id = any(@ids::uuid[]) and (` + threadReadable + `))
-	and (@status::text is null or t.status = @status::text)
-	and (@metadata::jsonb is null or t.metadata @> @metadata::jsonb)`
+const threadMatches = `(@status::text is null or t.status = @status::text) and (@metadata::jsonb is null or t.metadata @> @metadata::jsonb)`
 
-const sqlThreadCount = `select count(*)::int as n from threads t where ` + threadMatches
+// Threads are listed if they are the person's own or shared, and named by their ids
+// if they may be read: two statements, for one would use no index.
+const (
+	threadListed = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation') and ` + threadMatches
+	threadNamed  = `t.id = any(@ids::uuid[]) and ` + threadReadable + ` and ` + threadMatches
+)
 
-// sqlThreadSearch lists them in one of the orders of agents.ThreadSort. What is
-// equal is ordered by id, which rises with the time of creation.
-const sqlThreadSearch = `select ` + threadColumns + ` from threads t where ` + threadMatches + `
-	order by case when @sort::text = 'status' and @ascending::bool then t.status end,
+const sqlThreadCount = `select count(*)::int as n from threads t where ` + threadListed
+
+const sqlThreadCountNamed = `select count(*)::int as n from threads t where ` + threadNamed
+
+// threadOrder is one of the orders of agents.ThreadSort. What is equal is ordered by
+// id, which rises with the time of creation.
+const threadOrder = ` order by case when @sort::text = 'status' and @ascending::bool then t.status end,
 		case when @sort::text = 'status' and not @ascending::bool then t.status end desc,
 		case when @sort::text = 'created_at' and @ascending::bool then t.created_at end,
 		case when @sort::text = 'created_at' and not @ascending::bool then t.created_at end desc,
@@ -34,6 +38,18 @@ const sqlThreadSearch = `select ` + threadColumns + ` from threads t where ` + t
 		case when @sort::text in ('', 'updated_at') and not @ascending::bool then t.updated_at end desc,
 		case when @ascending::bool then t.id end, case when not @ascending::bool then t.id end desc
 	limit @limit offset @offset`
+
+const sqlThreadSearch = `select ` + threadColumns + ` from threads t where ` + threadListed + threadOrder
+
+const sqlThreadSearchNamed = `select ` + threadColumns + ` from threads t where ` + threadNamed + threadOrder
+
+// searchSQL gives the statements that list and count.
+func searchSQL(q agents.ThreadSearch) (list, count string) {
+	if q.IDs != nil {
+		return sqlThreadSearchNamed, sqlThreadCountNamed
+	}
+	return sqlThreadSearch, sqlThreadCount
+}
 
 func searchArgs(scope auth.Scope, q agents.ThreadSearch) named {
 	args := readerArgs(scope, named{"ids": nil, "status": nil, "metadata": nil, "sort": string(q.Sort), "ascending": q.Ascending,
@@ -72,8 +88,9 @@ func (db *DB) SearchThreads(ctx context.Context, scope auth.Scope, q agents.Thre
 	var counts []countRow
 	var rows []threadRow
 	var batch pgx.Batch
-	collect(&batch, &counts, sqlThreadCount, args)
-	collect(&batch, &rows, sqlThreadSearch, args)
+	list, count := searchSQL(q)
+	collect(&batch, &counts, count, args)
+	collect(&batch, &rows, list, args)
 	if err := db.batches(scope)(ctx, &batch); err != nil {
 		return nil, 0, fmt.Errorf("searching threads: %w", translate(err))
 	}
@@ -97,7 +114,8 @@ func (db *DB) CountThreads(ctx context.Context, scope auth.Scope, q agents.Threa
 		_, n, err := db.searchValues(ctx, scope, q)
 		return n, err
 	}
-	row, err := one[countRow](ctx, db, scope, "Thread", "counting threads", sqlThreadCount, searchArgs(scope, q))
+	_, count := searchSQL(q)
+	row, err := one[countRow](ctx, db, scope, "Thread", "counting threads", count, searchArgs(scope, q))
 	return row.N, err
 }
 
@@ -106,7 +124,8 @@ func (db *DB) CountThreads(ctx context.Context, scope auth.Scope, q agents.Threa
 func (db *DB) searchValues(ctx context.Context, scope auth.Scope, q agents.ThreadSearch) ([]agents.FoundThread, int, error) {
 	all := q
 	all.Limit, all.Offset = agents.MaxSearchedValues+1, 0
-	rows, err := many[threadRow](ctx, db, scope, "searching threads", sqlThreadSearch, searchArgs(scope, all))
+	list, _ := searchSQL(q)
+	rows, err := many[threadRow](ctx, db, scope, "searching threads", list, searchArgs(scope, all))
 	if err != nil {
 		return nil, 0, err
 	}
