@@ -55,8 +55,8 @@ func (r Routes) Register(app *fiber.App) {
 
 	// once stands behind what changes something: a request with an
 	// Idempotency-Key is carried out once. Signing out and switching have none,
-	// for they end the very session that would ask again; runs/wait has none,
-	// for its answer is as long as its run.
+	// for they end the very session that would ask again; runs/wait and streams have none,
+	// for their answer is as long as its run.
 	page, once := r.Who.Page, r.Once
 	app.Get("/", page, r.Threads.Home)
 	app.Get("/threads", page, r.Threads.List)
@@ -181,4 +181,18 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Get("/api/assistants/:assistant/schemas", key, r.API.AssistantSchemas)
 	app.Get("/api/assistants/:assistant/subgraphs", key, r.API.AssistantSubgraphs)
 	app.Get("/api/assistants/:assistant/subgraphs/:ns", key, r.API.AssistantSubgraphs)
+
+	// Threads: lists, changes and history. once stands before what changes something,
+	// and not before what asks by POST.
+	app.Post("/api/threads/search", key, r.API.SearchThreads)
+	app.Post("/api/threads/count", key, r.API.CountThreads)
+	app.Post("/api/threads/prune", key, once, r.API.PruneThreads)
+	app.Patch("/api/threads/:thread", key, once, r.API.PatchThread)
+	app.Delete("/api/threads/:thread", key, once, r.API.DeleteThread)
+	app.Post("/api/threads/:thread/copy", key, once, r.API.CopyThread)
+	app.Patch("/api/threads/:thread/state", key, once, r.API.PatchState)
+	app.Post("/api/threads/:thread/state/checkpoint", key, r.API.PostStateAt)
+	app.Get("/api/threads/:thread/state/:checkpoint", key, r.API.GetStateAt)
+	app.Get("/api/threads/:thread/history", key, r.API.History)
+	app.Post("/api/threads/:thread/history", key, r.API.History)
 }
