@@ -89,7 +89,7 @@ func (a *App) serving() error {
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API: api.New(api.Parts{
-			Threads: apiThreads{a.assistants}, Runs: runs,
+			Threads: apiThreads{a.assistants}, Runs: runs, Recorded: a.db,
 			Version: a.o.Version, Logger: a.logger("handlers"),
 		}),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
