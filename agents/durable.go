@@ -164,6 +164,8 @@ type NewThread struct {
 	// Temporary says that it is for one run: nobody lists it, and it goes when the run
 	// is over.
 	Temporary bool
+	// TTL is nil for none.
+	TTL *TTL
 }
 
 // ThreadQuery selects a page of a person's threads, newest first.
