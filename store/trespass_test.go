@@ -294,7 +294,10 @@ var trespasses = map[string]trespass{
 		return e.db.DeleteRun(ctx, s, e.private.ID, e.pending.ID)
 	}},
 	"DB.Runs": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
-		return both(e, func(t agents.Thread) error { _, _, err := e.db.Runs(ctx, s, t.ID, agents.RunQuery{Limit: 10}); return err })
+		return both(e, func(t agents.Thread) error {
+			_, _, err := e.db.Runs(ctx, s, t.ID, agents.RunQuery{Limit: 10})
+			return err
+		})
 	}},
 	"DB.RunsToCancel": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		found, err := e.db.RunsToCancel(ctx, s, []agents.RunStatus{agents.RunPending, agents.RunRunning}, 10)
