@@ -215,6 +215,7 @@ func TestRunsAreCancelledOneByOneAndTogether(t *testing.T) {
 	c.call(204, "POST", "/threads/"+thread+"/runs/"+second.ID+"/cancel?action=rollback&wait=1", nil, nil)
 	c.call(404, "GET", "/threads/"+thread+"/runs/"+second.ID, nil, nil)
 	require.NotContains(t, stateOf(t, s.Site, c.key, thread).texts(), "human: second")
+	require.NotContains(t, conversation(s.Page(s.SignIn("mia@acme.test"), "/threads/"+thread)), "second")
 	var th struct{ Status string }
 	c.call(200, "GET", "/threads/"+thread, nil, &th)
 	require.Equal(t, "idle", th.Status)
