@@ -150,7 +150,7 @@ func TestTheAPINamesTheFieldThatIsWrong(t *testing.T) {
 		"IfExists":           {"/api/threads", `{"if_exists":"maybe"}`, 422, "if_exists: must be raise or do_nothing"},
 		"ThreadTwice":        {"/api/threads", `{"thread_id":"` + made.ID + `"}`, 409, "A thread with this id exists already."},
 		"NoSuchRoute":        {"/api/nothing", `{}`, 404, "not found"},
-		"CancelAction":       {thread + "/runs/" + id.New() + "/cancel?action=drop", ``, 422, "action: must be interrupt in this version"},
+		"CancelAction":       {thread + "/runs/" + id.New() + "/cancel?action=drop", ``, 422, "action: must be interrupt or rollback"},
 		"CancelNoRun":        {thread + "/runs/" + id.New() + "/cancel", ``, 404, "Run not found"},
 		"ToolArgsNUL":        {thread + "/runs", `{"assistant_id":"echo","input":{"messages":[{"type":"ai","content":"","tool_calls":[{"id":"1","name":"x","args":{"a":"\u0000"}}]},{"type":"human","content":"x"}]}}`, 422, "NUL"},
 		"SystemMessageNUL":   {thread + "/runs", `{"assistant_id":"echo","input":{"messages":[{"type":"system","content":"\u0000"},{"type":"human","content":"x"}]}}`, 422, "NUL"},

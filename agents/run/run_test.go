@@ -63,7 +63,7 @@ func (h *hub) PublishLogged(_ context.Context, events []run.Logged) {
 	h.logged = append(h.logged, events...)
 	for c := range h.watchers {
 		select {
-		case c <- struct{}{}:
+		case c <- run.End{}:
 		default:
 		}
 	}
