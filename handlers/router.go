@@ -158,9 +158,12 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Post("/api/threads/:thread/state", key, once, r.API.UpdateState)
 
 	// Runs.
+	app.Get("/api/threads/:thread/runs", key, r.API.ListRuns)
 	app.Post("/api/threads/:thread/runs", key, once, r.API.CreateRun)
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
+	app.Delete("/api/threads/:thread/runs/:run", key, once, r.API.DeleteRun)
+	app.Get("/api/threads/:thread/runs/:run/join", key, r.API.JoinRun)
 	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
 
 	// Streams.
@@ -195,4 +198,12 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Get("/api/threads/:thread/state/:checkpoint", key, r.API.GetStateAt)
 	app.Get("/api/threads/:thread/history", key, r.API.History)
 	app.Post("/api/threads/:thread/history", key, r.API.History)
+
+	// Runs without a thread of the caller's, and many at once.
+	app.Post("/api/runs", key, once, r.API.CreateStateless)
+	app.Post("/api/runs/wait", key, r.API.WaitStateless)
+	app.Post("/api/runs/stream", key, r.API.StreamStateless)
+	app.Get("/api/runs/:run/stream", key, r.API.JoinStateless)
+	app.Post("/api/runs/batch", key, once, r.API.CreateBatch)
+	app.Post("/api/runs/cancel", key, once, r.API.CancelRuns)
 }
