@@ -52,9 +52,9 @@ const sqlClaim = `with held as (
 ), line as (
 	select r.org_id, r.id, r.user_id, r.position from runs r
 	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
-	where r.status = 'pending' and r.run_after <= now() and h.run_id is null
+	where r.status = 'pending' and r.run_after <= clock_timestamp() and h.run_id is null
 		and not exists (select 1 from runs p where p.org_id = r.org_id and p.thread_id = r.thread_id
-			and p.status in ('pending', 'waiting') and p.position < r.position and p.run_after <= now())
+			and p.status in ('pending', 'waiting') and p.position < r.position and p.run_after <= clock_timestamp())
 		and not exists (select 1 from held where held.org_id = r.org_id and held.user_id = r.user_id and held.n >= @per_person)
 		and not exists (select 1 from of_org where of_org.org_id = r.org_id and of_org.n >= @per_org)
 	order by r.position limit 4 * @limit
