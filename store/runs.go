@@ -91,7 +91,7 @@ func (r runRow) run() agents.Run {
 // the organisation and of the person.
 const sqlRunsAhead = `select (select count(*) from runs r
 		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')
-			and (r.status <> 'pending' or r.run_after <= now())) as ahead,
+			and (r.status <> 'pending' or not r.delayed or r.run_after <= now())) as ahead,
 	count(*) as of_org, count(*) filter (where user_id = @user) as of_person
 	from runs where org_id = @org and status = 'pending'`
 
