@@ -88,11 +88,10 @@ func (r runRow) run() agents.Run {
 }
 
 // sqlRunsAhead counts what is open on a thread and due, and what stands in line of
-// the organisation and of the person. Others may have come since this transaction
-// began and now() stood still: what is due is told by the clock.
+// the organisation and of the person.
 const sqlRunsAhead = `select (select count(*) from runs r
 		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')
-			and (r.status <> 'pending' or r.run_after <= clock_timestamp())) as ahead,
+			and (r.status <> 'pending' or not r.delayed or r.run_after <= now())) as ahead,
 	count(*) as of_org, count(*) filter (where user_id = @user) as of_person
 	from runs where org_id = @org and status = 'pending'`
 

@@ -41,7 +41,9 @@ const sqlClaimTurn = `select pg_advisory_xact_lock(2, 0)`
 // run in line that is due, as many as the bounds of their people and organisations leave. The
 // line is read in its order and only as far as a claim may need: past those who have
 // all they may have, and four times as many runs as are asked for, so that one who
-// is nearly there does not stand before the others. Taking the thread's lease gives
+// is nearly there does not stand before the others. Whether an earlier one is due is
+// asked of those alone that began to wait on purpose: the others may have been placed
+// by transactions that began after this one. Taking the thread's lease gives
 // it a new token; SKIP LOCKED passes by threads that somebody else changes.
 const sqlClaim = `with held as (
 	select r.org_id, r.user_id, count(*) as n from thread_heads h
@@ -52,9 +54,9 @@ const sqlClaim = `with held as (
 ), line as (
 	select r.org_id, r.id, r.user_id, r.position from runs r
 	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
-	where r.status = 'pending' and r.run_after <= clock_timestamp() and h.run_id is null
+	where r.status = 'pending' and r.run_after <= now() and h.run_id is null
 		and not exists (select 1 from runs p where p.org_id = r.org_id and p.thread_id = r.thread_id
-			and p.status in ('pending', 'waiting') and p.position < r.position and p.run_after <= clock_timestamp())
+			and p.status in ('pending', 'waiting') and p.position < r.position and (not p.delayed or p.run_after <= now()))
 		and not exists (select 1 from held where held.org_id = r.org_id and held.user_id = r.user_id and held.n >= @per_person)
 		and not exists (select 1 from of_org where of_org.org_id = r.org_id and of_org.n >= @per_org)
 	order by r.position limit 4 * @limit
