@@ -1,7 +1,7 @@
 // Package retention removes what has lived its time: old checkpoints with the
 // messages that only they refer to, old rows of logs, threads that nobody
-// touched. What may go is for the store to decide, thread by thread; here is who
-// asks it, and when.
+// touched, and what has an end of its own, such as items of the store. What may go
+// is for the store to decide, thread by thread; here is who asks it, and when.
 //
 // Invariants: at most one node of an installation sweeps at a time; each thread
 // goes in transactions of its own, so a sweep may end anywhere; one thread that
@@ -29,6 +29,8 @@ type Store interface {
 	SweepTurn(ctx context.Context, every time.Duration, do func(context.Context) error) (bool, error)
 	SweepPage(ctx context.Context, cuts agents.Cuts, after agents.ThreadKey, limit int) ([]agents.SweepCandidate, error)
 	SweepThread(ctx context.Context, cuts agents.Cuts, key agents.ThreadKey, dry bool) (agents.Swept, error)
+	// SweepExpired removes what has a time of its own, a batch at a time.
+	SweepExpired(ctx context.Context, dry bool) (map[auth.OrgID]agents.Swept, error)
 }
 
 // ErrUnderWay says that another node sweeps at this moment.
@@ -94,9 +96,6 @@ func (r Report) Total() agents.Swept {
 // Run sweeps whenever it is time, until ctx ends; a sweep under way stops at the
 // thread it is at.
 func (s *Sweeper) Run(ctx context.Context) {
-	if !s.o.Policy.Any() {
-		return
-	}
 	for ctx.Err() == nil {
 		if err := s.turn(ctx); err != nil && ctx.Err() == nil {
 			s.o.Logger.WarnContext(ctx, "sweep ended early, trying again", "err", err)
@@ -125,14 +124,14 @@ func (s *Sweeper) turn(ctx context.Context) error {
 		level = slog.LevelDebug
 	}
 	s.o.Logger.Log(ctx, level, "swept", "looked_at", report.Threads, "threads", went.Threads, "checkpoints", went.Checkpoints, "messages", went.Messages,
-		"log_rows", went.Events, "bytes", went.Bytes, "failed", report.Failed, "took", s.o.Clock.Now().Sub(began).Round(time.Millisecond))
+		"log_rows", went.Events, "items", went.Items, "deliveries", went.Deliveries, "bytes", went.Bytes, "failed", report.Failed, "took", s.o.Clock.Now().Sub(began).Round(time.Millisecond))
 	return err
 }
 
 // Sweep sweeps now, with what is old at a moment; [ErrUnderWay] says that another
 // node does. A dry run changes nothing and needs no turn.
 func (s *Sweeper) Sweep(ctx context.Context, now time.Time, dry bool) (Report, error) {
-	if dry || !s.o.Policy.Any() {
+	if dry {
 		return s.all(ctx, now, dry)
 	}
 	var report Report
@@ -151,6 +150,9 @@ func (s *Sweeper) Sweep(ctx context.Context, now time.Time, dry bool) (Report, e
 // not come to the end.
 func (s *Sweeper) all(ctx context.Context, now time.Time, dry bool) (Report, error) {
 	report := Report{Orgs: map[auth.OrgID]agents.Swept{}}
+	if err := s.expired(ctx, report, dry); err != nil {
+		return report, err
+	}
 	if !s.o.Policy.Any() {
 		return report, nil
 	}
@@ -187,6 +189,24 @@ func (s *Sweeper) all(ctx context.Context, now time.Time, dry bool) (Report, err
 			return report, nil
 		}
 		last = found[len(found)-1].ThreadKey
+	}
+}
+
+// expired removes batch after batch of what has a time of its own.
+func (s *Sweeper) expired(ctx context.Context, report Report, dry bool) error {
+	for {
+		went, err := s.o.Store.SweepExpired(ctx, dry)
+		if err != nil {
+			return err
+		}
+		for org, more := range went {
+			sum := report.Orgs[org]
+			sum.Add(more)
+			report.Orgs[org] = sum
+		}
+		if dry || len(went) == 0 {
+			return nil
+		}
 	}
 }
 

@@ -1,0 +1,2 @@
+-- Holds the number until the threads' migration is merged.
+select 1;
