@@ -82,3 +82,11 @@ type SealedSecret struct {
 	// EndsAt is when it signs no more; zero for the newest.
 	EndsAt time.Time
 }
+
+// WebhookSecret is such a secret in clear, in the form whsec_BASE64.
+type WebhookSecret struct {
+	ID        string
+	Secret    auth.Token
+	CreatedAt time.Time
+	EndsAt    time.Time
+}

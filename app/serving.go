@@ -90,6 +90,7 @@ func (a *App) serving() error {
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API: api.New(api.Parts{
 			Threads: apiThreads{a.assistants}, Runs: runs,
+			Items: apiItems{a.db}, Webhooks: a.hooks,
 			Version: a.o.Version, Logger: a.logger("handlers"),
 		}),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),

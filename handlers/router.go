@@ -162,4 +162,17 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
 	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
+
+	// The store.
+	app.Put("/api/store/items", key, once, r.API.PutItem)
+	app.Get("/api/store/items", key, r.API.GetItem)
+	app.Delete("/api/store/items", key, once, r.API.DeleteItem)
+	app.Post("/api/store/items/search", key, once, r.API.SearchItems)
+	app.Post("/api/store/namespaces", key, once, r.API.ListNamespaces)
+
+	// Webhooks.
+	app.Get("/api/webhooks/deliveries", key, r.API.ListDeliveries)
+	app.Post("/api/webhooks/deliveries/:delivery/requeue", key, once, r.API.RequeueDelivery)
+	app.Get("/api/webhooks/secret", key, r.API.ShowWebhookSecret)
+	app.Post("/api/webhooks/secret/rotate", key, once, r.API.RenewWebhookSecret)
 }

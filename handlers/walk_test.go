@@ -29,12 +29,12 @@ var publicRoutes = []string{
 }
 
 // things are what the parameters of routes can name.
-type things struct{ thread, run, session, key, slug, user, invitation, assistant, holder, review string }
+type things struct{ thread, run, session, key, slug, user, invitation, assistant, holder, review, delivery string }
 
 // absent names things that do not exist anywhere.
 func absent() things {
 	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document",
-		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New()}
+		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New(), delivery: id.New()}
 }
 
 // fill puts things into a route's path. A parameter it doesn't know fails the
@@ -44,7 +44,7 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
 		":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat",
-		":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
+		":delivery": o.delivery, ":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key,
 		"/admin/assistants/:id": "/admin/assistants/" + o.assistant, "/versions/:v": "/versions/1"} {
 		path = strings.ReplaceAll(path, param, value)

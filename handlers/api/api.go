@@ -47,6 +47,9 @@ type Runs interface {
 type Parts struct {
 	Threads Threads
 	Runs    Runs
+	// Items is the store; Webhooks tell of runs that ended.
+	Items    Items
+	Webhooks Webhooks
 	// Version is the product's own.
 	Version string
 	Logger  *slog.Logger
@@ -54,15 +57,17 @@ type Parts struct {
 
 // API holds the handlers.
 type API struct {
-	threads Threads
-	runs    Runs
-	version string
-	log     *slog.Logger
+	threads  Threads
+	runs     Runs
+	items    Items
+	webhooks Webhooks
+	version  string
+	log      *slog.Logger
 }
 
 // New makes the handlers.
 func New(p Parts) *API {
-	return &API{threads: p.Threads, runs: p.Runs, version: p.Version, log: p.Logger}
+	return &API{threads: p.Threads, runs: p.Runs, items: p.Items, webhooks: p.Webhooks, version: p.Version, log: p.Logger}
 }
 
 // OK is GET /ok: the process answers.

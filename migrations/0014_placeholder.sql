@@ -1,2 +1,0 @@
--- Holds the number until the threads' migration is merged.
-select 1;
