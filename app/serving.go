@@ -89,7 +89,7 @@ func (a *App) serving() error {
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API: api.New(api.Parts{
-			Threads: apiThreads{a.assistants}, Runs: runs,
+			Threads: apiThreads{a.assistants}, Runs: runs, Recorded: a.db,
 			Items: apiItems{a.db}, Webhooks: a.hooks,
 			Version: a.o.Version, Logger: a.logger("handlers"),
 		}),

@@ -162,6 +162,15 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
 	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
 	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
+	app.Get("/api/threads/:thread/runs", key, r.API.ListRuns)
+	app.Delete("/api/threads/:thread/runs/:run", key, once, r.API.DeleteRun)
+	app.Get("/api/threads/:thread/runs/:run/join", key, r.API.JoinRun)
+
+	// Runs without a thread of the caller's, and many at once.
+	app.Post("/api/runs", key, once, r.API.CreateStateless)
+	app.Post("/api/runs/wait", key, r.API.WaitStateless)
+	app.Post("/api/runs/batch", key, once, r.API.CreateBatch)
+	app.Post("/api/runs/cancel", key, once, r.API.CancelRuns)
 
 	// The store.
 	app.Put("/api/store/items", key, once, r.API.PutItem)

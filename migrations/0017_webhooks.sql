@@ -25,6 +25,7 @@ create table webhook_deliveries (
   check ((status = 'pending') = (settled_at is null))
 );
 create index webhook_deliveries_due on webhook_deliveries (due_at) where status = 'pending';
+create index webhook_deliveries_untold on webhook_deliveries (org_id, thread_id) where body is null;
 create index webhook_deliveries_latest on webhook_deliveries (org_id, created_at desc, id);
 create index webhook_deliveries_settled on webhook_deliveries (settled_at) where settled_at is not null;
 select heddle_protect('webhook_deliveries');

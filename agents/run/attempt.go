@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,10 @@ func (a *attempt) run(ctx context.Context) error {
 		if err := a.mayStart(); err != nil {
 			return err
 		}
+		if loaded, err = a.branch(ctx, loaded); err != nil {
+			return err
+		}
+		from.state, from.pending = graph.NewState(loaded.Messages, loaded.Values), loaded.Pending
 		if from, err = a.begin(ctx, g, loaded, from); err != nil {
 			return notResumable(err)
 		}
@@ -164,7 +169,7 @@ func (a *attempt) run(ctx context.Context) error {
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
 			UserName: a.claim.UserName, StartedAt: r.StartedAt, Context: r.Input.Context, Line: a.line, Token: r.Token},
 		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Break: breaks, Clock: a.w.o.Clock,
-		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
+		Logger: a.logger, RecursionLimit: cmp.Or(r.Input.RecursionLimit, a.assistant.Config.RecursionLimit),
 	})
 	if errors.Is(err, graph.ErrNotResumable) {
 		return notResumable(err)

@@ -36,6 +36,7 @@ type Store interface {
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
 	Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error
+	Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, checkpoint string) (agents.LineID, error)
 	SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error)
 	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error)
 	Outcomes
@@ -88,6 +89,9 @@ type Options struct {
 	// Expire ends requests for review that ran out; optional. It is called with
 	// every sweep.
 	Expire func(ctx context.Context) (int, error)
+	// Tidy removes what runs that are over have left behind; optional. It is called
+	// with every sweep.
+	Tidy func(ctx context.Context) (int, error)
 	// Version is the program's, for manifests of runs.
 	Version string
 	// Break are a developer's breakpoints, for every run that this node executes;
@@ -280,12 +284,18 @@ func (w *Worker) alive(ctx context.Context, presence Presence) error {
 	return w.renew(ctx, presence)
 }
 
-// sweep takes back the runs of lost workers and ends requests that ran out.
+// sweep takes back the runs of lost workers, ends requests that ran out and removes
+// what nobody needs any more.
 func (w *Worker) sweep(ctx context.Context, _ Presence) error {
 	err := w.takeOver(ctx)
 	if err == nil && w.o.Expire != nil {
 		if _, failed := w.o.Expire(ctx); failed != nil && ctx.Err() == nil {
 			w.o.Logger.WarnContext(ctx, "requests for review could not all be ended", "err", failed)
+		}
+	}
+	if err == nil && w.o.Tidy != nil {
+		if _, failed := w.o.Tidy(ctx); failed != nil && ctx.Err() == nil {
+			w.o.Logger.WarnContext(ctx, "temporary threads could not all be removed", "err", failed)
 		}
 	}
 	return err

@@ -31,19 +31,12 @@ type Webhooks interface {
 // maxWebhookValues bounds the values that a webhook is told, in bytes of JSON.
 const maxWebhookValues = 4 << 20
 
-// webhook reads where a run's end is to be told; empty for nowhere.
-func (a *API) webhook(raw json.RawMessage) (string, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return "", nil
+// reachable refuses a webhook that can't be told, as far as that is known.
+func (a *API) reachable(webhook string) error {
+	if webhook == "" {
+		return nil
 	}
-	var address string
-	if json.Unmarshal(raw, &address) != nil {
-		return "", fault.Invalid("webhook", "must be a string")
-	}
-	if address = strings.TrimSpace(address); address == "" {
-		return "", nil
-	}
-	return address, a.webhooks.CheckWebhook(address)
+	return a.webhooks.CheckWebhook(webhook)
 }
 
 // WebhookBody is what a webhook is told of a run that ended: the run, and the
