@@ -133,7 +133,7 @@ func body(graph, url string) map[string]any {
 
 func (h hooks) deliveries(status string) []delivery {
 	h.t.Helper()
-	a := h.API(h.admin, "GET", "/api/webhooks/deliveries?status="+status, nil)
+	a := h.API(h.admin, "GET", "/api/webhooks/deliveries?limit=100&status="+status, nil)
 	require.Equal(h.t, http.StatusOK, a.Status, a.Body)
 	var out []delivery
 	a.JSON(h.t, &out)
@@ -452,4 +452,40 @@ func TestDeliveriesAreListedInPieces(t *testing.T) {
 	for _, unknown := range []string{"x", "0198c5b0-0000-7000-8000-000000000000"} {
 		require.Equal(t, http.StatusNotFound, h.API(h.admin, "POST", "/api/webhooks/deliveries/"+unknown+"/requeue", nil).Status)
 	}
+}
+
+func TestAttemptsUnderWayAreFewAndAreFinishedAtTheEnd(t *testing.T) {
+	t.Parallel()
+	h := withHooks(t, testweb.Options{WebhookPace: webhook.Pace{Attempts: 1, First: time.Second, Timeout: 30 * time.Second}})
+	release := make(chan struct{})
+	end := sync.OnceFunc(func() { close(release) })
+	r := receive(t, func(_ int, w http.ResponseWriter, _ *http.Request) { <-release })
+	defer end()
+	for range 12 {
+		h.start("echo", r.URL)
+	}
+	h.Eventually("the first are under way", func() bool { return len(r.got()) == 8 })
+	h.Eventually("the others wait", func() bool { return len(h.deliveries("pending")) == 12 })
+	require.Len(t, r.got(), 8)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		h.Stop()
+	}()
+	select {
+	case <-stopped:
+		require.Fail(t, "the server stopped in the middle of an attempt")
+	case <-time.After(200 * time.Millisecond):
+	}
+	end()
+	<-stopped
+	require.Len(t, r.got(), 8)
+	rest := withHooks(t, testweb.Options{DatabaseURL: h.DatabaseURL, RedisURL: h.RedisURL})
+	rest.Eventually("the next process sends the rest", func() bool { return len(rest.deliveries("delivered")) == 12 })
+	seen := map[string]bool{}
+	for _, n := range r.got() {
+		seen[n.id()] = true
+	}
+	require.Len(t, seen, 12)
+	require.Len(t, r.got(), 12)
 }
