@@ -6,6 +6,10 @@ alter table runs
 create index runs_later on runs (run_after) where delayed and status = 'pending';
 comment on column runs.base_line is 'the line that was the thread''s before this run began a line of its own at an older checkpoint';
 
+-- Up to which number the state says all that the log does, where that is more than
+-- its newest step knows of: the thread went back to an older one.
+alter table thread_heads add column state_seq bigint not null default 0;
+
 -- The thread of a run that needs none: nobody lists it, and it goes when the run
 -- is over.
 alter table threads add column temporary boolean not null default false;

@@ -301,7 +301,7 @@ func (db *DB) Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, ch
 		for _, step := range []struct {
 			sql     string
 			refused error
-		}{{sqlForkLock, agents.ErrFenced}, {sqlFork, agents.ErrCheckpointNotFound}} {
+		}{{sqlForkLock, agents.ErrFenced}, {sqlFork, agents.ErrCheckpointNotFound}, {sqlWentBack, agents.ErrFenced}} {
 			done, err := tx.Exec(ctx, step.sql, args)
 			if err != nil {
 				return translate(err)

@@ -13,7 +13,8 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// Most new input finds its thread idle and on the version that the thread keeps.
+// Most new input finds its thread idle and on the version that the thread keeps, or
+// comes with a thread of its own.
 // Then there is no strategy to carry out and nothing to choose, and the run is placed
 // by one statement, together with others that come at the same moment. Everything
 // else goes step by step, in [DB.Submit].
@@ -74,6 +75,9 @@ type placing struct {
 	s     agents.Submission
 	pack  []byte
 	input string
+	// make are the arguments of its thread, if that is made with it: a temporary one,
+	// which goes by itself if the run can't be placed.
+	make named
 
 	placed *placedRow // if it was
 }
@@ -83,7 +87,7 @@ func (p *placing) thread() string { return string(p.s.Thread) }
 // place places a run whose thread is idle; false means that the thread has to be
 // looked at.
 func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) (out agents.Submitted, ok bool, err error) {
-	if s.Create != nil || s.Input.Resume != nil || s.Assistant.Archived() {
+	if s.Input.Resume != nil || s.Assistant.Archived() {
 		return out, false, nil
 	}
 	if out.Queued, err = s.Queued(0, false); err != nil {
@@ -92,6 +96,11 @@ func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) 
 	p := &placing{scope: scope, s: s}
 	if p.pack, err = db.packed(s.Thread, s.Run, []event.Envelope{out.Queued}); err != nil {
 		return out, false, err
+	}
+	if s.Create != nil && s.Create.Temporary {
+		if p.make, err = newThreadArgs(scope, *s.Create); err != nil {
+			return out, false, err
+		}
 	}
 	input, err := json.Marshal(s.Input)
 	if err != nil {
@@ -106,6 +115,7 @@ func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) 
 	}
 	row := p.placed
 	at := row.CreatedAt.UTC()
+	out.Created = p.make != nil
 	out.Position = agents.Position{Seq: row.Seq, Epoch: row.Epoch}
 	out.Run = agents.Run{ID: s.Run, Org: scope.Org, Thread: s.Thread, Position: row.Position, Assistant: s.Assistant.ID,
 		AssistantVersion: s.Assistant.Version, User: scope.User, Key: scope.Key, Status: agents.RunPending, Strategy: s.Strategy,
@@ -141,6 +151,11 @@ func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing
 	var rows []placedRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(org))
+	for _, p := range some {
+		if p.make != nil {
+			batch.Queue(sqlThreadInsert, p.make)
+		}
+	}
 	batch.Queue(sqlProbe)
 	collect(&batch, &rows, sqlPlaceTogether, args)
 	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {

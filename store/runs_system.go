@@ -108,6 +108,24 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 	return out, nil
 }
 
+// sqlDueWithin finds when the next run that began to wait on purpose is due. The
+// others are due when they come, which wakes the workers.
+const sqlDueWithin = `select min(r.run_after) - now() as after from runs r
+	where r.delayed and r.status = 'pending' and r.run_after > now() and r.run_after <= now() + @within::interval`
+
+// DueWithin says after how long the next run is due that waits for its time, if that
+// is within a time.
+func (db *DB) DueWithin(ctx context.Context, within time.Duration) (after time.Duration, some bool, err error) {
+	var found *time.Duration
+	if err := db.system.QueryRow(ctx, sqlDueWithin, named{"within": within}).Scan(&found); err != nil {
+		return 0, false, fmt.Errorf("finding when a run is due: %w", translate(err))
+	}
+	if found == nil {
+		return 0, false, nil
+	}
+	return *found, true, nil
+}
+
 // sqlRenew locks the heads in the order of their keys, as sqlAppendBatch does:
 // both wait for several heads, and in different orders they would deadlock.
 const sqlRenew = `with held as (

@@ -43,8 +43,13 @@ func (db *DB) TakeBack(ctx context.Context, scope auth.Scope, thread agents.Thre
 		if _, err := tx.Exec(ctx, sqlThreadSettle, args); err != nil {
 			return fmt.Errorf("settling a thread: %w", translate(err))
 		}
-		out.ToldAt, err = db.appendEvents(ctx, tx, scope, thread, r.ID, out.Told)
-		return err
+		if out.ToldAt, err = db.appendEvents(ctx, tx, scope, thread, r.ID, out.Told); err != nil {
+			return err
+		}
+		if !r.Fresh() {
+			_, err = tx.Exec(ctx, sqlWentBack, args)
+		}
+		return translate(err)
 	})
 	if err != nil {
 		return agents.Cancelled{}, fmt.Errorf("taking a run back: %w", err)

@@ -41,7 +41,39 @@ type Watcher interface {
 	// thread (merged if the reader is slow), after the thread is gone, and after
 	// whatever leaves open if there was one; and a function that ends it. The
 	// channel is closed when this process hears of nothing any more.
-	Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan struct{}, func(), error)
+	Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan End, func(), error)
+}
+
+// End says that a run of a thread has ended or waits for an answer, and how. Without
+// a run it says that some may have: the database knows which.
+type End struct {
+	Run    agents.RunID
+	Status agents.RunStatus
+}
+
+// EndOf reads what an envelope says of a run's end: some is false where it says
+// nothing of that. Only an end that needs no more than its name to be understood
+// comes with the run.
+func EndOf(e event.Envelope) (end End, some bool) {
+	name, _ := e.CustomName()
+	switch {
+	case e.Type == event.RunError, name == event.MessageUnqueued:
+		return End{}, true
+	case e.Type != event.RunFinished:
+		return End{}, false
+	}
+	var d event.RunFinishedData
+	if err := e.Decode(&d); err != nil {
+		return End{}, true
+	}
+	switch d.Outcome {
+	case event.OutcomeSuccess:
+		return End{agents.RunID(d.RunID), agents.RunSuccess}, true
+	case event.OutcomeInterrupt:
+		return End{agents.RunID(d.RunID), agents.RunWaiting}, true
+	default:
+		return End{}, true
+	}
 }
 
 // Service accepts, cancels and awaits runs for pages, sockets and the API.

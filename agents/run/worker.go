@@ -27,6 +27,7 @@ import (
 // Store is what a worker needs of the database.
 type Store interface {
 	Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error)
+	DueWithin(ctx context.Context, within time.Duration) (after time.Duration, some bool, err error)
 	Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error)
 	TakeOver(ctx context.Context) (agents.TakenOver, error)
 	ClaimCancelled(ctx context.Context, key agents.RunKey, lease time.Duration) (*agents.Claimed, error)
@@ -231,6 +232,7 @@ func (w *Worker) session(ctx context.Context) error {
 	w.Wake()
 	var claimed time.Time      // when the last claim was made
 	var again <-chan time.Time // when the next one may be, if it is due before that
+	var due <-chan time.Time   // when a run is due that waits for its time, if before the next poll
 	for {
 		claims, do := true, w.claim
 		select {
@@ -242,6 +244,12 @@ func (w *Worker) session(ctx context.Context) error {
 				continue // nothing waits for a slot; what comes wakes the worker
 			}
 		case <-poll.C:
+			do = func(ctx context.Context, presence Presence) (err error) {
+				due, err = w.poll(ctx, presence)
+				return err
+			}
+		case <-due:
+			due = nil
 		case <-again:
 			again = nil
 		case <-renew.C:
@@ -378,6 +386,19 @@ func (w *Worker) endAll(cause error) {
 	for _, a := range w.active {
 		a.cancel(cause)
 	}
+}
+
+// poll looks for what nobody told of, and for what becomes due before it is called
+// again.
+func (w *Worker) poll(ctx context.Context, presence Presence) (<-chan time.Time, error) {
+	if err := w.claim(ctx, presence); err != nil {
+		return nil, err
+	}
+	after, some, err := w.o.Store.DueWithin(ctx, w.o.Poll)
+	if err != nil || !some {
+		return nil, err
+	}
+	return w.o.Clock.After(after), nil
 }
 
 func (w *Worker) claim(ctx context.Context, presence Presence) error {

@@ -64,7 +64,7 @@ func (a *API) submitAndWait(c *fiber.Ctx, thread agents.ThreadID) error {
 	w.ended = func() (agents.Run, error) {
 		defer stop()
 		defer waiting.Stop()
-		return waiting.Ended(ctx, scope, made.ID)
+		return waiting.Ended(ctx, scope, made)
 	}
 	w.stop = stop
 	return w.answer(c, locationOf(made, stateless))
