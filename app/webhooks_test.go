@@ -20,8 +20,8 @@ import (
 	"github.com/heddle/heddle/outbound/webhook"
 )
 
-// quick attempts without long pauses.
-func quick() webhook.Pace {
+// quickPace makes attempts without long pauses.
+func quickPace() webhook.Pace {
 	return webhook.Pace{Attempts: 4, First: 10 * time.Millisecond, Timeout: 2 * time.Second}
 }
 
@@ -104,7 +104,7 @@ type hooks struct {
 func withHooks(t *testing.T, o testweb.Options) hooks {
 	t.Helper()
 	if o.WebhookPace == (webhook.Pace{}) {
-		o.WebhookPace = quick()
+		o.WebhookPace = quickPace()
 	}
 	s := testweb.Start(t, o)
 	return hooks{s, t, s.Key("acme", "mia@acme.test"), s.Key("acme", "ada@acme.test", auth.ScopeAdmin)}
@@ -120,13 +120,13 @@ func (h hooks) start(graph, url string) (thread, run string) {
 	a := h.API(h.mia, "POST", "/api/threads", map[string]any{})
 	require.Equal(h.t, http.StatusOK, a.Status, a.Body)
 	a.JSON(h.t, &made)
-	a = h.API(h.mia, "POST", "/api/threads/"+made.ThreadID+"/runs", body(graph, url))
+	a = h.API(h.mia, "POST", "/api/threads/"+made.ThreadID+"/runs", hookedRun(graph, url))
 	require.Equal(h.t, http.StatusOK, a.Status, a.Body)
 	a.JSON(h.t, &made)
 	return made.ThreadID, made.RunID
 }
 
-func body(graph, url string) map[string]any {
+func hookedRun(graph, url string) map[string]any {
 	return map[string]any{"assistant_id": graph, "webhook": url, "metadata": map[string]any{"tag": "mine"},
 		"input": map[string]any{"messages": []map[string]any{{"role": "user", "content": "hello"}}}}
 }
@@ -161,8 +161,8 @@ func (h hooks) secret() string {
 	return out.Secret
 }
 
-// verify computes a signature as any receiver would.
-func verify(t *testing.T, n told, secret string) bool {
+// signedWith computes a signature as any receiver would.
+func signedWith(t *testing.T, n told, secret string) bool {
 	t.Helper()
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	require.NoError(t, err)
@@ -193,7 +193,7 @@ func TestAWebhookIsToldHowARunEndedOnceAndSigned(t *testing.T) {
 	n := got[0]
 	require.Equal(t, d.ID, n.id())
 	require.Equal(t, "application/json", n.header.Get("Content-Type"))
-	require.True(t, verify(t, n, h.secret()))
+	require.True(t, signedWith(t, n, h.secret()))
 	require.Equal(t, run, n.body.RunID)
 	require.Equal(t, thread, n.body.ThreadID)
 	require.Equal(t, "success", n.body.Status)
@@ -205,7 +205,7 @@ func TestAWebhookIsToldHowARunEndedOnceAndSigned(t *testing.T) {
 	require.False(t, n.body.SentAt.Before(n.body.EndedAt))
 
 	// A run without one tells nobody.
-	a := h.API(h.mia, "POST", "/api/threads/"+thread+"/runs/wait", body("echo", ""))
+	a := h.API(h.mia, "POST", "/api/threads/"+thread+"/runs/wait", hookedRun("echo", ""))
 	require.Equal(t, http.StatusOK, a.Status)
 	require.Len(t, h.deliveries(""), 1)
 }
@@ -221,7 +221,7 @@ func TestAWebhookIsToldOfEveryKindOfEnd(t *testing.T) {
 		return strings.Contains(h.API(h.mia, "GET", "/api/threads/"+thread+"/runs/"+slow, nil).Body, `"running"`)
 	})
 	require.Less(t, h.API(h.mia, "POST", "/api/threads/"+thread+"/runs/"+slow+"/cancel?wait=1", nil).Status, 300)
-	a := h.API(h.mia, "POST", "/api/runs", body("echo", r.URL)) // its thread goes with it
+	a := h.API(h.mia, "POST", "/api/runs", hookedRun("echo", r.URL)) // its thread goes with it
 	require.Equal(t, http.StatusOK, a.Status, a.Body)
 	var stateless struct {
 		RunID string `json:"run_id"`
@@ -285,7 +285,7 @@ func TestAReceiverThatFailsAndHangsIsToldAgainThenLeft(t *testing.T) {
 	require.Len(t, got, 4, "the redirect was not followed")
 	for _, n := range got {
 		require.Equal(t, d.ID, n.id(), "one id for all attempts")
-		require.True(t, verify(t, n, h.secret()))
+		require.True(t, signedWith(t, n, h.secret()))
 	}
 
 	// Somebody mends the receiver and puts the delivery back in line.
@@ -342,7 +342,7 @@ func TestWhatWasNotSentIsSentByAnotherProcess(t *testing.T) {
 	require.Equal(t, got[0].id(), got[before].id())
 	require.Equal(t, got[0].body.Values, got[before].body.Values)
 	require.Equal(t, second.secret(), third.secret())
-	require.True(t, verify(t, got[before], third.secret()))
+	require.True(t, signedWith(t, got[before], third.secret()))
 }
 
 func TestTargetsThatMustNotBeReachedAreRefused(t *testing.T) {
@@ -353,7 +353,7 @@ func TestTargetsThatMustNotBeReachedAreRefused(t *testing.T) {
 		"http://169.254.169.254/", "http://2130706433/", "http://0x7f.1/", "ftp://example.com/", "file:///etc/passwd", "https://user:secret@example.com/",
 		"//example.com/in", "example.com", "https://", "http://8.8.8.8:22/", "https://example.com:0/", "javascript:alert(1)", "https://" + strings.Repeat("x", 2100)} {
 		for _, path := range []string{"/api/runs", "/api/runs/wait"} {
-			a := h.API(h.mia, "POST", path, body("echo", url))
+			a := h.API(h.mia, "POST", path, hookedRun("echo", url))
 			require.Equal(t, http.StatusUnprocessableEntity, a.Status, "%s: %s", url, a.Body)
 			require.Contains(t, a.Body, `"webhook"`, url)
 		}
@@ -387,10 +387,10 @@ func TestWebhooksCanBeSwitchedOff(t *testing.T) {
 	t.Parallel()
 	h := withHooks(t, testweb.Options{Env: []string{"HEDDLE_WEBHOOKS=off"}})
 	r := receive(t, nil)
-	a := h.API(h.mia, "POST", "/api/runs/wait", body("echo", r.URL))
+	a := h.API(h.mia, "POST", "/api/runs/wait", hookedRun("echo", r.URL))
 	require.Equal(t, http.StatusUnprocessableEntity, a.Status)
 	require.Contains(t, a.Body, "HEDDLE_WEBHOOKS")
-	require.Equal(t, http.StatusOK, h.API(h.mia, "POST", "/api/runs/wait", body("echo", "")).Status)
+	require.Equal(t, http.StatusOK, h.API(h.mia, "POST", "/api/runs/wait", hookedRun("echo", "")).Status)
 }
 
 func TestTheSecretIsShownToAdminsAndChanged(t *testing.T) {
@@ -428,11 +428,11 @@ func TestTheSecretIsShownToAdminsAndChanged(t *testing.T) {
 	h.start("echo", r.URL)
 	h.settled("delivered")
 	n := r.got()[0]
-	require.True(t, verify(t, n, old), "whoever has not changed yet")
-	require.True(t, verify(t, n, renewed.Secret))
-	require.False(t, verify(t, n, webhook.NewSecret().Reveal()))
+	require.True(t, signedWith(t, n, old), "whoever has not changed yet")
+	require.True(t, signedWith(t, n, renewed.Secret))
+	require.False(t, signedWith(t, n, webhook.NewSecret().Reveal()))
 	n.raw = strings.Replace(n.raw, "success", "failure", 1)
-	require.False(t, verify(t, n, renewed.Secret))
+	require.False(t, signedWith(t, n, renewed.Secret))
 }
 
 func TestDeliveriesAreListedInPieces(t *testing.T) {
