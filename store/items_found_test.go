@@ -3,6 +3,7 @@ package store_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -310,4 +311,23 @@ func TestReadersWhoKeepTheSameItemsAliveDoNotWaitForEachOther(t *testing.T) {
 		})
 	}
 	readers.Wait()
+}
+
+// TestTheLargestValuesCanBeSearched writes as many different words as fit.
+func TestTheLargestValuesCanBeSearched(t *testing.T) {
+	b := setup(t)
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	for name, join := range map[string]string{"words": " ", "compounds": "-", "paths": "/", "hosts": "."} {
+		var text strings.Builder
+		for i := 0; text.Len() < store.MaxItemBytes-64; i++ {
+			if text.Len() > 0 {
+				text.WriteString(map[bool]string{true: " ", false: join}[i%2 == 0])
+			}
+			text.WriteByte(letters[i/36/36%36])
+			text.WriteByte(letters[i/36%36])
+			text.WriteByte(letters[i%36])
+		}
+		b.keep(t, name, `{"text":"`+text.String()+`"}`)
+	}
+	require.NotEmpty(t, b.found(t, store.ItemSearch{Words: "abc"}))
 }
