@@ -149,7 +149,7 @@ func TestEveryUnsafeRouteWantsTheSessionsToken(t *testing.T) {
 
 // repeatable are the unsafe routes that take no Idempotency-Key; router.go says
 // why.
-var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait"}
+var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait", "/api/runs/wait"}
 
 func TestEveryChangingRouteTakesAnIdempotencyKey(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,8 @@ const (
 	// maxCancel bounds how many runs one call may name; a call that names a status is
 	// carried out in pieces of this size.
 	maxCancel = 100
+	// maxPieces bounds the pieces: new runs may come as fast as they are cancelled.
+	maxPieces = 100
 	// maxReason bounds a reason, in bytes.
 	maxReason = 500
 )
@@ -140,7 +142,7 @@ func (a *API) cancelNamed(ctx context.Context, scope auth.Scope, in cancelRuns, 
 // cancelAll cancels in pieces what has a status now.
 func (a *API) cancelAll(ctx context.Context, scope auth.Scope, statuses []agents.RunStatus, action, reason string) error {
 	done := map[agents.RunID]bool{}
-	for {
+	for range maxPieces {
 		found, err := a.recorded.RunsToCancel(ctx, scope, statuses, maxCancel)
 		if err != nil {
 			return err
@@ -159,6 +161,7 @@ func (a *API) cancelAll(ctx context.Context, scope auth.Scope, statuses []agents
 			return err
 		}
 	}
+	return nil
 }
 
 // cancelSome cancels runs; one that is over or gone meanwhile needs nothing.

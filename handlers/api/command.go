@@ -17,12 +17,18 @@ type command struct {
 	Update json.RawMessage `json:"update"`
 }
 
-// commands reads a command; what it changes of the state goes into what the run
-// brings.
+// commands reads a command, nil for none; what it changes of the state goes into what
+// the run brings. One that says nothing is none.
 func (in createRun) commands(brings *agents.RunInput, author string, now time.Time) (*run.Command, error) {
 	var cmd command
+	if absent(in.Command) {
+		return nil, nil
+	}
 	if json.Unmarshal(in.Command, &cmd) != nil {
 		return nil, fault.Invalid("command", "must be an object")
+	}
+	if cmd.Resume == nil && absent(cmd.Goto) && absent(cmd.Update) {
+		return nil, nil
 	}
 	out := &run.Command{Answer: cmd.Resume}
 	var err error

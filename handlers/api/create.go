@@ -135,15 +135,17 @@ func (a *API) read(body []byte, scope auth.Scope) (wanted, error) {
 		return w, err
 	}
 	now := time.Now().UTC()
-	if !absent(in.Command) {
-		w.command, err = in.commands(&r.Input, string(scope.User), now)
-	} else if absent(in.Input) {
-		w.command = &run.Command{}
-	} else {
-		err = parseInput(in.Input, &r.Input, string(scope.User), now)
-	}
-	if err != nil {
+	if w.command, err = in.commands(&r.Input, string(scope.User), now); err != nil {
 		return w, err
+	}
+	switch {
+	case w.command != nil: // input beside it is not read
+	case absent(in.Input):
+		w.command = &run.Command{}
+	default:
+		if err := parseInput(in.Input, &r.Input, string(scope.User), now); err != nil {
+			return w, err
+		}
 	}
 	if err := storable(body); err != nil {
 		return w, err

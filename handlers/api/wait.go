@@ -15,9 +15,9 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// heartbeat is how often a waiting call sends a newline, so that proxies and
-// clients know it lives (agentserver 4).
-const heartbeat = 5 * time.Second
+// waitBeat is how often a waiting call sends a newline: proxies and clients know that
+// it lives, and a caller who is gone is noticed, so that its run can end.
+const waitBeat = time.Second
 
 // waitLimit bounds one waiting call; the run itself goes on (LG-56).
 const waitLimit = time.Hour
@@ -126,7 +126,7 @@ func (w waiter) write(out *bufio.Writer) {
 		r, err := w.ended()
 		ended <- result{r, err}
 	}()
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(waitBeat)
 	defer beat.Stop()
 	for {
 		select {
