@@ -9,6 +9,7 @@ create table webhook_deliveries (
   id          uuid not null default gen_random_uuid(),
   run_id      uuid not null,
   thread_id   uuid not null,
+  user_id     uuid not null references users on delete cascade,
   url         text not null,
   run         jsonb not null,
   body        text,
@@ -25,6 +26,7 @@ create table webhook_deliveries (
   check ((status = 'pending') = (settled_at is null))
 );
 create index webhook_deliveries_due on webhook_deliveries (due_at) where status = 'pending';
+create index webhook_deliveries_user on webhook_deliveries (user_id);
 create index webhook_deliveries_untold on webhook_deliveries (org_id, thread_id) where body is null;
 create index webhook_deliveries_latest on webhook_deliveries (org_id, created_at desc, id);
 create index webhook_deliveries_settled on webhook_deliveries (settled_at) where settled_at is not null;
@@ -40,12 +42,12 @@ language plpgsql
 set search_path = pg_catalog, public, pg_temp as $$
 begin
   if tg_op = 'UPDATE' then
-    insert into webhook_deliveries (org_id, run_id, thread_id, url, run)
-    values (new.org_id, new.id, new.thread_id, new.webhook, to_jsonb(new) - 'input')
+    insert into webhook_deliveries (org_id, run_id, thread_id, user_id, url, run)
+    values (new.org_id, new.id, new.thread_id, new.user_id, new.webhook, to_jsonb(new) - 'input')
     on conflict (org_id, run_id) do nothing;
   elsif exists (select 1 from orgs where id = old.org_id) and exists (select 1 from users where id = old.user_id) then
-    insert into webhook_deliveries (org_id, run_id, thread_id, url, run)
-    values (old.org_id, old.id, old.thread_id, old.webhook, (to_jsonb(old) - 'input') || jsonb_build_object(
+    insert into webhook_deliveries (org_id, run_id, thread_id, user_id, url, run)
+    values (old.org_id, old.id, old.thread_id, old.user_id, old.webhook, (to_jsonb(old) - 'input') || jsonb_build_object(
       'status', 'cancelled', 'cancel_reason', coalesce(old.cancel_reason, 'rolled back'), 'ended_at', now(), 'updated_at', now()))
     on conflict (org_id, run_id) do nothing;
   end if;

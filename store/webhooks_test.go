@@ -166,6 +166,8 @@ func TestWhatAWebhookIsToldDoesNotOutliveOrganisationOrPerson(t *testing.T) {
 	thread := b.thread(t, b.gia, agents.VisibilityPrivate)
 	lease, _ := b.start(t, b.gia, thread.ID)
 	b.hooked(t, b.gia, lease.Run)
+	b.told(t, b.gia)
+	require.Len(t, b.deliveries(t, b.gus, ""), 1)
 	owner := connect(t, b.url, "")
 	_, err := owner.Exec(t.Context(), "delete from users where id = $1", string(b.gia.User))
 	require.NoError(t, err)
