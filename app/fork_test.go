@@ -276,3 +276,29 @@ func TestInputMayBringOtherChannels(t *testing.T) {
 	require.Equal(t, "own-id", v.Messages[0].ID)
 	require.Equal(t, blocks, v.Messages[0].Content)
 }
+
+// TestInputThatIsDisplacedBeforeItsRunBeganStays: a worker had taken the run, and had
+// done nothing yet.
+func TestInputThatIsDisplacedBeforeItsRunBeganStays(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{Env: []string{"HEDDLE_WORKER=off"}})
+	mia := s.SignIn("mia@acme.test")
+	c := client{t, s.Site, s.Key("acme", "mia@acme.test")}
+	db, scope := s.App.Database(), s.Scope("acme", "mia@acme.test")
+	thread := c.thread()
+	runs := "/threads/" + thread + "/runs"
+	var first, second madeRun
+	c.call(200, "POST", runs, body("echo", "first", nil), &first)
+	claimed, err := db.Claim(t.Context(), agents.WorkerID(id.New()), 1, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, claimed, 1)
+	require.NoError(t, db.HandBack(t.Context(), scope.Org, agents.Lease{Thread: agents.ThreadID(thread), Run: claimed[0].Run.ID, Token: claimed[0].Run.Token}))
+	w := watch(t, s, mia, "the page", thread)
+	c.call(200, "POST", runs, body("echo", "second", map[string]any{"multitask_strategy": "interrupt"}), &second)
+	require.Equal(t, "interrupted", c.run(thread, first.ID).Status)
+	testweb.Start(t, testweb.Options{RedisURL: s.RedisURL, DatabaseURL: s.DatabaseURL})
+	require.Equal(t, []string{"first", "second", "echo: second"}, said(t, c.call(200, "GET", runs+"/"+second.ID+"/join", nil, nil)))
+	w.until("messages", "echo: second")
+	require.Equal(t, []string{"first", "second", "echo: second"}, conversation(w.page))
+	w.shows(s.Page(mia, "/threads/"+thread))
+}

@@ -196,6 +196,9 @@ func TestRunsAreCancelledOneByOneAndTogether(t *testing.T) {
 	running(first)
 	at := "/threads/" + thread + "/runs/" + first.ID
 	c.call(422, "POST", at+"/cancel?action=drop", nil, nil)
+	for _, reason := range []string{"%ff", "a%00b", strings.Repeat("x", 501)} {
+		require.Contains(t, c.call(422, "POST", at+"/cancel?reason="+reason, nil, nil).Body, "reason: must be")
+	}
 	c.call(204, "POST", at+"/cancel?wait=1&reason=no%20need", nil, nil)
 	cancelled := c.run(thread, first.ID)
 	require.Equal(t, "interrupted", cancelled.Status)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -11,7 +10,6 @@ import (
 	"github.com/heddle/heddle/agents/event"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
-	"github.com/heddle/heddle/internal/id"
 )
 
 const sqlRunInput = `update runs set input = @input, updated_at = now() where org_id = @org and id = @id`
@@ -74,27 +72,11 @@ func (db *DB) SendNow(ctx context.Context, scope auth.Scope, thread agents.Threa
 
 // inLine locks a thread the scope may write to and a run that stands in its line.
 func (db *DB) inLine(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, do func(pgx.Tx, agents.Run) error) error {
-	if err := scope.Require(auth.PermChat); err != nil {
-		return err
-	}
-	if !id.Valid(string(run)) {
-		return fault.NotFound("Run")
-	}
-	return db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		if _, err := lockThread(ctx, tx, scope, thread); err != nil {
-			return err
+	return db.withRun(ctx, scope, thread, run, func(tx pgx.Tx, r agents.Run) error {
+		if !r.Fresh() {
+			return errBegun
 		}
-		row, err := pgxOne[runRow](ctx, tx, sqlRunLock, named{"org": string(scope.Org), "id": string(run), "thread": string(thread)})
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fault.NotFound("Run")
-		}
-		if err != nil {
-			return fmt.Errorf("locking a run: %w", translate(err))
-		}
-		if r := row.run(); r.Fresh() {
-			return do(tx, r)
-		}
-		return errBegun
+		return do(tx, r)
 	})
 }
 

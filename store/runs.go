@@ -87,10 +87,11 @@ func (r runRow) run() agents.Run {
 	return out
 }
 
-// sqlRunsAhead counts what is open on a thread, and what stands in line of the
-// organisation and of the person.
+// sqlRunsAhead counts what is open on a thread and due, and what stands in line of
+// the organisation and of the person.
 const sqlRunsAhead = `select (select count(*) from runs r
-		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')) as ahead,
+		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')
+			and (r.status <> 'pending' or r.run_after <= now())) as ahead,
 	count(*) as of_org, count(*) filter (where user_id = @user) as of_person
 	from runs where org_id = @org and status = 'pending'`
 

@@ -40,7 +40,15 @@ func TestARunThatBeginsLaterStandsInNobodysWay(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, some)
 	require.InDelta(t, time.Hour, after, float64(time.Minute))
-	now := b.submit(t, b.mia, thread.ID)
+	s := b.submission(thread.ID)
+	s.Strategy = agents.StrategyReject // nothing of the thread is busy yet
+	s.Queued = func(ahead int, _ bool) (event.Envelope, error) {
+		require.Zero(t, ahead)
+		return envelope(thread.ID, "queued"), nil
+	}
+	out, err := b.db.Submit(ctx, b.mia, s)
+	require.NoError(t, err)
+	now := out.Run
 	claimed := claim()
 	require.Len(t, claimed, 1)
 	require.Equal(t, now.ID, claimed[0].Run.ID)

@@ -46,7 +46,7 @@ func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State
 		return loaded, err
 	}
 	if loaded, err = a.w.o.Store.State(ctx, a.scope, r.Thread); err != nil {
-		return loaded, &agents.StorageError{Err: err}
+		return loaded, unread(ctx, err)
 	}
 	a.line, a.step = loaded.Line, loaded.Step
 	return loaded, nil
@@ -71,7 +71,7 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	}
 	known, err := outcomesOf(ctx, a.w.o.Store, a.scope, r.Thread, loaded.Line, r.Token, unanswered(loaded.Messages))
 	if err != nil {
-		return from, &agents.StorageError{Err: err}
+		return from, unread(ctx, err)
 	}
 	b, err := g.Begin(loaded, graph.Input{
 		Writes: writes, Resume: r.Input.Resume,

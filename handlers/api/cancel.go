@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -20,7 +21,7 @@ const (
 	maxCancel = 100
 	// maxPieces bounds the pieces: new runs may come as fast as they are cancelled.
 	maxPieces = 100
-	// maxReason bounds a reason, in bytes.
+	// maxReason bounds a reason, in characters.
 	maxReason = 500
 )
 
@@ -62,13 +63,15 @@ func cancelling(c *fiber.Ctx) (action, reason string, err error) {
 	if err := oneOf("action", action, "interrupt", "rollback"); err != nil {
 		return "", "", err
 	}
-	if len(reason) > maxReason {
-		return "", "", fault.Invalid("reason", "must be at most "+strconv.Itoa(maxReason)+" bytes")
-	}
-	if reason == "" {
+	switch {
+	case reason == "":
 		reason = "cancelled by API"
+	case utf8.RuneCountInString(reason) > maxReason:
+		return "", "", fault.Invalid("reason", "must be at most "+strconv.Itoa(maxReason)+" characters")
+	case !utf8.ValidString(reason) || strings.ContainsRune(reason, 0):
+		return "", "", fault.Invalid("reason", "must be valid UTF-8 without NUL characters")
 	}
-	return action, reason, Storable("reason", []byte(strconv.Quote(reason)))
+	return action, reason, nil
 }
 
 // cancelRuns is the body of POST /runs/cancel.
