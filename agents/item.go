@@ -59,7 +59,60 @@ type Item struct {
 	UpdatedAt time.Time
 	// ExpiresAt is when the item is gone; the zero time means never.
 	ExpiresAt time.Time
-	Source    Source
+	// Lifetime, when an item is written, is how long it lives from then on, and from
+	// each reading that keeps it alive; it goes before ExpiresAt. Zero means that
+	// reading changes nothing. It is not read back.
+	Lifetime time.Duration
+	// Paths, when an item is written, are the parts of the value whose texts can be
+	// searched, as jsonpath; nil means all of it, empty nothing. Not read back.
+	Paths  []string
+	Source Source
+}
+
+// ScoredItem is an item that fits a search.
+type ScoredItem struct {
+	Item
+	// Score compares what one search for words found: 0 to 1, higher is better. It
+	// is nil where no words were asked for.
+	Score *float64
+}
+
+// ItemTest is a condition on one field of an item's value.
+type ItemTest struct {
+	// Field is a name at the top of the value.
+	Field string
+	Is    ItemComparison
+	// Value is JSON; with the comparisons of order it is a number or a string, and
+	// fits values of its own type only.
+	Value json.RawMessage
+}
+
+// ItemComparison is how a field is compared. A field that is absent is null.
+type ItemComparison string
+
+// The comparisons, in the words of the Agent Server.
+const (
+	IsEqual          ItemComparison = "$eq"
+	IsNotEqual       ItemComparison = "$ne"
+	IsGreater        ItemComparison = "$gt"
+	IsGreaterOrEqual ItemComparison = "$gte"
+	IsLess           ItemComparison = "$lt"
+	IsLessOrEqual    ItemComparison = "$lte"
+)
+
+// Valid reports whether c is a known comparison.
+func (c ItemComparison) Valid() bool {
+	return c == IsEqual || c == IsNotEqual || c.Orders()
+}
+
+// Orders reports whether c asks for more or less.
+func (c ItemComparison) Orders() bool {
+	switch c {
+	case IsGreater, IsGreaterOrEqual, IsLess, IsLessOrEqual:
+		return true
+	default:
+		return false
+	}
 }
 
 // ItemRef names one item.

@@ -106,7 +106,10 @@ type Swept struct {
 	Threads, Checkpoints, Messages int
 	// Events are rows of the log, each of which holds several envelopes.
 	Events int
-	// Bytes are those of the rows, without indexes.
+	// Items and Deliveries are those of the store and of webhooks whose time was
+	// over.
+	Items, Deliveries int
+	// Bytes are those of the rows of threads, without indexes.
 	Bytes int64
 }
 
@@ -116,6 +119,8 @@ func (s *Swept) Add(more Swept) {
 	s.Checkpoints += more.Checkpoints
 	s.Messages += more.Messages
 	s.Events += more.Events
+	s.Items += more.Items
+	s.Deliveries += more.Deliveries
 	s.Bytes += more.Bytes
 }
 

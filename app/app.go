@@ -28,6 +28,7 @@ import (
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/migrations"
 	"github.com/heddle/heddle/outbound/mail"
+	"github.com/heddle/heddle/outbound/webhook"
 	"github.com/heddle/heddle/realtime"
 	"github.com/heddle/heddle/realtime/socket"
 	"github.com/heddle/heddle/store"
@@ -55,6 +56,8 @@ type Options struct {
 	Break agents.Breakpoints
 	// Rates replace those that HEDDLE_RATE_LIMITS stands for.
 	Rates *handlers.Rates
+	// WebhookPace is how often webhooks are attempted; zero is the usual.
+	WebhookPace webhook.Pace
 }
 
 // App is a composed server.
@@ -68,6 +71,7 @@ type App struct {
 	log     *run.Log
 	worker  *run.Worker
 	sweeper *retention.Sweeper
+	hooks   webhooks
 	service *run.Service
 	// discarder removes threads of runs that need none.
 	discarder *run.Discarder
@@ -99,6 +103,10 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a.runs(graphs, tools)
 	if a.sweeper, err = retention.New(a.sweeping()); err != nil {
+		a.Close()
+		return nil, err
+	}
+	if a.hooks, err = a.webhooks(); err != nil {
 		a.Close()
 		return nil, err
 	}
@@ -283,7 +291,7 @@ func (a *App) Work(ctx context.Context) error {
 }
 
 // work waits for the schema this binary expects, then executes runs, listens for
-// the hints of other nodes and takes its turn in sweeping.
+// the hints of other nodes, sends webhooks and takes its turn in sweeping.
 func (a *App) work(ctx context.Context) {
 	if !a.waitForSchema(ctx) {
 		return
@@ -303,12 +311,15 @@ func (a *App) work(ctx context.Context) {
 	}
 	listen(topicWake, func(realtime.Message) { a.worker.Wake() })
 	listen(topicStop, func(m realtime.Message) { a.worker.Stop(stoppedRun(m)) })
-	var sweeping sync.WaitGroup
-	sweeping.Go(func() { a.sweeper.Run(ctx) })
+	var beside sync.WaitGroup
+	beside.Go(func() { a.sweeper.Run(ctx) })
+	if a.hooks.deliverer != nil {
+		beside.Go(func() { a.hooks.deliverer.Run(ctx) })
+	}
 	if err := a.worker.Run(ctx); err != nil {
 		a.o.Logger.Error("worker ended", "err", err)
 	}
-	sweeping.Wait()
+	beside.Wait()
 	stop()
 	_ = listeners.Wait() // the listeners return nil
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

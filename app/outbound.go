@@ -15,16 +15,16 @@ import (
 )
 
 // egress is the client by which tools reach other servers.
-func (a *App) egress() *egress.Client {
-	rules := a.o.Config.Network.EgressAllow
-	return egress.New(egress.Options{Allow: func(target netip.AddrPort) bool {
-		for _, rule := range rules {
-			if rule.Allows(target) {
-				return true
-			}
+func (a *App) egress() *egress.Client { return egress.New(egress.Options{Allow: a.allowed}) }
+
+// allowed makes the operator's exceptions.
+func (a *App) allowed(target netip.AddrPort) bool {
+	for _, rule := range a.o.Config.Network.EgressAllow {
+		if rule.Allows(target) {
+			return true
 		}
-		return false
-	}})
+	}
+	return false
 }
 
 // mailer is the way by which mail leaves; nil if there is none, and with it no

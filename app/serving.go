@@ -92,6 +92,7 @@ func (a *App) serving() error {
 			Threads: apiThreads{a.assistants, a.wire}, Runs: runs, Recorded: a.db,
 			Streams:    streams{a.db, a.hub},
 			Assistants: apiAssistants{a.assistants, pageThreads{a.db, a.wire}}, Workshop: a.workshop,
+			Items: apiItems{a.db}, Webhooks: a.hooks,
 			Version: a.o.Version, Logger: a.logger("handlers"),
 		}),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),

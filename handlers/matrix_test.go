@@ -80,6 +80,9 @@ func (w *world) furnish() {
 	rest.assistant = string(kept.ID)
 	_, err = db.PutItem(ctx, mia, agents.AreaUser, agents.Item{Namespace: []string{"facts"}, Key: "canary", Value: json.RawMessage(`"value"`)})
 	require.NoError(w.t, err)
+	if rest.delivery = w.private.delivery; rest.delivery == "" {
+		rest.delivery = toldOf(w.t, w.s)
+	}
 	w.private, w.shared = rest, rest
 	w.ask(&w.private, own, agents.VisibilityPrivate)
 	w.ask(&w.shared, own, agents.VisibilityOrganisation)

@@ -206,4 +206,17 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Get("/api/runs/:run/stream", key, r.API.JoinStateless)
 	app.Post("/api/runs/batch", key, once, r.API.CreateBatch)
 	app.Post("/api/runs/cancel", key, once, r.API.CancelRuns)
+
+	// The store.
+	app.Put("/api/store/items", key, once, r.API.PutItem)
+	app.Get("/api/store/items", key, r.API.GetItem)
+	app.Delete("/api/store/items", key, once, r.API.DeleteItem)
+	app.Post("/api/store/items/search", key, once, r.API.SearchItems)
+	app.Post("/api/store/namespaces", key, once, r.API.ListNamespaces)
+
+	// Webhooks.
+	app.Get("/api/webhooks/deliveries", key, r.API.ListDeliveries)
+	app.Post("/api/webhooks/deliveries/:delivery/requeue", key, once, r.API.RequeueDelivery)
+	app.Get("/api/webhooks/secret", key, r.API.ShowWebhookSecret)
+	app.Post("/api/webhooks/secret/rotate", key, once, r.API.RenewWebhookSecret)
 }

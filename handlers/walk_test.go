@@ -30,13 +30,13 @@ var publicRoutes = []string{
 
 // things are what the parameters of routes can name.
 type things struct {
-	thread, run, session, key, slug, user, invitation, assistant, holder, review, checkpoint string
+	thread, run, session, key, slug, user, invitation, assistant, holder, review, checkpoint, delivery string
 }
 
 // absent names things that do not exist anywhere.
 func absent() things {
 	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document",
-		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New(), checkpoint: id.New()}
+		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New(), checkpoint: id.New(), delivery: id.New()}
 }
 
 // fill puts things into a route's path. A parameter it doesn't know fails the
@@ -45,7 +45,7 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	t.Helper()
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
-		":assistant": o.assistant, ":ns": "sub", ":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat", ":checkpoint": o.checkpoint,
+		":assistant": o.assistant, ":ns": "sub", ":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat", ":checkpoint": o.checkpoint, ":delivery": o.delivery,
 		":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key,
 		"/admin/assistants/:id": "/admin/assistants/" + o.assistant, "/versions/:v": "/versions/1"} {
@@ -220,11 +220,13 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 		agents.Item{Namespace: []string{"facts"}, Key: "canary", Value: json.RawMessage(`"canary-value"`)})
 	require.NoError(t, err)
 
+	hers.delivery = toldOf(t, s)
+
 	for name, stranger := range map[string]struct{ org, email string }{
 		"another organisation's": {"globex", "gus@globex.test"}, "a fellow member's": {"acme", "max@acme.test"},
 	} {
 		c := s.SignIn(stranger.email)
-		key, token := s.Key(stranger.org, stranger.email, auth.ScopeChat), s.CSRF(c)
+		key, token := s.Key(stranger.org, stranger.email, auth.ScopeChat, auth.ScopeAdmin), s.CSRF(c)
 		own := s.NewThread(c, "hello")
 		s.WaitIdle(c, own)
 		visited := 0
@@ -253,7 +255,7 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 					}
 					header = append(header, credentials...)
 					want := http.StatusNotFound
-					if strings.HasPrefix(r.Path, "/admin/") && stranger.org == "acme" {
+					if (strings.HasPrefix(r.Path, "/admin/") || strings.HasPrefix(r.Path, "/api/webhooks/")) && stranger.org == "acme" {
 						want = http.StatusForbidden // before anything is looked for
 					}
 					theirs := visit(t, s, c, r.Method, pair[0].fill(t, r), header...)

@@ -33,6 +33,8 @@ type estate struct {
 	claim           string
 	review          agents.Review // open, on a thread of its own
 	memory          agents.Memory // of mia
+	delivery        agents.Delivery
+	secret          agents.SealedSecret
 }
 
 func furnish(t *testing.T) *estate {
@@ -55,6 +57,12 @@ func furnish(t *testing.T) *estate {
 	owner.Role = auth.RoleOwner
 	require.NoError(t, e.db.SetOrgSettings(ctx, owner, auth.OrgSettings{FourEyes: &off}))
 	_, err = e.db.PutItem(ctx, e.mia, agents.AreaUser, agents.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`"ours"`)})
+	require.NoError(t, err)
+	_, err = e.db.PutItem(ctx, e.mia, agents.AreaAPI, agents.Item{Namespace: []string{"facts"}, Key: "k", Value: json.RawMessage(`{"is":"ours"}`), Lifetime: time.Hour})
+	require.NoError(t, err)
+	e.delivery = e.told(t, e.mia)
+	e.secret = agents.SealedSecret{ID: id.New(), Sealed: []byte("sealed")}
+	_, err = e.db.AddWebhookSecret(ctx, e.ada, e.secret, time.Hour)
 	require.NoError(t, err)
 	require.NoError(t, e.db.PutDocument(ctx, e.ada, store.Document{Slug: "ours", Title: "Secret handshake", Body: "Three taps."}))
 	e.review = e.ask(t, e.mia)

@@ -68,11 +68,13 @@ const itemsOfHolder = `i.org_id = @org and i.area = @area and i.holder_id = @hol
 const itemLives = `(i.expires_at is null or i.expires_at > now())`
 
 // sqlItemPut starts an item anew when what it replaces has expired.
-const sqlItemPut = `insert into store_items as i (org_id, area, holder_id, namespace, key, value, expires_at,
+const sqlItemPut = `insert into store_items as i (org_id, area, holder_id, namespace, key, value, expires_at, lifetime, paths,
 	written_by, run_id, thread_id, tool)
-values (@org, @area, @holder, @namespace, @key, @value, @expires, @holder, @run, @thread, @tool)
+values (@org, @area, @holder, @namespace, @key, @value, coalesce(now() + @lifetime::interval, @expires), @lifetime, @paths,
+	@holder, @run, @thread, @tool)
 on conflict (org_id, area, holder_id, namespace, key) do update set
-	value = excluded.value, expires_at = excluded.expires_at, updated_at = now(), written_by = excluded.written_by,
+	value = excluded.value, expires_at = excluded.expires_at, lifetime = excluded.lifetime, paths = excluded.paths,
+	updated_at = now(), written_by = excluded.written_by,
 	run_id = excluded.run_id, thread_id = excluded.thread_id, tool = excluded.tool,
 	created_at = case when ` + itemLives + ` then i.created_at else now() end
 returning ` + itemColumns
@@ -88,11 +90,14 @@ func (db *DB) PutItem(ctx context.Context, scope auth.Scope, area agents.Area, i
 	if err := validateItemValue(item.Value); err != nil {
 		return agents.Item{}, err
 	}
-	args["value"], args["expires"] = item.Value, nil
+	args["value"], args["expires"], args["lifetime"], args["paths"] = item.Value, nil, nil, item.Paths
 	args["run"], args["thread"] = orNull(string(item.Source.Run)), orNull(string(item.Source.Thread))
 	args["tool"] = orNull(item.Source.Tool)
 	if !item.ExpiresAt.IsZero() {
 		args["expires"] = item.ExpiresAt
+	}
+	if item.Lifetime > 0 {
+		args["lifetime"] = item.Lifetime
 	}
 	row, err := one[itemRow](ctx, db, scope, "Item", "writing an item", sqlItemPut, args)
 	if err != nil {

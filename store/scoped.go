@@ -132,6 +132,7 @@ const (
 	codeUntranslatable        = "22P05"
 	codeNotInRepertoire       = "22021"
 	codeInvalidParameter      = "22023"
+	codeLimitExceeded         = "54000" // a tsvector above 1 MB, of more different words than texts within our bounds have
 	codeDuplicateObject       = "42710"
 	codeConcurrentUpdate      = "XX000" // "tuple concurrently updated" of a catalogue has no code of its own
 )
@@ -160,6 +161,8 @@ func translate(err error) error {
 		return fault.NotFound("Item").WithCause(err)
 	case codeUntranslatable, codeNotInRepertoire:
 		return fault.New(fault.KindInvalid, "Text must be valid UTF-8 without NUL characters.").WithCause(err)
+	case codeLimitExceeded:
+		return fault.New(fault.KindInvalid, "The text is too long to be searched.").WithCause(err)
 	case codeCheckViolation:
 		return fault.New(fault.KindInvalid, "A value is outside its range ("+pg.ConstraintName+").").WithCause(err)
 	default:

@@ -12,12 +12,15 @@ import (
 )
 
 // sqlTemporaryDelete removes threads of runs that need none, once nothing of them
-// goes on. The heads come first, as for everyone who appends.
+// goes on and no webhook has still to be told of it (those of a day ago are not waited
+// for: somebody switched them off). The heads come first, as for everyone who appends.
 const sqlTemporaryDelete = `with over as materialized (
 	select h.org_id, h.thread_id from unnest(@orgs::uuid[], @threads::uuid[]) as n(org_id, id)
 	join threads t on t.org_id = n.org_id and t.id = n.id and t.temporary
 	join thread_heads h on h.org_id = t.org_id and h.thread_id = t.id
 	where not exists (select 1 from runs r where r.org_id = t.org_id and r.thread_id = t.id and r.status in ('pending', 'running'))
+		and not exists (select 1 from webhook_deliveries d where d.org_id = t.org_id and d.thread_id = t.id and d.body is null
+			and d.status = 'pending' and d.created_at > now() - interval '1 day')
 	order by h.org_id, h.thread_id for update of h skip locked
 )
 delete from threads t using over where t.org_id = over.org_id and t.id = over.thread_id`

@@ -521,6 +521,42 @@ var trespasses = map[string]trespass{
 		found, err := e.db.SearchItems(ctx, s, agents.AreaUser, store.ItemQuery{Text: "ours"})
 		return seen(found, err, anything)
 	}},
+	"DB.RefreshItem": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.RefreshItem(ctx, s, agents.AreaAPI, []string{"facts"}, "k")
+		return err
+	}},
+	"DB.FindItems": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		for _, words := range []string{"", "ours"} {
+			found, err := e.db.FindItems(ctx, s, agents.AreaAPI, store.ItemSearch{Words: words, Limit: 10, Refresh: true})
+			if err := seen(found, err, anything); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	"DB.Namespaces": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.Namespaces(ctx, s, agents.AreaAPI, store.NamespaceQuery{Limit: 10})
+		return seen(found, err, anything)
+	}},
+	"DB.Deliveries": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, total, err := e.db.Deliveries(ctx, asAdmin(s), "", 10, 0)
+		if err == nil && total != 0 {
+			return fmt.Errorf("it counts %d of the other organisation", total)
+		}
+		return seen(found, err, anything)
+	}},
+	"DB.RequeueDelivery": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.RequeueDelivery(ctx, asAdmin(s), e.delivery.ID)
+		return err
+	}},
+	"DB.WebhookSecrets": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.WebhookSecrets(ctx, asAdmin(s))
+		return seen(found, err, func(x agents.SealedSecret) bool { return x.ID == e.secret.ID })
+	}},
+	"DB.AddWebhookSecret": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.AddWebhookSecret(ctx, asAdmin(s), agents.SealedSecret{ID: id.New(), Sealed: []byte("theirs")}, time.Hour)
+		return seen(found, err, func(x agents.SealedSecret) bool { return x.ID == e.secret.ID })
+	}},
 	"DB.Holdings": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		s = asAdmin(s)
 		found, err := e.db.Holdings(ctx, s, agents.AreaUser, agents.HoldingCursor{}, 0)

@@ -1,7 +1,7 @@
 // Package retention removes what has lived its time: old checkpoints with the
 // messages that only they refer to, old rows of logs, threads that nobody
-// touched. What may go is for the store to decide, thread by thread; here is who
-// asks it, and when.
+// touched, and what has an end of its own, such as items of the store. What may go
+// is for the store to decide, thread by thread; here is who asks it, and when.
 //
 // Invariants: at most one node of an installation sweeps at a time; each thread
 // goes in transactions of its own, so a sweep may end anywhere; one thread that
@@ -29,6 +29,8 @@ type Store interface {
 	SweepTurn(ctx context.Context, every time.Duration, do func(context.Context) error) (bool, error)
 	SweepPage(ctx context.Context, cuts agents.Cuts, after agents.ThreadKey, limit int) ([]agents.SweepCandidate, error)
 	SweepThread(ctx context.Context, cuts agents.Cuts, key agents.ThreadKey, dry bool) (agents.Swept, error)
+	// SweepExpired removes what has a time of its own, a batch at a time.
+	SweepExpired(ctx context.Context, dry bool) (map[auth.OrgID]agents.Swept, error)
 }
 
 // ErrUnderWay says that another node sweeps at this moment.
@@ -122,7 +124,7 @@ func (s *Sweeper) turn(ctx context.Context) error {
 		level = slog.LevelDebug
 	}
 	s.o.Logger.Log(ctx, level, "swept", "looked_at", report.Threads, "threads", went.Threads, "checkpoints", went.Checkpoints, "messages", went.Messages,
-		"log_rows", went.Events, "bytes", went.Bytes, "failed", report.Failed, "took", s.o.Clock.Now().Sub(began).Round(time.Millisecond))
+		"log_rows", went.Events, "items", went.Items, "deliveries", went.Deliveries, "bytes", went.Bytes, "failed", report.Failed, "took", s.o.Clock.Now().Sub(began).Round(time.Millisecond))
 	return err
 }
 
@@ -148,6 +150,9 @@ func (s *Sweeper) Sweep(ctx context.Context, now time.Time, dry bool) (Report, e
 // not come to the end.
 func (s *Sweeper) all(ctx context.Context, now time.Time, dry bool) (Report, error) {
 	report := Report{Orgs: map[auth.OrgID]agents.Swept{}}
+	if err := s.expired(ctx, report, dry); err != nil {
+		return report, err
+	}
 	cuts := s.o.Policy.At(now)
 	var last agents.ThreadKey
 	for {
@@ -181,6 +186,24 @@ func (s *Sweeper) all(ctx context.Context, now time.Time, dry bool) (Report, err
 			return report, nil
 		}
 		last = found[len(found)-1].ThreadKey
+	}
+}
+
+// expired removes batch after batch of what has a time of its own.
+func (s *Sweeper) expired(ctx context.Context, report Report, dry bool) error {
+	for {
+		went, err := s.o.Store.SweepExpired(ctx, dry)
+		if err != nil {
+			return err
+		}
+		for org, more := range went {
+			sum := report.Orgs[org]
+			sum.Add(more)
+			report.Orgs[org] = sum
+		}
+		if dry || len(went) == 0 {
+			return nil
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 func sweepCommand() *cobra.Command {
 	var dry bool
 	cmd := &cobra.Command{
-		Use: "sweep", Short: "Remove checkpoints, events and threads that are older than their lifetime", Args: cobra.NoArgs,
+		Use: "sweep", Short: "Remove checkpoints, events, threads and stored items that are older than their lifetime", Args: cobra.NoArgs,
 		Long: "Does now what a node does by itself every HEDDLE_RETENTION_SWEEP, and prints what went of each organisation.\n" +
 			"With --dry-run nothing goes: it prints what would. The exit code is 1 if a thread could not be swept, or another\n" +
 			"node sweeps at this moment. What has which lifetime: heddle config, under HEDDLE_CHECKPOINT_ and HEDDLE_EVENT_.",
@@ -37,9 +37,9 @@ func sweep(ctx context.Context, a *app.App, out io.Writer, dry bool) error {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ORG\tTHREADS\tCHECKPOINTS\tMESSAGES\tLOG ROWS\tBYTES")
+	fmt.Fprintln(table, "ORG\tTHREADS\tCHECKPOINTS\tMESSAGES\tLOG ROWS\tITEMS\tDELIVERIES\tBYTES")
 	row := func(name string, s agents.Swept) {
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\n", name, s.Threads, s.Checkpoints, s.Messages, s.Events, s.Bytes)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", name, s.Threads, s.Checkpoints, s.Messages, s.Events, s.Items, s.Deliveries, s.Bytes)
 	}
 	for _, o := range swept.Orgs {
 		row(o.Org, o.Swept)

@@ -73,6 +73,9 @@ type Parts struct {
 	Workshop   AssistantWorkshop
 	// Recorded lists and removes runs.
 	Recorded Recorded
+	// Items is the store; Webhooks tell of runs that ended.
+	Items    Items
+	Webhooks Webhooks
 	// Version is the product's own.
 	Version string
 	Logger  *slog.Logger
@@ -86,6 +89,8 @@ type API struct {
 	streams    Streams
 	assistants AssistantKeeper
 	workshop   AssistantWorkshop
+	items      Items
+	webhooks   Webhooks
 	version    string
 	log        *slog.Logger
 }
@@ -96,6 +101,7 @@ func New(p Parts) *API {
 		threads: p.Threads, runs: p.Runs, recorded: p.Recorded,
 		streams:    p.Streams,
 		assistants: p.Assistants, workshop: p.Workshop,
+		items: p.Items, webhooks: p.Webhooks,
 		version: p.Version, log: p.Logger,
 	}
 }

@@ -119,6 +119,9 @@ func (a *API) read(body []byte, scope auth.Scope) (wanted, error) {
 	if err := in.words(); err != nil {
 		return w, err
 	}
+	if err := a.reachable(in.Webhook); err != nil {
+		return w, err
+	}
 	if r.After, err = in.delay(); err != nil {
 		return w, err
 	}

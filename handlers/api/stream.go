@@ -234,15 +234,15 @@ func (a *API) watching(scope auth.Scope, r agents.Run, o streamOptions, feed Fee
 			overdue = true // its last envelope may be on its way
 			return nil, false
 		default:
-			f := endOf(now)
+			f := lastOf(now)
 			return &f, true
 		}
 	}}
 	return w
 }
 
-// endOf is the last frame of a run that is over.
-func endOf(r agents.Run) frame {
+// lastOf is the last frame of a run that is over.
+func lastOf(r agents.Run) frame {
 	if r.Error != nil && (r.Status == agents.RunFailed || r.Status == agents.RunTimeout) {
 		return errorFrame(r.Error.Code, r.Error.Message)
 	}

@@ -50,6 +50,9 @@ func actionWords() map[string]string {
 		"memory.edited":                 "Changed the memory",
 		"memory.deleted":                "Deleted the memory",
 		"memory.forgotten":              "Forgot the memory of",
+		"webhook.requeued":              "Sent again to the webhook",
+		"webhook.secret_read":           "Read the secret that signs webhooks",
+		"webhook.secret_made":           "Made a new secret to sign webhooks",
 		"organisation.renamed":          "Renamed the organisation",
 		"organisation.settings_changed": "Changed the rules of",
 	}

@@ -90,6 +90,7 @@ var rooms = []room{
 	{"outbound/egress", nil},
 	{"outbound/mail", list("auth", "github.com/wneessen/go-mail/...")},
 	{"outbound/mail/mailtest", nil},
+	{"outbound/webhook", list("agents", "auth", "outbound/egress")},
 
 	{"config", list("github.com/caarlos0/env/v11/...", "github.com/jackc/pgx/v5/pgconn")},
 	{"app/...", list("*")},
@@ -133,7 +134,7 @@ var keepers = []keeper{
 	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},
 	{"internal/chaos/...", list("internal/chaos/..."), "it is test support"},
 	{"store/storetest/...", list("store/storetest/..."), "it is test support"},
-	{"outbound/...", list("app/...", "cmd/...", "outbound/..."), "tools and handlers declare the small interfaces they need"},
+	{"outbound/...", list("app/...", "cmd/...", "outbound/...", "internal/testweb/..."), "tools and handlers declare the small interfaces they need"},
 	{"outbound/mail/mailtest", list("outbound/mail/mailtest"), "it is test support"},
 	{"agents/event/eventtest", list("agents/event/eventtest"), "it is test support"},
 	{"agents/model/modeltest", list("agents/model/modeltest"), "it is test support"},

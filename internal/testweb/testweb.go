@@ -39,6 +39,7 @@ import (
 	"github.com/heddle/heddle/internal/testpg"
 	"github.com/heddle/heddle/internal/testredis"
 	"github.com/heddle/heddle/migrations"
+	"github.com/heddle/heddle/outbound/webhook"
 	"github.com/heddle/heddle/realtime/embedded"
 	"github.com/heddle/heddle/static"
 	"github.com/heddle/heddle/store"
@@ -84,6 +85,8 @@ type Options struct {
 	Env []string
 	// Mailer mails invitations; nil sends none.
 	Mailer handlers.Mailer
+	// WebhookPace is how often webhooks are attempted; zero is the usual.
+	WebhookPace webhook.Pace
 	// Logger is told what the server logs; nil discards it.
 	Logger *slog.Logger
 	// Unready starts the server without waiting until it is ready and without
@@ -168,6 +171,7 @@ func (s *Server) boot(tb testing.TB, o Options, listener net.Listener) error {
 	s.App, err = app.New(ctx, app.Options{
 		Config: cfg, DatabaseURL: s.DatabaseURL, RedisURL: s.RedisURL, SecretKey: secretKey[:], Version: "test",
 		Logger: log, Graphs: o.Graphs, Break: o.Break, TokensPerSecond: o.TokensPerSecond, Mailer: o.Mailer,
+		WebhookPace: o.WebhookPace,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/heddle/heddle/internal/fault"
@@ -37,6 +38,46 @@ func CheckURL(u *url.URL) error {
 		return refused("The address must not hold a user name or password.")
 	}
 	return checkHost(u.Hostname())
+}
+
+// Check refuses an address as far as that is known without asking where its name
+// leads: as [CheckURL] does and, of a host that is an address itself, by the rules
+// of the dialer, which has the last word on all others.
+func (c *Client) Check(u *url.URL) error {
+	if err := CheckURL(u); err != nil {
+		return err
+	}
+	port := uint64(443)
+	if u.Scheme == "http" {
+		port = 80
+	}
+	if text := u.Port(); text != "" {
+		var err error
+		if port, err = strconv.ParseUint(text, 10, 16); err != nil || port == 0 {
+			return refused("The port is not valid.")
+		}
+	}
+	host := u.Hostname()
+	var refusal error
+	for _, addr := range literal(host) {
+		if refusal = c.judge(host, netip.AddrPortFrom(addr.Unmap(), uint16(port))); refusal == nil {
+			return nil
+		}
+	}
+	return refusal
+}
+
+// literal gives the addresses that a host is by its spelling alone: none for a
+// name, but for localhost (RFC 6761).
+func literal(host string) []netip.Addr {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}
+	}
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	return nil
 }
 
 // checkHost refuses what is neither a plain name nor an address in its usual

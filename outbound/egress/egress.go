@@ -51,6 +51,8 @@ type Options struct {
 	Roots   *x509.CertPool
 	Timeout time.Duration
 	MaxBody int64
+	// NoRedirects gives answers that redirect as they are.
+	NoRedirects bool
 }
 
 // Client sends requests. Safe for concurrent use; it keeps no connection open
@@ -88,6 +90,9 @@ func New(o Options) *Client {
 			MaxResponseHeaderBytes: maxHeader,
 			DisableKeepAlives:      true,
 		},
+	}
+	if o.NoRedirects {
+		c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	return c
 }
