@@ -19,7 +19,8 @@ func sweepCommand() *cobra.Command {
 		Use: "sweep", Short: "Remove checkpoints, events, threads and stored items that are older than their lifetime", Args: cobra.NoArgs,
 		Long: "Does now what a node does by itself every HEDDLE_RETENTION_SWEEP, and prints what went of each organisation.\n" +
 			"With --dry-run nothing goes: it prints what would. The exit code is 1 if a thread could not be swept, or another\n" +
-			"node sweeps at this moment. What has which lifetime: heddle config, under HEDDLE_CHECKPOINT_ and HEDDLE_EVENT_.",
+			"node sweeps at this moment. What has which lifetime: heddle config, under HEDDLE_CHECKPOINT_ and HEDDLE_EVENT_;\n" +
+			"threads may have one of their own (ttl of the API).",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withApp(cmd, func(ctx context.Context, a *app.App) error { return sweep(ctx, a, cmd.OutOrStdout(), dry) })
 		},
