@@ -3,6 +3,7 @@ package handlers
 import (
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/api"
 	"github.com/heddle/heddle/handlers/middleware"
 )
@@ -38,8 +39,8 @@ type Routes struct {
 	Socket fiber.Handler
 	// Assets serves /static.
 	Assets fiber.Handler
-	// CORS answers preflights of the API for the configured origins; optional.
-	CORS fiber.Handler
+	// Cross lets pages of the configured origins call the API.
+	Cross *middleware.CrossOrigin
 	// DevIDP is the development identity provider; nil elsewhere.
 	DevIDP fiber.Handler
 	// Outbox is the mail that development kept; nil elsewhere.
@@ -145,21 +146,32 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/admin/memory/:area/:holder/forget", page, once, r.Memory.Forget)
 
 	r.registerAPI(app, once)
+	app.Use("/api", api.Unrouted(app.GetRoutes(true)))
 }
 
-// registerAPI mounts what programs call.
+// registerAPI mounts what programs call. Each route says what it needs between
+// the key and what it does; testdata/scopes.txt shows what that comes to.
 func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
-	key := r.Who.API
+	key := r.Who.API(r.Limits.API.ByKey, api.Bounds)
+	read, run := middleware.Needs(auth.PermRead), middleware.Needs(auth.PermRun)
 
 	// Threads.
-	app.Post("/api/threads", key, once, r.API.CreateThread)
-	app.Get("/api/threads/:thread", key, r.API.GetThread)
-	app.Get("/api/threads/:thread/state", key, r.API.GetState)
-	app.Post("/api/threads/:thread/state", key, once, r.API.UpdateState)
+	app.Post("/api/threads", key, run, once, r.API.CreateThread)
+	app.Get("/api/threads/:thread", key, read, r.API.GetThread)
+	app.Get("/api/threads/:thread/state", key, read, r.API.GetState)
+	app.Post("/api/threads/:thread/state", key, run, once, r.API.UpdateState)
 
 	// Runs.
-	app.Post("/api/threads/:thread/runs", key, once, r.API.CreateRun)
-	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
-	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
-	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
+	app.Post("/api/threads/:thread/runs", key, run, once, r.API.CreateRun)
+	app.Post("/api/threads/:thread/runs/wait", key, run, r.API.WaitRun)
+	app.Get("/api/threads/:thread/runs/:run", key, read, r.API.GetRun)
+	app.Post("/api/threads/:thread/runs/:run/cancel", key, run, once, r.API.CancelRun)
+
+	// Crons, which don't exist yet.
+	app.Post("/api/runs/crons", key, run, once, r.API.NoCrons)
+	app.Post("/api/runs/crons/search", key, read, once, r.API.NoCrons)
+	app.Post("/api/runs/crons/count", key, read, once, r.API.NoCrons)
+	app.Patch("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
+	app.Delete("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
+	app.Post("/api/threads/:thread/runs/crons", key, run, once, r.API.NoCrons)
 }

@@ -45,7 +45,7 @@ const sqlThreadTaken = `select count(*) from threads where org_id = @org and id 
 // CopyThread makes a thread of the scope's user with the history of another that
 // the scope may read. A conflict fault says that the new id is taken.
 func (db *DB) CopyThread(ctx context.Context, scope auth.Scope, from, to agents.ThreadID) error {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return err
 	}
 	if !id.Valid(string(to)) {

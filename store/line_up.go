@@ -74,7 +74,7 @@ func (db *DB) SendNow(ctx context.Context, scope auth.Scope, thread agents.Threa
 
 // inLine locks a thread the scope may write to and a run that stands in its line.
 func (db *DB) inLine(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, do func(pgx.Tx, agents.Run) error) error {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return err
 	}
 	if !id.Valid(string(run)) {
