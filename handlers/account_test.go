@@ -257,7 +257,7 @@ func TestARefusedKeyFormComesBackAsItWasTyped(t *testing.T) {
 	s := testweb.Start(t, testweb.Options{})
 	mia := s.SignIn("mia@acme.test")
 	require.Equal(t, 2, s.Page(mia, "/account/keys").Find("[name=scopes]").Length(), "a member is offered read and run")
-	require.Equal(t, 3, s.Page(s.SignIn("ada@acme.test"), "/account/keys").Find("[name=scopes]").Length())
+	require.Equal(t, 4, s.Page(s.SignIn("ada@acme.test"), "/account/keys").Find("[name=scopes]").Length())
 	long := strings.Repeat("é", 81)
 	a := s.Post(mia, "/account/keys", url.Values{"name": {long}, "scopes": {"run", "admin"}, "expires": {"400"}})
 	require.Equal(t, http.StatusUnprocessableEntity, a.Status)
