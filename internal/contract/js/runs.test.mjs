@@ -1,7 +1,6 @@
 // Contract 3, Runs: everything that is not a stream.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { absent, begun, call, client, ended, isTime, isUUID, line, paused, ran, refuses, say, texts, until, uuid } from "./session.mjs";
+import { absent, begun, call, client, ended, isTime, isUUID, line, paused, ran, refuses, say, test, texts, until, uuid } from "./session.mjs";
 
 test("POST /threads/{t}/runs: a Run with every field", async () => {
   const { thread_id } = await client.threads.create();

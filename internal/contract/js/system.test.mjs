@@ -1,7 +1,6 @@
 // Contract 2 and 3: what holds for every call, /ok, /info, crons.
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { absent, api, call, client, clientOf, keys, refuses, uuid } from "./session.mjs";
+import { absent, api, call, client, clientOf, keys, refuses, test, uuid } from "./session.mjs";
 
 test("GET /ok and /info need no key", async () => {
   for (const headers of [{}, { "content-type": "application/json" }]) {
