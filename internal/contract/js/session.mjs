@@ -2,7 +2,7 @@
 // fetch for what the SDK hides, and the few words that most calls need.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { test as nodeTest } from "node:test";
+import { describe, test as nodeTest } from "node:test";
 import { pathToFileURL } from "node:url";
 
 const { Client } = await import(pathToFileURL(process.env.HEDDLE_SDK).href);
@@ -12,8 +12,13 @@ export const api = process.env.HEDDLE_API;
 export const key = process.env.HEDDLE_KEY;
 export const keys = { read: process.env.HEDDLE_KEY_READ, admin: process.env.HEDDLE_KEY_ADMIN, foreign: process.env.HEDDLE_KEY_FOREIGN };
 
-// test is Node's with a limit: the runner's own counts for a whole file.
-export const test = (name, ...rest) => nodeTest(name, { timeout: 30_000, ...(rest.length > 1 ? rest[0] : {}) }, rest.at(-1));
+// test is Node's with a limit, a few at a time: most of a call is waiting. Tests
+// of one file must not mind each other.
+const rows = [];
+export const test = (name, ...rest) => {
+  if (rows.length === 0) queueMicrotask(() => describe("rows", { concurrency: 4 }, () => rows.forEach((row) => nodeTest(...row))));
+  rows.push([name, { timeout: 30_000, ...(rest.length > 1 ? rest[0] : {}) }, rest.at(-1)]);
+};
 
 // clientOf makes a client that doesn't retry: a test wants the first answer.
 export const clientOf = (apiKey, options = {}) => new Client({ apiUrl: api, apiKey, callerOptions: { maxRetries: 0, maxConcurrency: 16 }, ...options });
