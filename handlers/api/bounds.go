@@ -69,7 +69,7 @@ type level struct {
 	key []byte
 }
 
-// bounded walks over valid JSON, byte by byte: a decoder would cost fifty times
+// bounded walks over valid JSON, byte by byte: a decoder would cost thirty times
 // as much.
 func bounded(body []byte) error {
 	var levels [maxDepth + 1]level

@@ -114,6 +114,8 @@ func (e example) run(t *testing.T, dir, name string, args ...string) string {
 
 func runShell(t *testing.T, e example) string {
 	t.Helper()
+	_, err := exec.LookPath("curl")
+	require.NoError(t, err, "curl is needed for this test")
 	return e.run(t, t.TempDir(), "bash", "-euo", "pipefail", "-c", e.before+e.block)
 }
 
