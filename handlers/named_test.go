@@ -61,6 +61,7 @@ func named() map[string][]naming {
 			{body: `{"values":{"messages":"hi"},"checkpoint_id":"{checkpoint}"}`},
 			{body: `{"values":{"messages":"hi"},"checkpoint":{"thread_id":"{thread}","checkpoint_ns":"","checkpoint_id":"{checkpoint}"}}`},
 		},
+		"PATCH /api/threads/*/state":           nil,
 		"POST /api/threads/*/state/checkpoint": {{body: checkpoint[0].body, status: http.StatusNotFound}},
 		"POST /api/threads/*/history": {
 			{body: `{"before":"{checkpoint}"}`}, {body: `{"before":{"configurable":{"thread_id":"{thread}","checkpoint_id":"{checkpoint}"}}}`}, checkpoint[0],

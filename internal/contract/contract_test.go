@@ -62,6 +62,7 @@ func report(t *testing.T, file string, results []result) {
 		if w, named := missing.tests[r.Name]; named {
 			t.Run(r.Name, func(t *testing.T) {
 				require.False(t, r.Pass, "this passes now: take it off waiting_test.go, where it waits for %s", w)
+				t.Log(r.Detail)
 			})
 			continue
 		}
