@@ -54,7 +54,7 @@ func waiting() map[string]awaiting {
 			"copy: a new thread with all checkpoints, and lives its own life":                  "copies",
 			"count: a bare integer":                                                            "counts",
 			"extract: values by path under an alias":                                           "search",
-			"prune: delete, and keep_latest keeps the state alone":                             "pruning",
+			"prune: delete, and keep_latest keeps the state and few older ones":                "pruning",
 			"search: newest first, by metadata contained, ids, status; paging headers; select": "search",
 			"search by what a run left: metadata.graph_id, status interrupted and error":       "search",
 			"the default limit of history is 10":                                               "history",
