@@ -154,7 +154,7 @@ func TestWhatIsTooMuchIsRefusedByName(t *testing.T) {
 
 		{"POST", "/api/threads/search", "", `{"limit":1001}`, "limit", "1000"},
 		{"POST", "/api/threads/search", "", `{"limit":0}`, "limit", "1"},
-		{"POST", "/api/threads/search", "", `{"offset":-1}`, "offset", "0"},
+		{"POST", "/api/threads/search", "", `{"offset":-1}`, "offset", "must"},
 		{"POST", "/api/threads/:thread/history", "", `{"limit":1001}`, "limit", "1000"},
 		{"POST", "/api/assistants/search", "", `{"limit":1001}`, "limit", "1000"},
 		{"POST", "/api/store/items/search", "", `{"limit":1001}`, "limit", "1000"},
