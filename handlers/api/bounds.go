@@ -14,11 +14,11 @@ import (
 // takes at all. Each is far above what clients send and far below what would
 // keep a node or the database busy.
 const (
-	maxBatch    = 100    // runs of a batch
-	maxMessages = 1_000  // messages of an input or an update
-	maxIDs      = 1_000  // ids that a search or a cancellation names
-	maxNames    = 100    // modes, nodes, fields to select
-	maxList     = 10_000 // entries of any other list
+	mostRuns    = 100    // runs of a batch
+	mostMessages = 1_000  // messages of an input or an update
+	mostIDs      = 1_000  // ids that a search or a cancellation names
+	mostNames    = 100    // modes, nodes, fields to select
+	mostEntries     = 10_000 // entries of any other list
 )
 
 // Bounds refuses a body that is no JSON, is nested too deep or holds a list that
@@ -44,19 +44,19 @@ func Bounds(c *fiber.Ctx) error {
 	return bounded(body)
 }
 
-// most is how many entries the list in a field may have.
-func most(field string) int {
+// mostIn is how many entries the list in a field may have.
+func mostIn(field string) int {
 	switch field {
 	case "":
-		return maxBatch
+		return mostRuns
 	case "input.messages", "values.messages", "command.update.messages":
-		return maxMessages
+		return mostMessages
 	case "ids", "thread_ids", "run_ids":
-		return maxIDs
+		return mostIDs
 	case "select", "stream_mode", "interrupt_before", "interrupt_after", "feedback_keys":
-		return maxNames
+		return mostNames
 	default:
-		return maxList
+		return mostEntries
 	}
 }
 
@@ -114,9 +114,9 @@ func bounded(body []byte) error {
 // have one of their own.
 func mostAt(inside []level) int {
 	if len(inside) > 3 {
-		return maxList
+		return mostEntries
 	}
-	return most(pathOf(inside))
+	return mostIn(pathOf(inside))
 }
 
 func fieldOf(inside []level) string {
