@@ -14,11 +14,11 @@ import (
 // takes at all. Each is far above what clients send and far below what would
 // keep a node or the database busy.
 const (
-	mostRuns    = 100    // runs of a batch
+	mostRuns     = 100    // runs of a batch
 	mostMessages = 1_000  // messages of an input or an update
 	mostIDs      = 1_000  // ids that a search or a cancellation names
 	mostNames    = 100    // modes, nodes, fields to select
-	mostEntries     = 10_000 // entries of any other list
+	mostEntries  = 10_000 // entries of any other list
 )
 
 // Bounds refuses a body that is no JSON, is nested too deep or holds a list that

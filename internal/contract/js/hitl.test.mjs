@@ -92,9 +92,10 @@ test("goto __end__ leaves the question: the thread is idle", async () => {
 });
 
 test("command.update writes into the state before it goes on", async () => {
-  const { thread } = await paused();
-  const values = await client.runs.wait(thread, "approval", { command: { resume: "yes", update: { messages: [{ role: "user", content: "by the way" }] } } });
-  assert.ok(texts(values).includes("by the way"), JSON.stringify(texts(values)));
+  const { thread, values: { messages: [asked] } } = await paused();
+  const values = await client.runs.wait(thread, "approval", { command: { resume: "yes", update: { messages: [{ id: asked.id, type: "human", content: "by the way" }] } } });
+  assert.equal(texts(values)[0], "by the way");
+  assert.equal(values.messages.at(-1).type, "ai");
 });
 
 test("agent-chat-ui resumes with input {}, a checkpoint and on_disconnect: it resumes, and doesn't fork", async () => {
