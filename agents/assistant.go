@@ -3,6 +3,7 @@ package agents
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,9 +23,14 @@ type Assistant struct {
 	Name        string
 	Description string
 	Config      AssistantConfig
-	Metadata    json.RawMessage
-	IsDefault   bool
-	CreatedAt   time.Time
+	// Chosen is Config as it was saved: what nobody chose is not in it. Only
+	// readings have it.
+	Chosen AssistantConfig
+	// Context are fields that every run of the assistant is given, see [Assistant.ContextOf].
+	Context   map[string]json.RawMessage
+	Metadata  json.RawMessage
+	IsDefault bool
+	CreatedAt time.Time
 	// UpdatedAt is when the version was saved.
 	UpdatedAt time.Time
 	// ArchivedAt is when the assistant was taken out of use for new threads,
@@ -43,7 +49,13 @@ const (
 	MaxPrompt               = 20_000
 	MaxPersonality          = 1000
 	MaxStarter              = 500
+	MaxTags                 = 50
+	MaxTag                  = 100
 )
+
+// MaxAssistantData bounds, in bytes of JSON each, an assistant's metadata, its
+// context and what its configuration carries for its graph and its clients.
+const MaxAssistantData = 64 << 10
 
 // Validate checks the words and the configuration; the fault names every field
 // that breaks its rule.
@@ -57,11 +69,24 @@ func (a Assistant) Validate() error {
 	if a.Graph == "" {
 		broken["graph"] = "is required"
 	}
+	tooMuch(broken, "metadata", a.Metadata)
+	tooMuch(broken, "context", a.Context)
 	a.Config.check(broken)
 	if len(broken) > 0 {
 		return fault.InvalidFields(broken)
 	}
 	return nil
+}
+
+// ContextOf gives the context of a run that brings own: the assistant's fields,
+// of which each that the run has too is the run's.
+func (a Assistant) ContextOf(own map[string]json.RawMessage) map[string]json.RawMessage {
+	if len(a.Context) == 0 {
+		return own
+	}
+	out := maps.Clone(a.Context)
+	maps.Copy(out, own)
+	return out
 }
 
 // AssistantConfig is the second configuration layer: what an admin may set.
@@ -107,6 +132,11 @@ type AssistantConfig struct {
 	Starters []string `json:"starters,omitempty"`
 	// Params are settings of the graph itself, such as a delay of a demo graph.
 	Params map[string]json.RawMessage `json:"params,omitempty"`
+
+	// Tags and Carried are kept for API clients, and nothing acts on them: labels,
+	// and what a client put beside the settings.
+	Tags    []string                   `json:"tags,omitempty"`
+	Carried map[string]json.RawMessage `json:"carried,omitempty"`
 
 	// Nothing reads these yet: they are kept, checked, and on no form (LG-22).
 	WebSearch           bool  `json:"web_search,omitempty"`
@@ -253,6 +283,25 @@ func (c AssistantConfig) check(broken map[string]string) {
 		seen[name] = true
 	}
 	checkPolicies(broken, c.Policies)
+	tooMuch(broken, "params", c.Params)
+	tooMuch(broken, "carried", c.Carried)
+	if len(c.Tags) > MaxTags {
+		broken["tags"] = fmt.Sprintf("must be at most %d", MaxTags)
+	}
+	for _, t := range c.Tags {
+		tooLong(broken, "tags", t, MaxTag)
+	}
+}
+
+// tooMuch says so of data whose JSON is.
+func tooMuch(broken map[string]string, field string, data any) {
+	raw, err := json.Marshal(data)
+	switch {
+	case err != nil:
+		broken[field] = "must be JSON"
+	case len(raw) > MaxAssistantData:
+		broken[field] = fmt.Sprintf("must be at most %d KB of JSON", MaxAssistantData>>10)
+	}
 }
 
 // tooLong says so of a text that is, or that can't be stored.

@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -29,6 +30,54 @@ type AssistantQuery struct {
 	Archived bool
 	// Limit is 1 to 200; default 200.
 	Limit int
+}
+
+// AssistantFilter selects assistants for clients; what is empty selects all.
+// Archived assistants are never among them.
+type AssistantFilter struct {
+	// Metadata must be contained in the assistant's.
+	Metadata json.RawMessage
+	Graph    string
+	// Name is a part of the name, in whatever case.
+	Name string
+}
+
+// AssistantOrder is what a list of assistants can be sorted by.
+type AssistantOrder string
+
+// The orders. The name is sorted without regard to case.
+const (
+	ByCreated   AssistantOrder = "created_at"
+	ByUpdated   AssistantOrder = "updated_at"
+	ByName      AssistantOrder = "name"
+	ByGraph     AssistantOrder = "graph_id"
+	ByAssistant AssistantOrder = "assistant_id"
+)
+
+// AssistantOrders lists the orders, the default first.
+func AssistantOrders() []AssistantOrder {
+	return []AssistantOrder{ByCreated, ByUpdated, ByName, ByGraph, ByAssistant}
+}
+
+// AssistantSearch asks for a piece of the list of assistants.
+type AssistantSearch struct {
+	AssistantFilter
+	// Sort is by default when they were made; Ascending puts the least first.
+	Sort      AssistantOrder
+	Ascending bool
+	// Limit is 1 to 1000; default 10.
+	Limit, Offset int
+}
+
+// AssistantChange is a save that is made of the version in use.
+type AssistantChange struct {
+	Assistant AssistantID
+	Comment   string
+	// Revive takes an archived assistant back into use; without it one is not found.
+	Revive bool
+	// Make gives the new content. It may be called within a transaction and must
+	// do no more than that.
+	Make func(active Assistant) (Assistant, error)
 }
 
 // AssistantLine is an assistant as a list shows it.

@@ -142,9 +142,18 @@ func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 		Arrive: a.arrive,
 		Expire: func(ctx context.Context) (int, error) { return a.service.ExpireDue(ctx) },
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
+		Merge: merging(cfg.Merge),
 	})
 	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Ender: a.worker, Tools: tools,
 		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents"), Strategy: agents.Strategy(cfg.Strategy)})
+}
+
+// merging is the worker's word for a setting in which zero means off.
+func merging(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 // queue is the service's view of the store, with assistants that appear by

@@ -89,6 +89,8 @@ func (a *App) serving() error {
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API: api.New(api.Parts{
 			Threads: apiThreads{a.assistants}, Runs: runs,
+			Streams:    streams{a.db, a.hub},
+			Assistants: apiAssistants{a.assistants, pageThreads{a.db, a.wire}}, Workshop: a.workshop,
 			Version: a.o.Version, Logger: a.logger("handlers"),
 		}),
 		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), Cross: cross, DevIDP: idp, Outbox: a.outboxPage(frame),

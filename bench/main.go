@@ -69,7 +69,7 @@ type family struct {
 // that leave a machine busy.
 func families() []family {
 	return []family{
-		{"runs", measureRuns}, {"queue", measureQueueLayer}, {"fanout", measureFanout}, {"reviews", measureReviews}, {"engine", measureEngine},
+		{"runs", measureRuns}, {"queue", measureQueueLayer}, {"api", measureAPI}, {"fanout", measureFanout}, {"reviews", measureReviews}, {"engine", measureEngine},
 		{"steps", measureSteps}, {"cancel", measureCancel}, {"recovery", measureRecovery},
 	}
 }

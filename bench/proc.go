@@ -74,6 +74,26 @@ func residentOf(pid int) int64 {
 	return kib
 }
 
+// residentOfFamily gives the resident memory of a process and all that descend
+// from it, in KiB.
+func residentOfFamily(parent int) int64 {
+	sum := residentOf(parent)
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return sum
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if fields := statOf(pid); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
+			sum += residentOfFamily(pid)
+		}
+	}
+	return sum
+}
+
 // profile records a CPU profile of the product for a slice, if that was asked
 // for. The function it returns ends the recording.
 func profile(p *product, s settings, name string) func() error {

@@ -51,6 +51,7 @@ func serve(ctx context.Context) error {
 	redis := flags.String("redis", "", "Redis URL")
 	dir := flags.String("dir", "", "data directory")
 	worker := flags.String("worker", "on", "whether it executes runs: on or off")
+	merge := flags.String("merge", "80ms", "how long pieces of an answer are gathered")
 	provider := flags.String("provider", "", "base URL of a model provider")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
@@ -60,7 +61,7 @@ func serve(ctx context.Context) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	defer listener.Close()
-	more := []string{"HEDDLE_WORKER=" + *worker}
+	more := []string{"HEDDLE_WORKER=" + *worker, "HEDDLE_MERGE=" + *merge}
 	if *provider != "" {
 		more = append(more, "OPENAI_BASE_URL="+*provider)
 	}

@@ -76,6 +76,7 @@ type Worker struct {
 	Lease   Duration `env:"HEDDLE_LEASE" envDefault:"15s" range:"500ms..10m" doc:"How long a run belongs to a worker that no longer answers."`
 	Renew   Duration `env:"HEDDLE_LEASE_RENEW" envDefault:"5s" range:"100ms..5m" doc:"How often a worker renews its leases; at most half of HEDDLE_LEASE."`
 	Sweep   Duration `env:"HEDDLE_SWEEP" envDefault:"2s" range:"50ms..5m" doc:"How often expired leases and due runs are looked for."`
+	Merge   Duration `env:"HEDDLE_MERGE" envDefault:"80ms" range:"0..1s" doc:"How long pieces of an answer's text are gathered before they are logged and sent as one; 0 sends each by itself."`
 	// What may execute and stand in line at once, over all nodes.
 	PerOrg          int `env:"HEDDLE_RUNS_PER_ORG" envDefault:"100" range:"1..100000" doc:"Most runs of an organisation that execute at once, over all processes; the others wait."`
 	PerPerson       int `env:"HEDDLE_RUNS_PER_PERSON" envDefault:"25" range:"1..100000" doc:"Most runs of a person that execute at once, over all processes; the others wait."`

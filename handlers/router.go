@@ -56,8 +56,8 @@ func (r Routes) Register(app *fiber.App) {
 
 	// once stands behind what changes something: a request with an
 	// Idempotency-Key is carried out once. Signing out and switching have none,
-	// for they end the very session that would ask again; runs/wait has none,
-	// for its answer is as long as its run.
+	// for they end the very session that would ask again; runs/wait
+	// and runs/stream have none, for their answers are as long as their runs.
 	page, once := r.Who.Page, r.Once
 	app.Get("/", page, r.Threads.Home)
 	app.Get("/threads", page, r.Threads.List)
@@ -153,7 +153,7 @@ func (r Routes) Register(app *fiber.App) {
 // the key and what it does; testdata/scopes.txt shows what that comes to.
 func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	key := r.Who.API(r.Limits.API.ByKey, api.Bounds)
-	read, run := middleware.Needs(auth.PermRead), middleware.Needs(auth.PermRun)
+	read, run, manage := middleware.Needs(auth.PermRead), middleware.Needs(auth.PermRun), middleware.Needs(auth.PermManageAssistant)
 
 	// Threads.
 	app.Post("/api/threads", key, run, once, r.API.CreateThread)
@@ -174,4 +174,23 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Patch("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
 	app.Delete("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
 	app.Post("/api/threads/:thread/runs/crons", key, run, once, r.API.NoCrons)
+
+	// Streams.
+	app.Post("/api/threads/:thread/runs/stream", key, run, r.API.StreamRun)
+	app.Get("/api/threads/:thread/runs/:run/stream", key, read, r.API.JoinStream)
+	app.Get("/api/threads/:thread/stream", key, read, r.API.ThreadStream)
+
+	// Assistants. Everybody in the organisation reads them.
+	app.Post("/api/assistants", key, manage, once, r.API.CreateAssistant)
+	app.Post("/api/assistants/search", key, read, r.API.SearchAssistants)
+	app.Post("/api/assistants/count", key, read, r.API.CountAssistants)
+	app.Get("/api/assistants/:assistant", key, read, r.API.GetAssistant)
+	app.Patch("/api/assistants/:assistant", key, manage, once, r.API.ChangeAssistant)
+	app.Delete("/api/assistants/:assistant", key, manage, once, r.API.DeleteAssistant)
+	app.Post("/api/assistants/:assistant/versions", key, read, r.API.AssistantVersions)
+	app.Post("/api/assistants/:assistant/latest", key, manage, once, r.API.UseVersion)
+	app.Get("/api/assistants/:assistant/graph", key, read, r.API.AssistantGraph)
+	app.Get("/api/assistants/:assistant/schemas", key, read, r.API.AssistantSchemas)
+	app.Get("/api/assistants/:assistant/subgraphs", key, read, r.API.AssistantSubgraphs)
+	app.Get("/api/assistants/:assistant/subgraphs/:ns", key, read, r.API.AssistantSubgraphs)
 }

@@ -46,7 +46,7 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	t.Helper()
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
-		":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat",
+		":assistant": o.assistant, ":ns": "sub", ":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat",
 		":cron": absentCron, ":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key,
 		"/admin/assistants/:id": "/admin/assistants/" + o.assistant, "/versions/:v": "/versions/1"} {
@@ -163,7 +163,8 @@ func TestEveryUnsafeRouteWantsTheSessionsToken(t *testing.T) {
 
 // repeatable are the unsafe routes that take no Idempotency-Key; router.go says
 // why.
-var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait"}
+var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait", "/api/threads/:thread/runs/stream",
+	"/api/assistants/search", "/api/assistants/count", "/api/assistants/:assistant/versions"}
 
 func TestEveryChangingRouteTakesAnIdempotencyKey(t *testing.T) {
 	t.Parallel()

@@ -135,9 +135,9 @@ func assistantNotFound() error { return fault.NotFound("Assistant") }
 const sqlAssistantInsert = `insert into assistants (org_id, id, graph, active_version, created_by)
 	values (@org, @id, @graph, 1, @user)`
 
-const sqlAssistantFirstVersion = `insert into assistant_versions (org_id, assistant_id, version, graph, name, description,
-		config, metadata, comment, created_by)
-	values (@org, @id, 1, @graph, @name, @description, @config, @metadata, @comment, @user)`
+const sqlAssistantNewVersion = `insert into assistant_versions (org_id, assistant_id, version, graph, name, description,
+		config, context, metadata, comment, created_by)
+	values (@org, @id, @version, @graph, @name, @description, @config, @context, @metadata, @comment, @user)`
 
 // CreateAssistant makes an assistant with its first version and returns it. An
 // empty id is chosen here, an empty comment says that it is the first version.
@@ -163,7 +163,7 @@ func (db *DB) CreateAssistant(ctx context.Context, scope auth.Scope, a agents.As
 		args := versionArgs(scope, a, comment)
 		var batch pgx.Batch
 		batch.Queue(sqlAssistantInsert, args)
-		batch.Queue(sqlAssistantFirstVersion, args)
+		batch.Queue(sqlAssistantNewVersion, args)
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			if violates(err, codeUniqueViolation, "assistants_pkey") {
 				return fault.Conflict("An assistant with this id exists already.").WithCode("assistant_exists").WithCause(err)
@@ -185,7 +185,7 @@ func (db *DB) CreateAssistant(ctx context.Context, scope auth.Scope, a agents.As
 func versionArgs(scope auth.Scope, a agents.Assistant, comment string) named {
 	return named{
 		"org": string(scope.Org), "id": string(a.ID), "graph": a.Graph, "name": a.Name, "description": a.Description,
-		"config": a.Config, "metadata": orObject(a.Metadata), "comment": comment, "user": string(scope.User), "version": a.Version,
+		"config": a.Config, "context": fieldsOrNone(a.Context), "metadata": orObject(a.Metadata), "comment": comment, "user": string(scope.User), "version": a.Version,
 	}
 }
 
@@ -227,44 +227,73 @@ func readVersion(ctx context.Context, tx pgx.Tx, scope auth.Scope, assistant age
 	return row.assistant(), nil
 }
 
-// sqlAssistantNextVersion keeps of the version before what no form shows.
-const sqlAssistantNextVersion = `insert into assistant_versions (org_id, assistant_id, version, graph, name, description,
-		config, context, metadata, comment, created_by)
-	select v.org_id, v.assistant_id, @version, v.graph, @name, @description, @config, v.context, v.metadata, @comment, @user
-	from assistant_versions v where v.org_id = @org and v.assistant_id = @id and v.version = @from`
-
-const sqlAssistantUse = `update assistants set active_version = @version, updated_at = now() where org_id = @org and id = @id`
+const sqlAssistantUse = `update assistants set active_version = @version, updated_at = now(),
+	archived_at = case when not @revive then archived_at end where org_id = @org and id = @id`
 
 // SaveAssistant saves a's words and configuration as a new version and makes it
 // the active one. base is the version the change was made on: if it is no longer
 // the active one, nothing happens and the conflict has the code
 // [agents.CodeAssistantChanged]. The graph stays what it is, since the states of
-// threads belong to it.
+// threads belong to it, and so does what no form shows: context and metadata.
 func (db *DB) SaveAssistant(ctx context.Context, scope auth.Scope, a agents.Assistant, base int, comment string) (agents.Assistant, error) {
 	if err := agents.ValidateComment(comment); err != nil {
 		return agents.Assistant{}, err
 	}
-	return db.nextVersion(ctx, scope, a.ID, base, "assistant.saved", func(_ context.Context, _ pgx.Tx, active agents.Assistant) (agents.Assistant, string, error) {
-		a.Graph = active.Graph
-		return a, comment, a.Validate()
-	})
+	return db.nextVersion(ctx, scope, a.ID, save{base: base, action: "assistant.saved", comment: comment,
+		content: func(_ context.Context, _ pgx.Tx, active agents.Assistant) (agents.Assistant, error) {
+			a.Graph, a.Context, a.Metadata = active.Graph, active.Context, active.Metadata
+			return a, a.Validate()
+		}})
 }
 
 // ActivateAssistant saves the content of an earlier version as a new one and
 // makes it the active one. base is as for [DB.SaveAssistant].
 func (db *DB) ActivateAssistant(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version, base int) (agents.Assistant, error) {
-	return db.nextVersion(ctx, scope, assistant, base, "assistant.activated", func(ctx context.Context, tx pgx.Tx, active agents.Assistant) (agents.Assistant, string, error) {
-		if version == active.Version {
-			return agents.Assistant{}, "", fault.Conflict(fmt.Sprintf("Version %d is the one in use.", version))
-		}
-		earlier, err := readVersion(ctx, tx, scope, assistant, version)
-		return earlier, fmt.Sprintf("Version %d again", version), err
-	})
+	return db.nextVersion(ctx, scope, assistant, save{base: base, action: "assistant.activated", comment: fmt.Sprintf("Version %d again", version),
+		content: func(ctx context.Context, tx pgx.Tx, active agents.Assistant) (agents.Assistant, error) {
+			if version == active.Version {
+				return agents.Assistant{}, fault.Conflict(fmt.Sprintf("Version %d is the one in use.", version))
+			}
+			earlier, err := readVersion(ctx, tx, scope, assistant, version)
+			earlier.Config = earlier.Chosen
+			return earlier, err
+		}})
 }
 
-// nextVersion adds a version under the assistant's lock: content says of what.
-func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, base int, action string,
-	content func(context.Context, pgx.Tx, agents.Assistant) (agents.Assistant, string, error)) (agents.Assistant, error) {
+// ChangeAssistant saves what c makes of the version in use, whichever that is,
+// as a new one: of two who change at once the second changes what the first
+// made. The graph stays what it is.
+func (db *DB) ChangeAssistant(ctx context.Context, scope auth.Scope, c agents.AssistantChange) (agents.Assistant, error) {
+	if err := agents.ValidateComment(c.Comment); err != nil {
+		return agents.Assistant{}, err
+	}
+	return db.nextVersion(ctx, scope, c.Assistant, save{whichever: true, action: "assistant.saved", comment: c.Comment, revive: c.Revive,
+		content: func(_ context.Context, _ pgx.Tx, active agents.Assistant) (agents.Assistant, error) {
+			if active.Archived() && !c.Revive {
+				return agents.Assistant{}, assistantNotFound()
+			}
+			next, err := c.Make(active)
+			if err != nil {
+				return agents.Assistant{}, err
+			}
+			next.Graph = active.Graph
+			return next, next.Validate()
+		}})
+}
+
+// save is how a version comes to be.
+type save struct {
+	// base is the version that must be in use, unless whichever is will do.
+	base            int
+	whichever       bool
+	action, comment string
+	// revive takes an archived assistant back into use.
+	revive  bool
+	content func(context.Context, pgx.Tx, agents.Assistant) (agents.Assistant, error)
+}
+
+// nextVersion adds a version under the assistant's lock.
+func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, s save) (agents.Assistant, error) {
 	if err := scope.Require(auth.PermManageAssistant); err != nil {
 		return agents.Assistant{}, err
 	}
@@ -274,19 +303,19 @@ func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agent
 		if err != nil {
 			return err
 		}
-		if lock.ActiveVersion != base {
+		if !s.whichever && lock.ActiveVersion != s.base {
 			return fault.Conflict(fmt.Sprintf("Somebody saved version %d of this assistant in the meantime.", lock.ActiveVersion)).
 				WithCode(agents.CodeAssistantChanged)
 		}
-		next, comment, err := content(ctx, tx, active)
+		next, err := s.content(ctx, tx, active)
 		if err != nil {
 			return err
 		}
 		next.ID, next.Version = assistant, lock.ActiveVersion+1
-		args := versionArgs(scope, next, comment)
-		args["from"] = active.Version
+		args := versionArgs(scope, next, s.comment)
+		args["revive"] = s.revive
 		var batch pgx.Batch
-		batch.Queue(sqlAssistantNextVersion, args)
+		batch.Queue(sqlAssistantNewVersion, args)
 		batch.Queue(sqlAssistantUse, args)
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return translate(err)
@@ -294,12 +323,25 @@ func (db *DB) nextVersion(ctx context.Context, scope auth.Scope, assistant agent
 		if saved, err = readVersion(ctx, tx, scope, assistant, next.Version); err != nil {
 			return err
 		}
-		return appendAudit(tx, scope, assistantEntry(action, active, saved))
+		if active.Archived() && s.revive {
+			if err := appendAudit(tx, scope, archiveEntry(active, false)); err != nil {
+				return err
+			}
+		}
+		return appendAudit(tx, scope, assistantEntry(s.action, active, saved))
 	})
 	if err != nil {
 		return agents.Assistant{}, fmt.Errorf("saving an assistant: %w", err)
 	}
 	return saved, nil
+}
+
+// fieldsOrNone is an object in any case.
+func fieldsOrNone(fields map[string]json.RawMessage) map[string]json.RawMessage {
+	if fields == nil {
+		return map[string]json.RawMessage{}
+	}
+	return fields
 }
 
 const sqlAssistantArchive = `update assistants set archived_at = case when @archived then now() end, updated_at = now()
@@ -320,17 +362,21 @@ func (db *DB) ArchiveAssistant(ctx context.Context, scope auth.Scope, assistant 
 			"org": string(scope.Org), "id": string(assistant), "archived": archived}); err != nil {
 			return translate(err)
 		}
-		action := "assistant.restored"
-		if archived {
-			action = "assistant.archived"
-		}
-		return appendAudit(tx, scope, auth.AuditEntry{
-			Action: action, ObjectKind: "assistant", ObjectID: string(assistant), ObjectName: active.Name})
+		return appendAudit(tx, scope, archiveEntry(active, archived))
 	})
 	if err != nil {
 		return fmt.Errorf("archiving an assistant: %w", err)
 	}
 	return nil
+}
+
+// archiveEntry records that an assistant was taken out of use or back into it.
+func archiveEntry(a agents.Assistant, archived bool) auth.AuditEntry {
+	action := "assistant.restored"
+	if archived {
+		action = "assistant.archived"
+	}
+	return auth.AuditEntry{Action: action, ObjectKind: "assistant", ObjectID: string(a.ID), ObjectName: a.Name}
 }
 
 // assistantEntry records what a save changed: the fields that differ, with both
@@ -363,6 +409,7 @@ func assistantFields(a agents.Assistant) map[string]json.RawMessage {
 	for name, value := range map[string]any{"version": a.Version, "name": a.Name, "description": a.Description, "graph": a.Graph} {
 		out[name] = event.Data(value)
 	}
+	out["context"], out["metadata"] = event.Data(fieldsOrNone(a.Context)), orObject(a.Metadata)
 	return out
 }
 

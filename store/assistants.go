@@ -22,6 +22,7 @@ type assistantRow struct {
 	Name        string
 	Description string
 	Config      agents.AssistantConfig
+	Context     map[string]json.RawMessage
 	Metadata    json.RawMessage
 	IsDefault   bool
 	CreatedAt   time.Time
@@ -32,7 +33,7 @@ type assistantRow struct {
 func (r assistantRow) assistant() agents.Assistant {
 	out := agents.Assistant{
 		ID: agents.AssistantID(r.ID), Org: auth.OrgID(r.OrgID), Graph: r.Graph, Version: r.Version, Name: r.Name,
-		Description: r.Description, Config: r.Config.Defaults(), Metadata: r.Metadata, IsDefault: r.IsDefault,
+		Description: r.Description, Config: r.Config.Defaults(), Chosen: r.Config, Context: r.Context, Metadata: r.Metadata, IsDefault: r.IsDefault,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 	if r.ArchivedAt != nil {
@@ -41,7 +42,7 @@ func (r assistantRow) assistant() agents.Assistant {
 	return out
 }
 
-const assistantColumns = `a.org_id, a.id, v.graph, v.version, v.name, v.description, v.config, v.metadata,
+const assistantColumns = `a.org_id, a.id, v.graph, v.version, v.name, v.description, v.config, v.context, v.metadata,
 	a.is_default, a.created_at, v.created_at as updated_at, a.archived_at`
 
 const assistantActive = ` from assistants a join assistant_versions v

@@ -182,6 +182,27 @@ var trespasses = map[string]trespass{
 		s.Role = auth.RoleAdmin
 		return e.db.ArchiveAssistant(ctx, s, e.assistant.ID, true)
 	}},
+	"DB.ChangeAssistant": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.ChangeAssistant(ctx, raised(s), agents.AssistantChange{Assistant: e.assistant.ID, Comment: "x", Revive: true,
+			Make: func(a agents.Assistant) (agents.Assistant, error) { return a, nil }})
+		return err
+	}},
+	"DB.SearchAssistants": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, _, err := e.db.SearchAssistants(ctx, s, agents.AssistantSearch{Limit: 1000})
+		return seen(found, err, func(a agents.Assistant) bool { return a.Org != s.Org || a.Name == "Ours" })
+	}},
+	"DB.CountAssistants": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		n, err := e.db.CountAssistants(ctx, s, agents.AssistantFilter{Name: "ours"})
+		return seen(make([]struct{}, n), err, anything)
+	}},
+	"DB.AssistantVersions": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, total, err := e.db.AssistantVersions(ctx, s, e.assistant.ID, nil, 0, 0)
+		return seen(append(found, make([]agents.Assistant, total)...), err, anything)
+	}},
+	"DB.OwnThreadsWith": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.OwnThreadsWith(ctx, s, e.assistant.ID, 100)
+		return seen(found, err, anything)
+	}},
 	"DB.MoveThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { _, err := e.db.MoveThread(ctx, s, t.ID, 1, moved); return err })
 	}},
@@ -202,6 +223,16 @@ var trespasses = map[string]trespass{
 			_, err := e.db.StateAt(ctx, s, t.ID, agents.CheckpointID(t.Line, 0))
 			return err
 		})
+	}},
+	"DB.StateOfStep": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.StateOfStep(ctx, s, t.ID, t.Line, 0)
+			return err
+		})
+	}},
+	"DB.RunFirst": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.RunFirst(ctx, s, e.private.ID, e.pending.ID)
+		return err
 	}},
 	"DB.History": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error {

@@ -185,6 +185,9 @@ type CheckpointValue struct {
 	Step   int      `json:"step"`
 	Source string   `json:"source"`
 	Next   []string `json:"next" jsonschema:"the nodes that are due next"`
+	// Messages are those that nodes added or replaced, so that whoever streams
+	// messages knows whether some were never told in pieces.
+	Messages []string `json:"messages,omitempty" jsonschema:"ids of the messages that the step's nodes added or replaced"`
 }
 
 // UsageValue is the value of usage: what one model call took.

@@ -21,6 +21,8 @@ type declaration struct {
 	op    agents.DeltaOp
 	// check says whether a write has the channel's type.
 	check func(json.RawMessage) error
+	// schema describes the type to clients.
+	schema func() json.RawMessage
 	// reduce merges where op is DeltaReduce.
 	reduce func(old, in json.RawMessage) (json.RawMessage, error)
 }
@@ -31,7 +33,7 @@ type Declared interface{ declared() declaration }
 func (c Channel[T]) declared() declaration { return c.d }
 
 func channel[T any](name string, op agents.DeltaOp) Channel[T] {
-	return Channel[T]{declaration{name: name, label: string(op), op: op, check: decodes[T]}}
+	return Channel[T]{declaration{name: name, label: string(op), op: op, check: decodes[T], schema: schemaOf[T]}}
 }
 
 func decodes[T any](raw json.RawMessage) error {

@@ -15,12 +15,13 @@ var ErrMissing = errors.New("is required by the graph")
 // is written to. The context is what a client gives with a run; it never says who
 // acts, which comes from the scope.
 type Need struct {
-	name  string
-	check func(json.RawMessage) error
+	name   string
+	check  func(json.RawMessage) error
+	schema func() json.RawMessage
 }
 
 // Needs requires a field of a type. Its name must be one that a channel may have.
-func Needs[T any](name string) Need { return Need{name: name, check: decodes[T]} }
+func Needs[T any](name string) Need { return Need{name: name, check: decodes[T], schema: schemaOf[T]} }
 
 // Context declares what the context of every run must have. A run that lacks a
 // field, or has it in another type, is refused before any node runs.

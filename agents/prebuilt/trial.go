@@ -95,7 +95,7 @@ func (w *Workshop) try(ctx context.Context, scope auth.Scope, draft agents.Assis
 	asked := agents.Message{ID: agents.MessageID(id.New()), Role: agents.RoleUser, Text: text, Author: string(scope.User), CreatedAt: began}
 	kept := &keeper{state: graph.NewState([]agents.Message{asked}, nil)}
 	_, err = g.Run(ctx, graph.Execution{
-		Info:  graph.Info{Scope: scope, Thread: agents.ThreadID(id.New()), Run: agents.RunID(id.New()), Attempt: 1, Assistant: draft},
+		Info:  graph.Info{Scope: scope, Thread: agents.ThreadID(id.New()), Run: agents.RunID(id.New()), Attempt: 1, Assistant: draft, Context: draft.ContextOf(nil)},
 		State: kept.state, Host: kept, RecursionLimit: min(TrialSteps, draft.Config.Defaults().RecursionLimit),
 	})
 	out := trialOf(kept.state.Messages()[1:])

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/model"
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/internal/fault"
@@ -35,6 +36,9 @@ func NewWorkshop(graphs *Registry, models *model.Registry, tools *tool.Registry,
 // Graphs lists the names of the graphs.
 func (w *Workshop) Graphs() []string { return w.graphs.Names() }
 
+// Graph finds a graph by name.
+func (w *Workshop) Graph(name string) (*graph.Graph, bool) { return w.graphs.Graph(name) }
+
 // Models lists the models.
 func (w *Workshop) Models() []model.Entry { return w.models.List() }
 
@@ -45,11 +49,11 @@ func (w *Workshop) Tools() []tool.Spec { return w.tools.Specs(w.tools.Names()) }
 // exists on this server. The fault names every field that breaks its rule.
 func (w *Workshop) Check(a agents.Assistant) error {
 	_, unknown := w.models.Get(a.Config.Defaults().Model)
-	var graph error
+	var missing error
 	if a.Graph != "" && !slices.Contains(w.graphs.Names(), a.Graph) {
-		graph = fault.Invalid("graph", fmt.Sprintf("%q is not a graph of this server", a.Graph))
+		missing = fault.Invalid("graph", fmt.Sprintf("%q is not a graph of this server", a.Graph))
 	}
-	return together(tool.CheckPolicies(w.Tools(), a.Config), unknown, graph, a.Validate())
+	return together(tool.CheckPolicies(w.Tools(), a.Config), unknown, missing, a.Validate())
 }
 
 // together makes one fault of all fields that break a rule.

@@ -67,7 +67,7 @@ func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) 
 		w: w, claim: claim, lease: agents.Lease{Thread: r.Thread, Run: r.ID, Token: r.Token},
 		scope:  auth.Scope{User: r.User, Org: r.Org, Role: role, RequestID: string(r.ID)},
 		logger: w.o.Logger.With("org_id", r.Org, "thread_id", r.Thread, "run_id", r.ID, "attempt", r.Attempt),
-		out:    newEmitter(claim, w.o.Log, w.o.Clock, fail),
+		out:    newEmitter(claim, w.o, fail),
 	}
 }
 
@@ -162,7 +162,7 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	_, err = g.Run(ctx, graph.Execution{
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
-			UserName: a.claim.UserName, StartedAt: r.StartedAt, Context: r.Input.Context, Line: a.line, Token: r.Token},
+			UserName: a.claim.UserName, StartedAt: r.StartedAt, Context: a.assistant.ContextOf(r.Input.Context), Line: a.line, Token: r.Token},
 		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Break: breaks, Clock: a.w.o.Clock,
 		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
 	})
@@ -392,6 +392,11 @@ func checkpointValue(s agents.Step) event.CheckpointValue {
 	v := event.CheckpointValue{Step: s.Step, Source: string(s.Source), Next: agents.Nodes(s.Next)}
 	if len(s.NS) > 0 {
 		v.Line = string(s.Line)
+	}
+	if s.Source == agents.SourceLoop {
+		for _, m := range s.Messages {
+			v.Messages = append(v.Messages, string(m.ID))
+		}
 	}
 	return v
 }

@@ -157,7 +157,7 @@ func (s *Service) fits(a agents.Assistant, in agents.RunInput) error {
 		return nil // whoever executes it says so
 	}
 	if in.Resume == nil {
-		if err := g.CheckContext(in.Context); err != nil {
+		if err := g.CheckContext(a.ContextOf(in.Context)); err != nil {
 			return err
 		}
 	}

@@ -58,7 +58,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	if err != nil {
 		return err
 	}
-	a.out = newEmitter(a.claim, a.w.o.Log, a.w.o.Clock, func(error) {})
+	a.out = newEmitter(a.claim, a.w.o, func(error) {})
 	defer a.out.close() //nolint:errcheck // nothing is emitted any more
 	c := graph.Commit{Line: a.line, Step: a.step + 1, Changes: changes, State: state}
 	if head := view.State.Head; finish.Status != agents.RunCancelled && head != nil && head.Run == a.claim.Run.ID {

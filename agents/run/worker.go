@@ -93,6 +93,9 @@ type Options struct {
 	// Break are a developer's breakpoints, for every run that this node executes;
 	// graphs without the nodes are not affected.
 	Break agents.Breakpoints
+	// Merge is how long pieces of one message's text are gathered before they go
+	// to the log as one; default 80 ms, negative sends each by itself.
+	Merge time.Duration
 	// MaxAttempts is how often one step is tried; default 3.
 	MaxAttempts int
 }
@@ -108,6 +111,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Sweep, 2*time.Second)
 	def(&o.Poll, time.Second)
 	def(&o.RunTimeout, time.Hour)
+	def(&o.Merge, mergeWindow)
 	def(&o.Drain, 180*time.Second)
 	def(&o.SettleTimeout, 30*time.Second)
 	if o.Runs == 0 {

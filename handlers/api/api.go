@@ -47,6 +47,10 @@ type Runs interface {
 type Parts struct {
 	Threads Threads
 	Runs    Runs
+	Streams Streams
+	// Assistants are kept by the one, made of what the other has.
+	Assistants AssistantKeeper
+	Workshop   AssistantWorkshop
 	// Version is the product's own.
 	Version string
 	Logger  *slog.Logger
@@ -54,15 +58,23 @@ type Parts struct {
 
 // API holds the handlers.
 type API struct {
-	threads Threads
-	runs    Runs
-	version string
-	log     *slog.Logger
+	threads    Threads
+	runs       Runs
+	streams    Streams
+	assistants AssistantKeeper
+	workshop   AssistantWorkshop
+	version    string
+	log        *slog.Logger
 }
 
 // New makes the handlers.
 func New(p Parts) *API {
-	return &API{threads: p.Threads, runs: p.Runs, version: p.Version, log: p.Logger}
+	return &API{
+		threads: p.Threads, runs: p.Runs,
+		streams:    p.Streams,
+		assistants: p.Assistants, workshop: p.Workshop,
+		version: p.Version, log: p.Logger,
+	}
 }
 
 // OK is GET /ok: the process answers.

@@ -112,7 +112,12 @@ func threadInterrupts(h *agents.Checkpoint) fiber.Map {
 
 // taskID names a task that is due at a checkpoint.
 func taskID(h *agents.Checkpoint, task int) string {
-	return id.Named(id.GraphNamespace, h.ID+":"+strconv.Itoa(task))
+	return taskAt(h.Line, h.Step, task)
+}
+
+// taskAt is taskID where only the checkpoint's place is known.
+func taskAt(line agents.LineID, step, task int) string {
+	return id.Named(id.GraphNamespace, agents.CheckpointID(line, step)+":"+strconv.Itoa(task))
 }
 
 type updateState struct {

@@ -30,7 +30,7 @@ func AssistantFields(a agents.Assistant) []admin.FieldText {
 		{Label: "Questions to the model", Text: fmt.Sprintf("%d in a run", c.MaxModelCalls)},
 		{Label: "After the last question", Text: OnLimit(c.OnLimit)},
 		{Label: "A message while it works", Text: Strategy(c.MultitaskStrategy)},
-		{Label: "Graph settings", Text: paramLines(c.Params)},
+		{Label: "Graph settings", Text: paramLines(c.Params)}, {Label: "Context of runs", Text: paramLines(a.Context)},
 		{Label: "Prompt", Text: c.Prompt}, {Label: "Role", Text: c.Role}, {Label: "Personality", Text: c.Personality},
 		{Label: "Response style", Text: c.ResponseStyle},
 		{Label: "Use of tools", Text: on[*c.EnableTools]}, {Label: "Tools", Text: strings.Join(c.Tools, "\n")},

@@ -93,7 +93,7 @@ func TestTheCheckerNamesEachForbiddenImport(t *testing.T) {
 		{"agents/run", m + "/agents/prebuilt", "agents/run imports agents/prebuilt"},
 		{"agents/run", m + "/store", "agents/run imports store"},
 		{"agents/tool", "github.com/google/jsonschema-go/jsonschema", ""},
-		{"app", "github.com/google/jsonschema-go/jsonschema", "which only agents/tool/..., agents/event/eventtest may import"},
+		{"app", "github.com/google/jsonschema-go/jsonschema", "which only agents/tool/..., agents/graph, agents/event/eventtest may import"},
 		{"realtime/socket", m + "/agents/event", "realtime/socket imports agents/event"},
 		{"realtime", "github.com/redis/go-redis/v9", ""},
 		{"realtime", m + "/auth", "realtime imports auth"},

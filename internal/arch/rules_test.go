@@ -53,7 +53,8 @@ var rooms = []room{
 	{"agents/memory/...", list(domain, lowest)},
 	{"agents/file/...", list(domain, lowest)},
 	{"agents/review/...", list(domain, lowest)},
-	{"agents/graph/...", list(domain, lowest, "agents/graph/...")},
+	// It tells clients what types its channels have.
+	{"agents/graph/...", list(domain, lowest, "agents/graph/...", "github.com/google/jsonschema-go/...")},
 	{"agents/graph/graphtest", list(domain, "agents/graph", "agents/checkpoint/memory")},
 	{"agents/checkpoint/memory", list(domain)},
 	{"agents/checkpoint/sqlite", list(domain, "github.com/ncruces/go-sqlite3/...")},
@@ -148,7 +149,7 @@ var keepers = []keeper{
 	{"github.com/wneessen/go-mail/...", list("outbound/mail"), "mail leaves through one package"},
 	{"github.com/ncruces/go-sqlite3/...", list("agents/checkpoint/sqlite"), "SQLite is for programs that use the graph as a library"},
 	{"github.com/google/uuid", list("internal/id"), "ids are made and read by internal/id"},
-	{"github.com/google/jsonschema-go/...", list("agents/tool/...", "agents/event/eventtest"), "schemas belong to tools and to the envelopes' documentation"},
+	{"github.com/google/jsonschema-go/...", list("agents/tool/...", "agents/graph", "agents/event/eventtest"), "schemas belong to tools, to channels and to the envelopes' documentation"},
 }
 
 // banned are package names that say nothing.

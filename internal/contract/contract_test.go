@@ -82,11 +82,11 @@ func report(t *testing.T, file string, results []result) {
 		var failed []string
 		for _, r := range results {
 			if !r.Pass {
-				failed = append(failed, r.Name)
+				failed = append(failed, r.Name+": "+r.Detail)
 			}
 		}
 		require.NotEmpty(t, failed, "every test of %s passes now: take it off waiting_test.go, where it waits for %s", file, all)
-		t.Logf("%s waits for %s; %d of %d tests fail: %s", file, all, len(failed), len(results), strings.Join(failed, "; "))
+		t.Logf("%s waits for %s; %d of %d tests fail: %s", file, all, len(failed), len(results), strings.Join(failed, "\n"))
 	}
 }
 

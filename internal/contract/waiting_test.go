@@ -10,22 +10,31 @@ type awaiting struct {
 // waiting is what the contract has and this server does not have yet. A row that
 // passes fails the suite until it is taken off here.
 func waiting() map[string]awaiting {
-	byStream := map[string]string{}
-	for _, strategy := range []string{"enqueue by stream: in the order of creation", "enqueue is the default by stream", "reject by stream: 409, the first goes on",
-		"interrupt by stream: the first is interrupted, its input stays", "rollback by stream: the first and its steps are gone"} {
-		byStream[strategy] = "streams"
-	}
 	return map[string]awaiting{
-		"assistants.test.mjs": {all: "the endpoints of assistants"},
-		"store.test.mjs":      {all: "the store's endpoints"},
-		"streams.test.mjs":    {all: "streams"},
-		"interfaces.test.mjs": {all: "streams, search and history"},
-		"doubletext.test.mjs": {tests: byStream},
+		"store.test.mjs": {all: "the store's endpoints"},
+		"streams.test.mjs": {tests: map[string]string{
+			"debug: no checkpoint events on a stateless run":                            "stateless runs",
+			"the SDK streams a stateless run":                                           "stateless runs",
+			"checkpoints: values, next, metadata, tasks, checkpoint, parent_checkpoint": "history",
+			"a run on a checkpoint streams the fork":                                    "history",
+			"joining a run that is over ends at once; an absent one is 404":             "the list of runs",
+			"heartbeats: a comment every 5 s while nothing is said":                     "after_seconds",
+		}},
+		"interfaces.test.mjs": {tests: map[string]string{
+			"agent-chat-ui opens: /info with a key, its list of threads":                       "search",
+			"agent-chat-ui: a conversation of two messages, history before and after":          "history",
+			"agent-chat-ui edits a message and regenerates an answer by the parent checkpoint": "history",
+			"agent-chat-ui shows an interrupt and answers with approve":                        "history",
+			"agent-chat-ui shows an interrupt and answers with edit":                           "history",
+			"agent-chat-ui shows an interrupt and answers with reject":                         "history",
+			"agent-inbox: its list, a thread, its state":                                       "search",
+			"agent-inbox answers without watching: POST runs":                                  "joining",
+			"agent-inbox ignores: update state as __end__, and it is gone from the list":       "search",
+		}},
 		"hitl.test.mjs": {tests: map[string]string{
-			"an interrupt is there after everything is read anew":                      "history",
-			"command.update writes into the state before it goes on":                   "command.update",
-			"resume by stream and in the background":                                   "streams",
-			"the stream says the interrupt as updates and as values, with the same id": "streams",
+			"an interrupt is there after everything is read anew":    "history",
+			"command.update writes into the state before it goes on": "command.update",
+			"resume by stream and in the background":                 "joining",
 		}},
 		"runs.test.mjs": {tests: map[string]string{
 			"DELETE /threads/{t}/runs/{r}: gone afterwards, the thread stays":                                      "deleting runs",
@@ -68,12 +77,10 @@ func waiting() map[string]awaiting {
 // title, or language and title where only one shows it.
 func waitingExamples() map[string]string {
 	return map[string]string{
-		"Stream tokens":                                              "streams",
 		"Start in the background, join later":                        "joining",
 		"Read a thread's history":                                    "history",
 		"bash: Change a state, and go another way from an older one": "runs on older checkpoints",
 		"js: Change a state, and go another way from an older one":   "runs on older checkpoints",
 		"Keep something in the store":                                "the store's endpoints",
-		"Make an assistant, and go back a version":                   "the endpoints of assistants",
 	}
 }

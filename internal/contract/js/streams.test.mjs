@@ -55,7 +55,7 @@ test("values: at an interrupt a further one with __interrupt__", async () => {
 
 test("messages-tuple: [chunk, metadata]; only the new text, under the final id", async () => {
   const thread = await fresh();
-  const out = await streamed(thread, { assistant_id: "stream50", stream_mode: ["messages-tuple"] });
+  const out = await streamed(thread, { assistant_id: "slow", stream_mode: ["messages-tuple"] });
   const chunks = named(out, "messages").filter(([m]) => ["ai", "AIMessageChunk"].includes(m.type));
   assert.ok(chunks.length > 1, "tokens come one by one");
   const { values } = await client.threads.getState(thread);
@@ -70,7 +70,7 @@ test("messages-tuple: [chunk, metadata]; only the new text, under the final id",
 
 test("messages: metadata once, partial grows, complete is whole", async () => {
   const thread = await fresh();
-  const out = await streamed(thread, { assistant_id: "stream50", stream_mode: ["messages"] });
+  const out = await streamed(thread, { assistant_id: "slow", stream_mode: ["messages"] });
   const last = (await client.threads.getState(thread)).values.messages.at(-1);
   const meta = named(out, "messages/metadata").find((m) => last.id in m);
   assert.equal(typeof meta[last.id].metadata, "object");
@@ -140,11 +140,14 @@ test("checkpoints: values, next, metadata, tasks, checkpoint, parent_checkpoint"
   assert.equal(all.at(-1).checkpoint.checkpoint_id, history[0].checkpoint.checkpoint_id);
 });
 
-test("tools: a tool begins and finishes", async () => {
+test("tools: {event, toolCallId}, from on_tool_start to on_tool_end", async () => {
   const { thread } = await paused();
   const out = await streamed(thread, { assistant_id: "approval", input: null, command: { resume: "yes" }, stream_mode: ["tools", "values"] });
   assert.equal(out.frames.at(-1).event, "end");
-  for (const f of out.frames.filter((f) => f.event === "tools")) assert.match(JSON.stringify(f.data), /tool-(started|output-delta|finished|error)/);
+  for (const f of named(out, "tools")) {
+    assert.match(f.event, /^on_tool_(start|event|end|error)$/);
+    assert.ok(f.toolCallId);
+  }
 });
 
 test("several modes at once; new ones are accepted, one that nobody knows is 422", async () => {
