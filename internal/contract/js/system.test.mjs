@@ -1,6 +1,6 @@
 // Contract 2 and 3: what holds for every call, /ok, /info, crons.
 import assert from "node:assert/strict";
-import { absent, api, call, client, clientOf, keys, refuses, test, uuid } from "./session.mjs";
+import { absent, api, call, client, clientOf, ended, frames, keys, refuses, say, test, uuid } from "./session.mjs";
 
 test("GET /ok and /info need no key", async () => {
   for (const headers of [{}, { "content-type": "application/json" }]) {
@@ -89,4 +89,15 @@ test("a request that names itself is carried out once", async () => {
   const first = await call("POST", "/threads", {}, named);
   const again = await call("POST", "/threads", {}, named);
   assert.equal(first.json.thread_id, again.json.thread_id);
+});
+
+test("a key that may read watches a run, and stops nothing by hanging up", async () => {
+  const { thread_id } = await client.threads.create();
+  const run = await client.runs.create(thread_id, "slow", { input: say("x"), streamMode: ["values", "messages-tuple"], streamResumable: true });
+  const cut = new AbortController();
+  await assert.rejects(async () => {
+    const path = `/threads/${thread_id}/runs/${run.run_id}/stream?cancel_on_disconnect=1`;
+    for await (const f of frames("GET", path, undefined, { "x-api-key": keys.read, "last-event-id": "-1" }, cut.signal)) if (f.event === "messages") cut.abort();
+  }, { name: "AbortError" });
+  assert.equal((await ended(thread_id, run.run_id)).status, "success");
 });
