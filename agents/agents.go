@@ -96,8 +96,10 @@ type Thread struct {
 	AssistantVersion int
 	Line             LineID
 	Metadata         json.RawMessage
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
+	// TTL is nil where only the installation's lifetimes count.
+	TTL       *TTL
+	CreatedAt time.Time
+	UpdatedAt time.Time
 }
 
 // WritableBy reports whether the scope may add runs to the thread or change it.

@@ -56,6 +56,15 @@ type HistoryQuery struct {
 	// Before is a checkpoint's id: only what is older is listed. Empty begins
 	// with the newest.
 	Before string
+	// Only, if given, is the one checkpoint that is listed.
+	Only string
+	// Metadata is an object that a checkpoint's contains, with its source, step,
+	// run_id and thread_id; nil matches all.
+	Metadata json.RawMessage
+	// Bare leaves out the messages.
+	Bare bool
+	// Followed gives with each state the step that followed.
+	Followed bool
 }
 
 // MaxHistory is how many states one look into a history gives.
@@ -96,6 +105,16 @@ type State struct {
 	Pending []Pending
 	// Own are, on a subgraph's line, the changes since the line began.
 	Own []Change
+	// Followed is the step after this one on its line, where it was asked for and
+	// there is one.
+	Followed *Followed
+}
+
+// Followed is the step that followed a state.
+type Followed struct {
+	Checkpoint
+	// Messages are those that it added or replaced, in the order of its Ops.
+	Messages []Message
 }
 
 // Refs lists the state's messages as references.

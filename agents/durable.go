@@ -161,6 +161,8 @@ type NewThread struct {
 	Visibility Visibility
 	// Metadata is a JSON object; nil means {}.
 	Metadata json.RawMessage
+	// TTL is nil for none.
+	TTL *TTL
 }
 
 // ThreadQuery selects a page of a person's threads, newest first.

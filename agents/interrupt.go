@@ -158,10 +158,12 @@ type Resumed struct {
 
 // StateUpdate is a change of a thread's state by a client, as a step.
 type StateUpdate struct {
-	// Line and Step are the head that the change was made for.
-	Line LineID
-	At   int
-	Step Step
+	// Line and At are the head that the change was made for; where Forks, an older
+	// place of the thread, at which Step.Line begins.
+	Line  LineID
+	At    int
+	Forks bool
+	Step  Step
 	// Touched says that a call under review is not what was shown any more: its
 	// requests are void, and the graph goes on at once to ask again.
 	Touched bool

@@ -54,12 +54,9 @@ func (r Retention) Check() error {
 	return nil
 }
 
-// Any reports whether anything has a lifetime.
-func (r Retention) Any() bool { return r.Checkpoints > 0 || r.Events > 0 }
-
 // At says what is too old at a moment.
 func (r Retention) At(now time.Time) Cuts {
-	c := Cuts{Keep: r.Keep}
+	c := Cuts{Keep: r.Keep, Now: now}
 	if r.Events > 0 {
 		c.Events = now.Add(-r.Events)
 	}
@@ -83,6 +80,9 @@ type Cuts struct {
 	Keep        int
 	// Events of the log that are older go where a stored state covers them.
 	Events time.Time
+	// Now is the moment by which threads with a lifetime of their own may have
+	// lived it; at the zero time none has.
+	Now time.Time
 	// Batch bounds how many checkpoints of a line, and how many rows of the log,
 	// go in one transaction; 0 is 5,000.
 	Batch int

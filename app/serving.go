@@ -88,7 +88,7 @@ func (a *App) serving() error {
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API: api.New(api.Parts{
-			Threads: apiThreads{a.assistants}, Runs: runs,
+			Threads: apiThreads{a.assistants, a.wire}, Runs: runs,
 			Streams:    streams{a.db, a.hub},
 			Assistants: apiAssistants{a.assistants, pageThreads{a.db, a.wire}}, Workshop: a.workshop,
 			Version: a.o.Version, Logger: a.logger("handlers"),
@@ -128,8 +128,26 @@ func (p pageThreads) DeleteThread(ctx context.Context, scope auth.Scope, thread 
 	return nil
 }
 
-// apiThreads is the API's view of the store.
-type apiThreads struct{ assistants }
+// apiThreads is the API's view of the store: whoever watches a thread is told when
+// it is gone.
+type apiThreads struct {
+	assistants
+	wire *wire
+}
+
+// DeleteThread implements api.ThreadShelf.
+func (t apiThreads) DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error {
+	return pageThreads{t.DB, t.wire}.DeleteThread(ctx, scope, thread)
+}
+
+// RetireThread implements api.ThreadShelf.
+func (t apiThreads) RetireThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, how agents.RetentionStrategy) (bool, error) {
+	done, err := t.DB.RetireThread(ctx, scope, thread, how)
+	if done && how == agents.DeleteThread {
+		t.wire.recheck(ctx, scope.Org, thread)
+	}
+	return done, err
+}
 
 // studio looks into graphs and threads; nil outside development.
 func (a *App) studio(frame *handlers.Frame, runs handlers.Runs) *handlers.Studio {

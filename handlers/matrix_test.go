@@ -103,6 +103,9 @@ func (w *world) ask(into *things, own *http.Client, v agents.Visibility) {
 		}
 		return len(open) > 0
 	})
+	state, err := db.State(ctx, mia, thread.ID)
+	require.NoError(w.t, err)
+	into.checkpoint = state.Head.ID
 }
 
 func (w *world) guide() string {

@@ -86,6 +86,8 @@ func named() map[string][]naming {
 		"POST /api/store/items/search": {{body: `{"namespace_prefix":["canaries"],"filter":{"key":"{key}"}}`, status: http.StatusOK}},
 		"POST /api/store/namespaces":   {{body: `{"prefix":["canaries","{key}"]}`, status: http.StatusOK}},
 
+		"POST /api/webhooks/deliveries/*/requeue": nil, "POST /api/webhooks/secret/rotate": nil,
+
 		"POST /api/runs/crons": nil, "POST /api/runs/crons/search": nil, "POST /api/runs/crons/count": nil, "PATCH /api/runs/crons/*": nil,
 		"DELETE /api/runs/crons/*": nil, "POST /api/threads/*/runs/crons": nil,
 	}

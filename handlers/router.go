@@ -58,6 +58,9 @@ func (r Routes) Register(app *fiber.App) {
 	// Idempotency-Key is carried out once. Signing out and switching have none,
 	// for they end the very session that would ask again; runs/wait
 	// and runs/stream have none, for their answers are as long as their runs.
+
+	// for they end the very session that would ask again; runs/wait and streams have none,
+	// for their answer is as long as its run.
 	page, once := r.Who.Page, r.Once
 	app.Get("/", page, r.Threads.Home)
 	app.Get("/threads", page, r.Threads.List)
@@ -193,4 +196,18 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Get("/api/assistants/:assistant/schemas", key, read, r.API.AssistantSchemas)
 	app.Get("/api/assistants/:assistant/subgraphs", key, read, r.API.AssistantSubgraphs)
 	app.Get("/api/assistants/:assistant/subgraphs/:ns", key, read, r.API.AssistantSubgraphs)
+
+	// Threads: lists, changes and history. once stands before what changes something,
+	// and not before what asks by POST.
+	app.Post("/api/threads/search", key, read, r.API.SearchThreads)
+	app.Post("/api/threads/count", key, read, r.API.CountThreads)
+	app.Post("/api/threads/prune", key, run, once, r.API.PruneThreads)
+	app.Patch("/api/threads/:thread", key, run, once, r.API.PatchThread)
+	app.Delete("/api/threads/:thread", key, run, once, r.API.DeleteThread)
+	app.Post("/api/threads/:thread/copy", key, run, once, r.API.CopyThread)
+	app.Patch("/api/threads/:thread/state", key, run, once, r.API.PatchState)
+	app.Post("/api/threads/:thread/state/checkpoint", key, read, r.API.PostStateAt)
+	app.Get("/api/threads/:thread/state/:checkpoint", key, read, r.API.GetStateAt)
+	app.Get("/api/threads/:thread/history", key, read, r.API.History)
+	app.Post("/api/threads/:thread/history", key, read, r.API.History)
 }

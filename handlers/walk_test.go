@@ -29,12 +29,14 @@ var publicRoutes = []string{
 }
 
 // things are what the parameters of routes can name.
-type things struct{ thread, run, session, key, slug, user, invitation, assistant, holder, review string }
+type things struct {
+	thread, run, session, key, slug, user, invitation, assistant, holder, review, checkpoint string
+}
 
 // absent names things that do not exist anywhere.
 func absent() things {
 	return things{thread: id.New(), run: id.New(), session: id.New(), key: id.New(), slug: "no-such-document",
-		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New()}
+		user: id.New(), invitation: id.New(), assistant: id.New(), holder: id.New(), review: id.New(), checkpoint: id.New()}
 }
 
 // absentCron is what a cron would be called, if there were any.
@@ -46,7 +48,7 @@ func (o things) fill(t *testing.T, route app.Route) string {
 	t.Helper()
 	path := route.Path
 	for param, value := range map[string]string{":thread": o.thread, ":run": o.run, ":slug": o.slug,
-		":assistant": o.assistant, ":ns": "sub", ":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat",
+		":assistant": o.assistant, ":ns": "sub", ":area": "user", ":holder": o.holder, ":review": o.review, ":graph": "chat", ":checkpoint": o.checkpoint,
 		":cron": absentCron, ":user": o.user, ":invitation": o.invitation, "/admin/keys/:id": "/admin/keys/" + o.key,
 		"/account/sessions/:id": "/account/sessions/" + o.session, "/account/keys/:id": "/account/keys/" + o.key,
 		"/admin/assistants/:id": "/admin/assistants/" + o.assistant, "/versions/:v": "/versions/1"} {
@@ -163,8 +165,9 @@ func TestEveryUnsafeRouteWantsTheSessionsToken(t *testing.T) {
 
 // repeatable are the unsafe routes that take no Idempotency-Key; router.go says
 // why.
-var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait", "/api/threads/:thread/runs/stream",
-	"/api/assistants/search", "/api/assistants/count", "/api/assistants/:assistant/versions"}
+var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait",
+	"/api/threads/:thread/runs/stream", "/api/assistants/search", "/api/assistants/count", "/api/assistants/:assistant/versions",
+	"/api/threads/search", "/api/threads/count", "/api/threads/:thread/state/checkpoint", "/api/threads/:thread/history"}
 
 func TestEveryChangingRouteTakesAnIdempotencyKey(t *testing.T) {
 	t.Parallel()
@@ -205,6 +208,9 @@ func TestWhatIsNotOnesOwnLooksAbsent(t *testing.T) {
 	sessions, err := s.App.Database().Sessions(t.Context(), owner, time.Now().UTC())
 	require.NoError(t, err)
 	hers.session = string(sessions[0].ID)
+	hersState, err := s.App.Database().State(t.Context(), owner, agents.ThreadID(hers.thread))
+	require.NoError(t, err)
+	hers.checkpoint = hersState.Head.ID
 	hersKey := s.Key("acme", "mia@acme.test")
 	var made struct {
 		ID string `json:"run_id"`

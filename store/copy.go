@@ -14,15 +14,16 @@ import (
 
 // sqlThreadCopy makes a thread with the lines, steps and messages of another.
 // Lines get ids of their own, and with them checkpoints. Nothing that waits for
-// an answer is copied, no run and nothing of the log.
+// an answer is copied, no run and nothing of the log, and no lifetime.
 const sqlThreadCopy = `with source as (
 	select * from threads where org_id = @org and id = @from
 ), renamed as materialized (
 	select l.id, gen_random_uuid() as new_id, l.parent_line, l.parent_step, l.step, l.created_at
 	from lines l where l.org_id = @org and l.thread_id = @from and l.ns is null
 ), made as (
-	insert into threads (org_id, id, owner_id, visibility, title, assistant_id, assistant_version, line_id, metadata)
-	select s.org_id, @to::uuid, @user::uuid, 'private', s.title, s.assistant_id, s.assistant_version, r.new_id, s.metadata
+	insert into threads (org_id, id, owner_id, visibility, title, assistant_id, assistant_version, line_id, metadata, status)
+	select s.org_id, @to::uuid, @user::uuid, 'private', s.title, s.assistant_id, s.assistant_version, r.new_id, s.metadata,
+		case s.status when 'busy' then 'idle' else s.status end
 	from source s join renamed r on r.id = s.line_id
 	returning org_id, id
 ), head as (
@@ -43,7 +44,8 @@ from made, renamed r join checkpoints c on c.line_id = r.id where c.org_id = @or
 const sqlThreadTaken = `select count(*) from threads where org_id = @org and id = @to`
 
 // CopyThread makes a thread of the scope's user with the history of another that
-// the scope may read. A conflict fault says that the new id is taken.
+// the scope may read. A conflict fault says that the new id is taken, or that a run
+// is under way; a pause is no obstacle: the copy stands where it asks again.
 func (db *DB) CopyThread(ctx context.Context, scope auth.Scope, from, to agents.ThreadID) error {
 	if err := scope.Require(auth.PermRun); err != nil {
 		return err
@@ -62,6 +64,13 @@ func (db *DB) CopyThread(ctx context.Context, scope auth.Scope, from, to agents.
 		}
 		if taken > 0 {
 			return fault.Conflict("A thread with this id exists already.").WithCode("thread_exists")
+		}
+		busy, err := pgxScalar[int](ctx, tx, sqlRunsBusy, named{"org": string(scope.Org), "thread": string(from)})
+		if err != nil {
+			return fmt.Errorf("counting runs: %w", err)
+		}
+		if busy > 0 {
+			return fault.Conflict("Thread is running a task. Wait for it to finish before you copy it.").WithCode("thread_busy")
 		}
 		if _, err := tx.Exec(ctx, sqlThreadCopy, args); err != nil {
 			if violates(err, codeUniqueViolation, "threads_pkey") {

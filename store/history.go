@@ -72,11 +72,18 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 const sqlHistory = `select ` + checkpointColumns + ` from lines l
 	cross join lateral (select * from checkpoints where org_id = @org and line_id = l.id
 		and (@at::timestamptz is null or (created_at, step) < (@at::timestamptz, @step::int))
+		and (@only_line::uuid is null or line_id = @only_line::uuid and step = @only_step::int)
+		and (@metadata::jsonb is null or jsonb_build_object('source', source, 'step', step, 'run_id', run_id, 'thread_id', l.thread_id,
+			'parents', jsonb_build_object()) || coalesce(metadata::jsonb, '{}') @> @metadata::jsonb)
 		order by step desc limit @limit) c
 	where l.org_id = @org and l.thread_id = @thread and l.ns is null
 	order by c.created_at desc, c.step desc limit @limit`
 
 const sqlCheckpointTime = `select c.created_at from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = @step`
+
+// sqlFollowed reads steps by their places.
+const sqlFollowed = `select ` + checkpointColumns + ` from unnest(@lines::uuid[], @steps::int[]) as w(line, step)
+	cross join lateral (select * from checkpoints where org_id = @org and line_id = w.line and step = w.step offset 0) c`
 
 // History lists states of all lines of a thread, the newest first. The scope must
 // be able to read the thread.
@@ -90,12 +97,16 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 	if !id.Valid(string(thread)) {
 		return nil, threadNotFound()
 	}
-	args := readerArgs(scope, named{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil})
-	if q.Before != "" {
+	args := readerArgs(scope, named{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil,
+		"only_line": nil, "only_step": nil, "metadata": nil})
+	if q.Metadata != nil {
+		args["metadata"] = string(q.Metadata)
+	}
+	if q.Before != "" || q.Only != "" {
 		if _, err := db.Thread(ctx, scope, thread); err != nil {
 			return nil, err
 		}
-		err := db.scoped(ctx, scope, func(tx pgx.Tx) error { return beforeArgs(ctx, tx, args, q.Before) })
+		err := db.scoped(ctx, scope, func(tx pgx.Tx) error { return placeArgs(ctx, tx, args, q) })
 		if err != nil {
 			return nil, fmt.Errorf("reading a thread's history: %w", err)
 		}
@@ -112,9 +123,52 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 	if len(threads) != 1 {
 		return nil, threadNotFound()
 	}
-	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows)
+	var after []*checkpointRow
+	if q.Followed {
+		var err error
+		if after, err = followedBy(ctx, send, string(scope.Org), rows); err != nil {
+			return nil, err
+		}
+	}
+	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows, after, q.Bare)
 	if err != nil {
 		return nil, fmt.Errorf("reading a thread's history: %w", shortened(err))
+	}
+	return out, nil
+}
+
+// followedBy finds the step after each of some steps on its line: most are among
+// them.
+func followedBy(ctx context.Context, send sends, org string, rows []checkpointRow) ([]*checkpointRow, error) {
+	type place struct {
+		line string
+		step int
+	}
+	known := make(map[place]*checkpointRow, len(rows))
+	for i := range rows {
+		known[place{rows[i].LineID, rows[i].Step}] = &rows[i]
+	}
+	var lines []string
+	var steps []int
+	for _, r := range rows {
+		if known[place{r.LineID, r.Step + 1}] == nil {
+			lines, steps = append(lines, r.LineID), append(steps, r.Step+1)
+		}
+	}
+	var more []checkpointRow
+	if len(lines) > 0 {
+		var batch pgx.Batch
+		collectCheckpoints(&batch, &more, sqlFollowed, named{"org": org, "lines": lines, "steps": steps})
+		if err := send(ctx, &batch); err != nil {
+			return nil, fmt.Errorf("reading the steps that followed: %w", translate(err))
+		}
+	}
+	for i := range more {
+		known[place{more[i].LineID, more[i].Step}] = &more[i]
+	}
+	out := make([]*checkpointRow, len(rows))
+	for i, r := range rows {
+		out[i] = known[place{r.LineID, r.Step + 1}]
 	}
 	return out, nil
 }
@@ -128,13 +182,23 @@ func shortened(err error) error {
 	return fault.Conflict("The thread's history was shortened while it was read. Try again.").WithCode("history_shortened").WithCause(err)
 }
 
-// beforeArgs finds where a page of history begins.
-func beforeArgs(ctx context.Context, tx pgx.Tx, args named, before string) error {
+// placeArgs finds where a page of history begins, and the only one that is asked for.
+func placeArgs(ctx context.Context, tx pgx.Tx, args named, q agents.HistoryQuery) error {
 	lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
 	if err != nil {
 		return fmt.Errorf("listing a thread's lines: %w", err)
 	}
-	line, step, err := findCheckpoint(lines, before)
+	if q.Only != "" {
+		line, step, err := findCheckpoint(lines, q.Only)
+		if err != nil {
+			return err
+		}
+		args["only_line"], args["only_step"] = string(line), step
+	}
+	if q.Before == "" {
+		return nil
+	}
+	line, step, err := findCheckpoint(lines, q.Before)
 	if err != nil {
 		return err
 	}
@@ -150,77 +214,159 @@ func beforeArgs(ctx context.Context, tx pgx.Tx, args named, before string) error
 	return nil
 }
 
-// statesOf gives the states at checkpoints, in their order. Those of one line
-// follow each other without a gap, so that only the oldest has to be loaded.
-func statesOf(ctx context.Context, send sends, org, thread string, rows []checkpointRow) ([]agents.State, error) {
+// stretch is steps of one line that follow each other without a gap, by their
+// places in a list, the oldest first.
+type stretch struct {
+	load *stateLoad
+	at   []int
+}
+
+// stretches takes a list of steps apart.
+func stretches(org, thread string, rows []checkpointRow) []stretch {
 	byLine := map[string][]int{}
 	for i, r := range rows {
 		byLine[r.LineID] = append(byLine[r.LineID], i)
 	}
+	var out []stretch
+	for line, at := range byLine {
+		slices.SortFunc(at, func(a, b int) int { return rows[a].Step - rows[b].Step })
+		for i, n := range at {
+			if i > 0 && rows[n].Step == rows[at[i-1]].Step+1 {
+				last := &out[len(out)-1]
+				last.at = append(last.at, n)
+				continue
+			}
+			oldest := rows[n].Step
+			out = append(out, stretch{load: &stateLoad{org: org, thread: thread, line: line, upto: &oldest}, at: []int{n}})
+		}
+	}
+	return out
+}
+
+// statesOf gives the states at checkpoints, in their order. Of those of one line
+// that follow each other only the oldest has to be loaded. after, if given, are the
+// steps that followed.
+func statesOf(ctx context.Context, send sends, org, thread string, rows []checkpointRow, after []*checkpointRow, bare bool) ([]agents.State, error) {
+	parts := stretches(org, thread, rows)
+	loads := make([]*stateLoad, len(parts))
+	for i, p := range parts {
+		loads[i] = p.load
+	}
+	if err := foldAll(ctx, send, org, loads); err != nil {
+		return nil, err
+	}
 	out, refs := make([]agents.State, len(rows)), make([][]agents.Ref, len(rows))
 	var all []agents.Ref // each once, in the order of a thread
 	wanted := map[agents.Ref]bool{}
-	for line, at := range byLine {
-		slices.SortFunc(at, func(a, b int) int { return rows[a].Step - rows[b].Step })
-		oldest := rows[at[0]].Step
-		load := stateLoad{org: org, thread: thread, line: line, upto: &oldest}
-		if err := load.head(ctx, send); err != nil {
+	want := func(refs []agents.Ref) {
+		for _, ref := range refs {
+			if !wanted[ref] {
+				wanted[ref] = true
+				all = append(all, ref)
+			}
+		}
+	}
+	for _, p := range parts {
+		if err := p.unfold(rows, out, refs); err != nil {
 			return nil, err
 		}
-		state := load.state
-		if state.Head == nil || string(state.Head.Line) != line || state.Head.Step != oldest {
-			return nil, fmt.Errorf("loading a state: step %d is %w", oldest, errMissing)
-		}
-		for n, i := range at {
-			if n > 0 {
-				r := rows[i]
-				r.Snapshot, r.Rollup = nil, nil
-				state.Values = maps.Clone(state.Values)
-				c, err := r.checkpoint()
-				if err != nil {
-					return nil, err
-				}
-				if load.refs, err = agents.Replay(&state, load.refs, []agents.Checkpoint{c}); err != nil {
-					return nil, fmt.Errorf("replaying a line: %w", err)
-				}
-				state.Pending = pendingOf(load.pending, r.Step)
-			}
-			out[i], refs[i] = state, load.refs
+		for n, i := range p.at {
 			from := 0
 			if n > 0 {
-				from = common(refs[at[n-1]], load.refs)
+				from = common(refs[p.at[n-1]], refs[i])
 			}
-			for _, ref := range load.refs[from:] {
-				if !wanted[ref] {
-					wanted[ref] = true
-					all = append(all, ref)
-				}
+			if !bare {
+				want(refs[i][from:])
 			}
 		}
+	}
+	added, err := followings(out, after)
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range added {
+		want(list)
 	}
 	messages, err := loadMessages(ctx, send, org, thread, all, nil)
 	if err != nil {
 		return nil, err
 	}
-	var found map[agents.Ref]*agents.Message
-	for i, r := range refs {
-		if n := len(r); common(all, r) == n { // a thread that only grew
-			out[i].Messages = messages[:n:n]
-			continue
+	at := make(map[agents.Ref]int)
+	find := func(refs []agents.Ref) []agents.Message {
+		if len(refs) == 0 {
+			return nil
 		}
-		if found == nil {
-			found = make(map[agents.Ref]*agents.Message, len(all))
-			for j, r := range all {
-				found[r] = &messages[j]
+		if n := len(refs); common(all, refs) == n { // a thread that only grew
+			return messages[:n:n]
+		}
+		if len(at) == 0 {
+			for i, r := range all {
+				at[r] = i
 			}
 		}
-		list := make([]agents.Message, len(r))
-		for j, ref := range r {
-			list[j] = *found[ref]
+		list := make([]agents.Message, len(refs))
+		for i, r := range refs {
+			list[i] = messages[at[r]]
 		}
-		out[i].Messages = list
+		return list
+	}
+	for i := range out {
+		if !bare {
+			out[i].Messages = find(refs[i])
+		}
+		if out[i].Followed != nil {
+			out[i].Followed.Messages = find(added[i])
+		}
 	}
 	return out, nil
+}
+
+// unfold makes the states of a stretch from its oldest one on.
+func (p stretch) unfold(rows []checkpointRow, out []agents.State, refs [][]agents.Ref) error {
+	load, oldest := p.load, *p.load.upto
+	state := load.state
+	if state.Head == nil || string(state.Head.Line) != load.line || state.Head.Step != oldest {
+		return fmt.Errorf("loading a state: step %d is %w", oldest, errMissing)
+	}
+	for n, i := range p.at {
+		if n > 0 {
+			r := rows[i]
+			r.Snapshot, r.Rollup = nil, nil
+			state.Values = maps.Clone(state.Values)
+			c, err := r.checkpoint()
+			if err != nil {
+				return err
+			}
+			if load.refs, err = agents.Replay(&state, load.refs, []agents.Checkpoint{c}); err != nil {
+				return fmt.Errorf("replaying a line: %w", err)
+			}
+			state.Pending = pendingOf(load.pending, r.Step)
+		}
+		out[i], refs[i] = state, load.refs
+	}
+	return nil
+}
+
+// followings notes with states what followed them, and gives what messages each of
+// these steps brought.
+func followings(states []agents.State, after []*checkpointRow) ([][]agents.Ref, error) {
+	added := make([][]agents.Ref, len(states))
+	for i, row := range after {
+		if row == nil {
+			continue
+		}
+		c, err := row.checkpoint()
+		if err != nil {
+			return nil, err
+		}
+		states[i].Followed = &agents.Followed{Checkpoint: c}
+		for _, op := range c.Ops {
+			if op.Kind != agents.OpRemove {
+				added[i] = append(added[i], agents.Ref{ID: op.ID, Rev: op.Rev})
+			}
+		}
+	}
+	return added, nil
 }
 
 // common counts with how many elements both lists begin.

@@ -85,11 +85,12 @@ const sqlNoJIT = `select set_config('jit', 'off', true)`
 // line says up to where the log is covered. The offsets keep each look-up to one
 // thread: without them whole tables are hashed for every page.
 const sqlSweepPage = `with page as materialized (
-	select t.org_id, t.id, t.line_id, t.created_at, t.updated_at from threads t
-	where (t.org_id, t.id) > (@org::uuid, @thread::uuid) order by t.org_id, t.id limit @limit
+	select t.org_id, t.id, t.line_id, t.created_at, t.updated_at, t.ttl_minutes, t.ttl_swept_at from threads t
+	where (t.org_id, t.id) > (@org::uuid, @thread::uuid) and (@all::bool or t.ttl_minutes is not null) order by t.org_id, t.id limit @limit
 )
 select t.org_id::text as org, t.id::text as thread, (
 		t.updated_at < @threads::timestamptz
+		or ` + threadExpired + `
 		or coalesce(t.created_at < @events::timestamptz, false) and exists (
 			select 1 from (select e.seq, e.created_at from events e where e.org_id = t.org_id and e.thread_id = t.id order by e.seq limit 1) e
 			where e.created_at < @events::timestamptz and e.seq <= ` + coveredTo + `)
@@ -99,6 +100,11 @@ select t.org_id::text as org, t.id::text as thread, (
 			or exists (select 1 from lines s where s.org_id = t.org_id and s.thread_id = t.id and ` + subLineOver + ` offset 0))
 	) is true and not ` + threadOpen + ` as due
 from page t order by t.org_id, t.id`
+
+// threadExpired holds for a thread t whose own lifetime is over, unless nobody wrote
+// to it since its old steps went for that.
+const threadExpired = `coalesce(t.updated_at + t.ttl_minutes * interval '1 minute' < @now::timestamptz
+			and (t.ttl_swept_at is null or t.ttl_swept_at < t.updated_at), false)`
 
 // coveredTo is the number up to which the state of a thread t reflects the log;
 // nothing where the active line has no step of its own.
@@ -144,7 +150,8 @@ func sweepArgs(key agents.ThreadKey, cuts agents.Cuts) named {
 		most = sweepBatch
 	}
 	return named{"org": string(key.Org), "thread": string(key.Thread), "threads": orNever(cuts.Threads), "before": orNever(cuts.Checkpoints),
-		"events": orNever(cuts.Events), "keep": max(1, cuts.Keep), "part": agents.RollupEvery, "most": most}
+		"events": orNever(cuts.Events), "keep": max(1, cuts.Keep), "part": agents.RollupEvery, "most": most, "now": orNever(cuts.Now),
+		"all": !cuts.Threads.IsZero() || !cuts.Checkpoints.IsZero() || !cuts.Events.IsZero()}
 }
 
 // sqlSweepThreadLock passes over a thread whose head somebody has: it is in use.
@@ -157,13 +164,27 @@ const sqlSweepThread = `select ` + threadOpen + ` as open, coalesce((select c.in
 		(select max(r.updated_at) from runs r where r.org_id = t.org_id and r.thread_id = t.id),
 		(select e.created_at from events e where e.org_id = t.org_id and e.thread_id = t.id order by e.seq desc limit 1),
 		(select max(c.created_at) from lines l cross join lateral (select created_at from checkpoints
-			where org_id = l.org_id and line_id = l.id order by step desc limit 1) c where l.org_id = t.org_id and l.thread_id = t.id)) as touched
+			where org_id = l.org_id and line_id = l.id order by step desc limit 1) c where l.org_id = t.org_id and l.thread_id = t.id)) as touched,
+		` + threadExpired + ` as expired, t.ttl_minutes, t.ttl_strategy
 	from threads t where t.org_id = @org and t.id = @thread`
 
 type sweepThreadRow struct {
 	Open, Waits bool
 	Covered     int64
 	Touched     time.Time
+	Expired     bool
+	TTLMinutes  *float64
+	TTLStrategy *string
+}
+
+// outlived reports whether a thread has lived its own lifetime by a moment, and
+// what goes then.
+func (r sweepThreadRow) outlived(now time.Time) (agents.RetentionStrategy, bool) {
+	if !r.Expired || r.TTLMinutes == nil || r.TTLStrategy == nil {
+		return "", false
+	}
+	ttl := agents.TTL{Strategy: agents.RetentionStrategy(*r.TTLStrategy), Minutes: *r.TTLMinutes}
+	return ttl.Strategy, ttl.After(r.Touched).Before(now)
 }
 
 // errDry ends the transaction of a sweep that only counts.
@@ -191,11 +212,16 @@ func (db *DB) SweepThread(ctx context.Context, cuts agents.Cuts, key agents.Thre
 		if err != nil {
 			return fmt.Errorf("reading a thread: %w", translate(err))
 		}
+		own, outlived := thread.outlived(cuts.Now)
 		switch {
 		case thread.Open:
 			return nil
+		case outlived && own == agents.DeleteThread && !thread.Waits:
+			out, err = dropThread(ctx, tx, key, args, "ttl")
+		case outlived && own == agents.KeepLatest:
+			out, err = sweepOwn(ctx, tx, args)
 		case !cuts.Threads.IsZero() && !thread.Waits && thread.Touched.Before(cuts.Threads):
-			out, err = dropThread(ctx, tx, key, args)
+			out, err = dropThread(ctx, tx, key, args, "retention")
 		default:
 			args["covered"] = thread.Covered
 			out, err = sweepParts(ctx, tx, cuts, args)
@@ -210,6 +236,21 @@ func (db *DB) SweepThread(ctx context.Context, cuts agents.Cuts, key agents.Thre
 	}
 	if !dry && !out.Nothing() {
 		db.states.drop(stateKey{key.Org, key.Thread})
+	}
+	return out, nil
+}
+
+const sqlSweepOwnDone = `update threads set ttl_swept_at = greatest(now(), updated_at) where org_id = @org and id = @thread`
+
+// sweepOwn removes all steps but the newest of a thread that has lived its own
+// lifetime, a batch at a time; the last time finds nothing, and notes it.
+func sweepOwn(ctx context.Context, tx pgx.Tx, args named) (agents.Swept, error) {
+	out, err := pruning{org: args["org"].(string), thread: args["thread"].(string), keep: 1, most: args["most"].(int)}.run(ctx, tx)
+	if err != nil || !out.Nothing() {
+		return out, err
+	}
+	if _, err := tx.Exec(ctx, sqlSweepOwnDone, args); err != nil {
+		return out, fmt.Errorf("noting a sweep: %w", translate(err))
 	}
 	return out, nil
 }
@@ -270,7 +311,7 @@ const sqlThreadDrop = `delete from threads where org_id = @org and id = @thread`
 
 // dropThread removes a thread with all it has, and records it: its title, which
 // may say what it was about, is not kept.
-func dropThread(ctx context.Context, tx pgx.Tx, key agents.ThreadKey, args named) (agents.Swept, error) {
+func dropThread(ctx context.Context, tx pgx.Tx, key agents.ThreadKey, args named, rule string) (agents.Swept, error) {
 	has, err := pgxOne[threadWholeRow](ctx, tx, sqlThreadWhole, args)
 	if err != nil {
 		return agents.Swept{}, fmt.Errorf("counting what a thread has: %w", translate(err))
@@ -279,6 +320,6 @@ func dropThread(ctx context.Context, tx pgx.Tx, key agents.ThreadKey, args named
 		return agents.Swept{}, fmt.Errorf("removing a thread: %w", translate(err))
 	}
 	err = appendAudit(tx, auth.Scope{Org: key.Org}, auth.AuditEntry{Via: auth.ViaSystem, Action: "thread.deleted", ObjectKind: "thread",
-		ObjectID: string(key.Thread), ObjectName: string(key.Thread), Rule: "retention", Before: auditDetail(map[string]any{"messages": has.Messages, "checkpoints": has.Checkpoints})})
+		ObjectID: string(key.Thread), ObjectName: string(key.Thread), Rule: rule, Before: auditDetail(map[string]any{"messages": has.Messages, "checkpoints": has.Checkpoints})})
 	return agents.Swept{Threads: 1, Checkpoints: has.Checkpoints, Messages: has.Messages, Events: has.Events, Bytes: has.Bytes}, err
 }

@@ -158,6 +158,21 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	return load.state, nil
 }
 
+// Outline loads what State does but for the messages.
+func (db *DB) Outline(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error) {
+	if err := checkScope(scope); err != nil {
+		return agents.State{}, err
+	}
+	if !id.Valid(string(thread)) {
+		return agents.State{}, threadNotFound()
+	}
+	load, err := db.headOf(ctx, scope, stateKey{scope.Org, thread})
+	if err != nil {
+		return agents.State{}, err
+	}
+	return load.state, nil
+}
+
 // headOf reads a thread and the head of its active line: in one round trip where
 // the line is still the one it had when it was last read.
 func (db *DB) headOf(ctx context.Context, scope auth.Scope, key stateKey) (*stateLoad, error) {
@@ -217,6 +232,18 @@ type stateLoad struct {
 	state   agents.State
 	refs    []agents.Ref
 	known   map[agents.Ref]agents.Message // need not be read
+
+	climb climb
+}
+
+// climb is how far a load has come on its way through the line's parents to a
+// snapshot.
+type climb struct {
+	parent   lineRow
+	segments [][]checkpointRow // the line's own first
+	upto     int
+	whole    bool
+	read     int
 }
 
 func (l *stateLoad) queueLine(b *pgx.Batch) {
@@ -230,22 +257,27 @@ func collectCheckpoints(b *pgx.Batch, into *[]checkpointRow, sql string, args na
 	b.Queue(sql, args).Query(func(rows pgx.Rows) error {
 		known := names{}
 		return eachRow(rows, func(w *wire) error {
-			var r checkpointRow
-			line, _ := w.uuid()
-			r.LineID, r.Step = known.of(line), w.int4()
-			if run, ok := w.uuid(); ok {
-				name := known.of(run)
-				r.RunID = &name
-			}
-			r.Source = w.text()
-			for _, column := range []*[]byte{&r.Ops, &r.Deltas, &r.Snapshot, &r.Rollup, &r.Next, &r.Wrote, &r.Interrupts, &r.Metadata} {
-				*column = w.bytes()
-			}
-			r.EventSeq, r.CreatedAt = w.int8(), w.time()
-			*into = append(*into, r)
+			*into = append(*into, readCheckpoint(w, known))
 			return nil
 		})
 	})
+}
+
+// readCheckpoint reads checkpointColumns of a row.
+func readCheckpoint(w *wire, known names) checkpointRow {
+	var r checkpointRow
+	line, _ := w.uuid()
+	r.LineID, r.Step = known.of(line), w.int4()
+	if run, ok := w.uuid(); ok {
+		name := known.of(run)
+		r.RunID = &name
+	}
+	r.Source = w.text()
+	for _, column := range []*[]byte{&r.Ops, &r.Deltas, &r.Snapshot, &r.Rollup, &r.Next, &r.Wrote, &r.Interrupts, &r.Metadata} {
+		*column = w.bytes()
+	}
+	r.EventSeq, r.CreatedAt = w.int8(), w.time()
+	return r
 }
 
 func checkpointArgs(org, line string, upto *int) named {
@@ -255,6 +287,31 @@ func checkpointArgs(org, line string, upto *int) named {
 // fold goes back through the line's parents to a snapshot and replays the
 // checkpoints onto the state.
 func (l *stateLoad) fold(ctx context.Context, send sends) error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	for {
+		at, upto, more := l.above()
+		if !more {
+			return l.replay()
+		}
+		var next []lineRow
+		var segment []checkpointRow
+		var batch pgx.Batch
+		collect(&batch, &next, sqlLineParent, named{"org": l.org, "line": at})
+		collectCheckpoints(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
+		if err := send(ctx, &batch); err != nil {
+			return fmt.Errorf("reading a parent line: %w", translate(err))
+		}
+		if len(next) != 1 {
+			return fmt.Errorf("reading a parent line: %w", pgx.ErrNoRows)
+		}
+		l.reached(next[0], segment)
+	}
+}
+
+// begin takes what queueLine read.
+func (l *stateLoad) begin() error {
 	if len(l.lines) != 1 {
 		return fmt.Errorf("reading a line: %w", translate(pgx.ErrNoRows))
 	}
@@ -267,31 +324,33 @@ func (l *stateLoad) fold(ctx context.Context, send sends) error {
 		// A step may have been committed between the batch's two statements.
 		l.state.Step = l.segment[n-1].Step
 	}
-	step := l.state.Step
-	segments, upto := [][]checkpointRow{l.segment}, l.state.Step
-	whole, read := false, 0
-	for range maxLineage {
-		newest := segments[len(segments)-1]
-		whole = whole || slices.ContainsFunc(newest, func(r checkpointRow) bool { return r.Snapshot != nil })
-		read += len(newest)
-		if parent.ParentLine == nil || whole && read > 1 { // one more, for the step before the head
-			break
-		}
-		at := *parent.ParentLine
-		upto = min(upto, *parent.ParentStep)
-		var next []lineRow
-		var segment []checkpointRow
-		var batch pgx.Batch
-		collect(&batch, &next, sqlLineParent, named{"org": l.org, "line": at})
-		collectCheckpoints(&batch, &segment, sqlCheckpoints, checkpointArgs(l.org, at, &upto))
-		if err := send(ctx, &batch); err != nil {
-			return fmt.Errorf("reading a parent line: %w", translate(err))
-		}
-		if len(next) != 1 {
-			return fmt.Errorf("reading a parent line: %w", pgx.ErrNoRows)
-		}
-		parent, segments = next[0], append(segments, segment)
+	l.climb = climb{upto: l.state.Step}
+	l.reached(parent, l.segment)
+	return nil
+}
+
+// reached takes a line on the way up with its steps.
+func (l *stateLoad) reached(line lineRow, segment []checkpointRow) {
+	c := &l.climb
+	c.parent, c.segments = line, append(c.segments, segment)
+	c.whole = c.whole || slices.ContainsFunc(segment, func(r checkpointRow) bool { return r.Snapshot != nil })
+	c.read += len(segment)
+}
+
+// above says which line is to be read next, and up to which step; false once
+// there is enough.
+func (l *stateLoad) above() (line string, upto int, more bool) {
+	c := &l.climb
+	if c.parent.ParentLine == nil || c.whole && c.read > 1 || len(c.segments) >= maxLineage { // one more, for the step before the head
+		return "", 0, false
 	}
+	c.upto = min(c.upto, *c.parent.ParentStep)
+	return *c.parent.ParentLine, c.upto, true
+}
+
+// replay makes the state of all that was read.
+func (l *stateLoad) replay() error {
+	step, segments := l.state.Step, l.climb.segments
 	for i := len(segments) - 1; i >= 0; i-- {
 		rows, err := checkpointsOf(segments[i])
 		if err != nil {

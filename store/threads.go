@@ -28,6 +28,8 @@ type threadRow struct {
 	AssistantVersion *int
 	LineID           string
 	Metadata         json.RawMessage
+	TTLMinutes       *float64
+	TTLStrategy      *string
 	CreatedAt        time.Time
 	UpdatedAt        time.Time
 }
@@ -44,11 +46,14 @@ func (r threadRow) thread() agents.Thread {
 	if r.AssistantVersion != nil {
 		t.AssistantVersion = *r.AssistantVersion
 	}
+	if r.TTLMinutes != nil && r.TTLStrategy != nil {
+		t.TTL = &agents.TTL{Strategy: agents.RetentionStrategy(*r.TTLStrategy), Minutes: *r.TTLMinutes}
+	}
 	return t
 }
 
 const threadColumns = `t.org_id, t.id, t.owner_id, t.visibility, t.title, t.status, t.assistant_id,
-	t.assistant_version, t.line_id, t.metadata, t.created_at, t.updated_at`
+	t.assistant_version, t.line_id, t.metadata, t.ttl_minutes, t.ttl_strategy, t.created_at, t.updated_at`
 
 // threadReadable is the rule who sees a thread; it needs the named arguments
 // of readerArgs.
@@ -72,8 +77,8 @@ func readerArgs(s auth.Scope, more named) named {
 const firstToken = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
 const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
-	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata)
-	select @org, @id, @user, @visibility, @title, line.id, @metadata from line
+	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata, ttl_minutes, ttl_strategy)
+	select @org, @id, @user, @visibility, @title, line.id, @metadata, @ttl::double precision, @ttl_strategy from line
 	on conflict do nothing
 	returning *
 ), head as (
@@ -115,10 +120,17 @@ func newThreadArgs(scope auth.Scope, n agents.NewThread) (named, error) {
 	if n.Metadata == nil {
 		n.Metadata = json.RawMessage(`{}`)
 	}
-	return named{
+	args := named{
 		"org": string(scope.Org), "id": string(n.ID), "user": string(scope.User), "visibility": string(n.Visibility),
-		"title": n.Title, "metadata": n.Metadata, "line": id.New(), "epoch": id.New(),
-	}, nil
+		"title": n.Title, "metadata": n.Metadata, "line": id.New(), "epoch": id.New(), "ttl": nil, "ttl_strategy": nil,
+	}
+	if n.TTL != nil {
+		if err := n.TTL.Check(); err != nil {
+			return nil, err
+		}
+		args["ttl"], args["ttl_strategy"] = n.TTL.Minutes, string(n.TTL.Strategy)
+	}
+	return args, nil
 }
 
 const sqlThreadByID = `select ` + threadColumns + ` from threads t where t.id = @id and ` + threadReadable

@@ -254,6 +254,40 @@ var trespasses = map[string]trespass{
 	"DB.CopyThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { return e.db.CopyThread(ctx, s, t.ID, agents.ThreadID(id.New())) })
 	}},
+	"DB.RetireThread": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		for _, t := range []agents.Thread{e.private, e.shared} {
+			for _, how := range []agents.RetentionStrategy{agents.DeleteThread, agents.KeepLatest} {
+				done, err := e.db.RetireThread(ctx, s, t.ID, how)
+				if err := seen([]bool{done}, err, func(done bool) bool { return done }); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}},
+	"DB.PatchThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.PatchThread(ctx, s, t.ID, agents.ThreadPatch{Metadata: json.RawMessage(`{"theirs":1}`)})
+			return err
+		})
+	}},
+	"DB.SearchThreads": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		for _, ids := range [][]agents.ThreadID{nil, {e.private.ID, e.shared.ID}} {
+			found, _, err := e.db.SearchThreads(ctx, s, agents.ThreadSearch{IDs: ids, Limit: 100, States: agents.WholeState})
+			err = seen(found, err, func(t agents.FoundThread) bool { return t.Org != s.Org || t.ID == e.private.ID || t.ID == e.shared.ID })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	"DB.CountThreads": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		n, err := e.db.CountThreads(ctx, s, agents.ThreadSearch{IDs: []agents.ThreadID{e.private.ID, e.shared.ID}})
+		return seen([]int{n}, err, func(n int) bool { return n > 0 })
+	}},
+	"DB.Outline": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error { _, err := e.db.Outline(ctx, s, t.ID); return err })
+	}},
 	"DB.PruneThread": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error { _, err := e.db.PruneThread(ctx, s, t.ID, 1); return err })
 	}},

@@ -19,8 +19,9 @@ const sqlRunsBusy = `select count(*) from runs r where r.org_id = @org and r.thr
 const sqlHeadTake = `update thread_heads set token = token + 1, run_id = null, worker_id = null, lease_until = null
 	where org_id = @org and thread_id = @thread returning token`
 
-// UpdateState writes a change of state as a step; the scope must be able to
-// write to the thread. Conflicts: the thread is busy, or has moved on.
+// UpdateState writes a change of state as a step, on a line of its own where it
+// forks; the scope must be able to write to the thread. Conflicts: the thread is
+// busy, or has moved on.
 func (db *DB) UpdateState(ctx context.Context, scope auth.Scope, thread agents.ThreadID, u agents.StateUpdate) (agents.Updated, error) {
 	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Updated{}, err
@@ -95,9 +96,26 @@ func leavePause(ctx context.Context, tx pgx.Tx, scope auth.Scope, waiting agents
 	return status, err
 }
 
+// forkLine begins the line of a change at an older place of the thread.
+func forkLine(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.ThreadID, u agents.StateUpdate) error {
+	done, err := tx.Exec(ctx, sqlFork, named{"org": string(scope.Org), "thread": string(thread), "line": string(u.Step.Line),
+		"parent": string(u.Line), "parent_step": u.At})
+	if err != nil {
+		return fmt.Errorf("forking a thread: %w", translate(err))
+	}
+	if done.RowsAffected() == 0 {
+		return agents.ErrCheckpointNotFound // removed since it was read
+	}
+	return nil
+}
+
 // stepAlone commits a step that no run makes, under a token of its own.
 func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agents.Thread, u agents.StateUpdate, out *agents.Updated) (string, error) {
-	if t.Line != u.Line {
+	if u.Forks {
+		if err := forkLine(ctx, tx, scope, t.ID, u); err != nil {
+			return "", err
+		}
+	} else if t.Line != u.Line {
 		return "", fault.Conflict("The thread has moved on since it was read.").WithCode("checkpoint_old")
 	}
 	token, err := pgxScalar[int64](ctx, tx, sqlHeadTake, named{"org": string(scope.Org), "thread": string(t.ID)})

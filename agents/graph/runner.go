@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,7 +163,12 @@ type Change struct {
 	AsNode string
 	// From is the checkpoint to begin a new line at; empty is the newest one.
 	From string
+	// With are changes of the same step, made in the names of other nodes.
+	With []Change
 }
+
+// parts lists a change and those that go with it.
+func (c Change) parts() []Change { return append([]Change{c}, c.With...) }
 
 // Update changes the state by a checkpoint of its own, through the reducers, and
 // returns the new checkpoint's id. A run that is under way loses the thread.
@@ -224,35 +230,57 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 	number := loaded.Step + 1
 	var settled Changes
 	var err error
-	if c.AsNode != "" && loaded.Head != nil {
+	var writes []Write
+	var nodes []string
+	for _, p := range c.parts() {
+		writes = append(writes, p.Writes...)
+		if p.AsNode != "" {
+			nodes = append(nodes, p.AsNode)
+		}
+	}
+	if len(nodes) > 0 && loaded.Head != nil {
 		// The step that is due will not be completed: what finished of it stands.
 		if state, settled, err = g.Settle(state, loaded.Line, number, loaded.Head.Next, loaded.Pending); err != nil {
 			return agents.Step{}, loaded, err
 		}
 	}
-	state, changes, err := g.Apply(state, loaded.Line, number, c.Writes)
+	state, changes, err := g.Apply(state, loaded.Line, number, writes)
 	if err != nil {
 		return agents.Step{}, loaded, err
 	}
 	changes = settled.With(changes)
 	var next []agents.Due
-	if c.AsNode != "" && c.AsNode != End {
-		var marks Changes
-		if next, state, marks, err = g.follow(c.AsNode, state, place(loaded.Line, number)); err != nil {
+	for i, node := range nodes {
+		if node == End {
+			continue
+		}
+		at := place(loaded.Line, number)
+		if i > 0 {
+			at += ":" + node
+		}
+		due, after, marks, err := g.follow(node, state, at)
+		if err != nil {
 			return agents.Step{}, loaded, err
 		}
-		changes = changes.With(marks)
+		state, changes = after, changes.With(marks)
+		for _, d := range due {
+			if d.Input != nil || !slices.ContainsFunc(next, func(have agents.Due) bool { return have.Input == nil && have.Node == d.Node }) {
+				next = append(next, d)
+			}
+		}
 	}
 	step := agents.Step{
 		Line: loaded.Line, Step: number, Source: agents.SourceUpdate, Messages: changes.Messages, Ops: changes.Ops,
 		Deltas: changes.Deltas, Wrote: changes.Wrote, Clear: true,
 	}
-	if c.AsNode != "" {
-		step.Metadata = event.Data(map[string]string{"as_node": c.AsNode})
+	if len(nodes) == 1 {
+		step.Metadata = event.Data(map[string]string{"as_node": nodes[0]})
+	} else if len(nodes) > 1 {
+		step.Metadata = event.Data(map[string][]string{"as_node": nodes})
 	}
 	step.Snapshot = SnapshotOf(step, state)
 	switch {
-	case c.AsNode != "":
+	case len(nodes) > 0:
 		step.Next = next
 	case loaded.Head != nil:
 		step.Next, step.Interrupts, step.Pending = loaded.Head.Next, loaded.Head.Interrupts, loaded.Pending

@@ -94,9 +94,6 @@ func (r Report) Total() agents.Swept {
 // Run sweeps whenever it is time, until ctx ends; a sweep under way stops at the
 // thread it is at.
 func (s *Sweeper) Run(ctx context.Context) {
-	if !s.o.Policy.Any() {
-		return
-	}
 	for ctx.Err() == nil {
 		if err := s.turn(ctx); err != nil && ctx.Err() == nil {
 			s.o.Logger.WarnContext(ctx, "sweep ended early, trying again", "err", err)
@@ -132,7 +129,7 @@ func (s *Sweeper) turn(ctx context.Context) error {
 // Sweep sweeps now, with what is old at a moment; [ErrUnderWay] says that another
 // node does. A dry run changes nothing and needs no turn.
 func (s *Sweeper) Sweep(ctx context.Context, now time.Time, dry bool) (Report, error) {
-	if dry || !s.o.Policy.Any() {
+	if dry {
 		return s.all(ctx, now, dry)
 	}
 	var report Report
@@ -151,9 +148,6 @@ func (s *Sweeper) Sweep(ctx context.Context, now time.Time, dry bool) (Report, e
 // not come to the end.
 func (s *Sweeper) all(ctx context.Context, now time.Time, dry bool) (Report, error) {
 	report := Report{Orgs: map[auth.OrgID]agents.Swept{}}
-	if !s.o.Policy.Any() {
-		return report, nil
-	}
 	cuts := s.o.Policy.At(now)
 	var last agents.ThreadKey
 	for {

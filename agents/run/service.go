@@ -29,6 +29,7 @@ type Queue interface {
 	RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error)
 	MoveThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, version int,
 		moved func(agents.Thread, agents.Assistant) (event.Envelope, error)) (agents.Moved, error)
+	StateAt(ctx context.Context, scope auth.Scope, thread agents.ThreadID, checkpoint string) (agents.State, error)
 	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)

@@ -23,8 +23,9 @@ import (
 	"github.com/heddle/heddle/internal/fault"
 )
 
-// Threads reads and makes threads.
+// Threads reads, makes, changes and removes threads.
 type Threads interface {
+	ThreadShelf
 	CreateThread(ctx context.Context, scope auth.Scope, n agents.NewThread) (agents.Thread, error)
 	Thread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.Thread, error)
 	// Opened notes in the audit log that somebody reads a thread by the right to
@@ -41,6 +42,7 @@ type Runs interface {
 	Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID) (agents.Run, error)
 	Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Command) (agents.Run, error)
 	UpdateState(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Change) (agents.Updated, error)
+	Seedable(ctx context.Context, scope auth.Scope, metadata json.RawMessage, steps []run.Change) error
 }
 
 // Parts are what the handlers work with.

@@ -124,9 +124,7 @@ type updateState struct {
 	Values       json.RawMessage `json:"values"`
 	AsNode       string          `json:"as_node"`
 	CheckpointID string          `json:"checkpoint_id"`
-	Checkpoint   struct {
-		CheckpointID string `json:"checkpoint_id"`
-	} `json:"checkpoint"`
+	Checkpoint   checkpointName  `json:"checkpoint"`
 }
 
 // UpdateState is POST /threads/:thread/state.
@@ -142,16 +140,16 @@ func (a *API) UpdateState(c *fiber.Ctx) error {
 	if err := storable(c.Body()); err != nil {
 		return err
 	}
-	change := run.Change{AsNode: in.AsNode, Checkpoint: in.CheckpointID}
-	if change.Checkpoint == "" {
-		change.Checkpoint = in.Checkpoint.CheckpointID
-	}
-	scope := middleware.Scope(c)
-	if change.Messages, change.Values, err = stateValues(in.Values, string(scope.User)); err != nil {
+	if err := in.Checkpoint.ofThread("checkpoint"); err != nil {
 		return err
 	}
-	if len(change.Messages) == 0 && len(change.Values) == 0 && change.AsNode == "" {
-		return fault.Invalid("values", "must hold messages or channels, or as_node must name a node")
+	change := run.Change{AsNode: nodeName(in.AsNode), Checkpoint: in.CheckpointID}
+	if change.Checkpoint == "" {
+		change.Checkpoint = in.Checkpoint.ID
+	}
+	scope := middleware.Scope(c)
+	if err := stateValues(&change, in.Values, string(scope.User)); err != nil {
+		return err
 	}
 	done, err := a.runs.UpdateState(c.UserContext(), scope, thread, change)
 	if err != nil {
@@ -161,33 +159,75 @@ func (a *API) UpdateState(c *fiber.Ctx) error {
 		"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": done.Checkpoint, "checkpoint_map": nil}})
 }
 
+// removeAll is the id by which clients take out all messages.
+const removeAll = "__remove_all__"
+
 // stateValues reads the values of a change: an object with messages and other
-// channels, a list of messages, or null.
-func stateValues(raw json.RawMessage, author string) ([]agents.Message, map[string]json.RawMessage, error) {
+// channels, a list of messages or of such objects, or null.
+func stateValues(c *run.Change, raw json.RawMessage, author string) error {
 	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil, nil
+		return nil
 	}
 	var channels map[string]json.RawMessage
+	var several []map[string]json.RawMessage
 	list := raw
-	if json.Unmarshal(raw, &channels) == nil {
+	switch {
+	case json.Unmarshal(raw, &channels) == nil:
 		list = channels["messages"]
 		delete(channels, "messages")
+	case json.Unmarshal(raw, &several) == nil && len(several) > 0 && several[0]["type"] == nil && several[0]["role"] == nil:
+		return severalValues(c, several, author)
 	}
-	if len(list) == 0 {
-		return nil, channels, nil
+	c.Values = channels
+	if len(list) == 0 || string(list) == "null" {
+		return nil
 	}
 	wire, err := parseList(list)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	out := make([]agents.Message, len(wire))
 	for i, w := range wire {
-		if out[i], err = w.message(fmt.Sprintf("values.messages[%d]", i), time.Now().UTC()); err != nil {
-			return nil, nil, err
+		if w.Type == "remove" {
+			switch {
+			case w.ID == "":
+				return fault.Invalid(fmt.Sprintf("values.messages[%d].id", i), "is required of what is removed")
+			case w.ID == removeAll:
+				c.RemoveAll, c.Messages, c.Remove = true, nil, nil
+			default:
+				c.Remove = append(c.Remove, agents.MessageID(w.ID))
+			}
+			continue
 		}
-		if out[i].Role == agents.RoleUser {
-			out[i].Author = author
+		m, err := w.message(fmt.Sprintf("values.messages[%d]", i), time.Now().UTC())
+		if err != nil {
+			return err
+		}
+		if m.Role == agents.RoleUser {
+			m.Author = author
+		}
+		c.Messages = append(c.Messages, m)
+	}
+	return nil
+}
+
+// severalValues reads values that come as a list: each is written after the one
+// before, in the same step.
+func severalValues(c *run.Change, all []map[string]json.RawMessage, author string) error {
+	for i, values := range all {
+		raw, err := json.Marshal(values)
+		if err != nil {
+			return fault.Invalid(fmt.Sprintf("values[%d]", i), "must be an object")
+		}
+		if i == 0 {
+			err = stateValues(c, raw, author)
+		} else {
+			var more run.Change
+			err = stateValues(&more, raw, author)
+			c.With = append(c.With, more)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return out, channels, nil
+	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// list answers with twelve items by the rules of paging.go.
-func list(c *fiber.Ctx) error {
+// pieces answers with twelve items by the rules of paging.go.
+func pieces(c *fiber.Ctx) error {
 	limit, offset, err := page(c)
 	if err != nil {
 		return Fail(c, err)
@@ -29,8 +29,8 @@ func list(c *fiber.Ctx) error {
 
 func TestPaging(t *testing.T) {
 	app := fiber.New()
-	app.Get("/list", list)
-	app.Post("/list", list)
+	app.Get("/list", pieces)
+	app.Post("/list", pieces)
 	cases := []struct {
 		name, method, query, body string
 		status                    int

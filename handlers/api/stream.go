@@ -65,7 +65,7 @@ func (a *API) StreamRun(c *fiber.Ctx) error {
 	}
 	c.Set(fiber.HeaderContentLocation, location(made))
 	w := a.watching(scope, made, options, feed)
-	w.from = place{seq: feed.At()}
+	w.from = spot{seq: feed.At()}
 	if in.OnDisconnect == "cancel" {
 		w.gone = a.cancelling(scope, made)
 	}
@@ -92,11 +92,11 @@ func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run) error {
 		return err
 	}
 	last := utils.CopyString(c.Get("Last-Event-ID"))
-	var from place
+	var from spot
 	known := last != "" && last != "-1"
 	if known {
 		var ok bool
-		if from, ok = parsePlace(last); !ok {
+		if from, ok = parseSpot(last); !ok {
 			return fault.Invalid("Last-Event-ID", "must be the id of a frame of this server, or -1")
 		}
 	}
@@ -121,21 +121,21 @@ func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run) error {
 
 // feed begins with the run, so that the projector hears what the client knows
 // already; from says what is sent.
-func (a *API) feed(c *fiber.Ctx, scope auth.Scope, r agents.Run, last string, first int64, from *place) (Feed, error) {
+func (a *API) feed(c *fiber.Ctx, scope auth.Scope, r agents.Run, last string, first int64, from *spot) (Feed, error) {
 	feed, err := a.streams.FollowFrom(c.UserContext(), scope.Org, r.Thread, first-1)
 	if err != nil {
 		return nil, err
 	}
 	switch last {
 	case "-1":
-		*from = place{seq: first - 1}
+		*from = spot{seq: first - 1}
 	case "":
 		now, err := a.streams.Follow(c.UserContext(), scope.Org, r.Thread)
 		if err != nil {
 			feed.Close()
 			return nil, err
 		}
-		*from = place{seq: max(now.At(), first-1), mode: modeLifecycle + 1}
+		*from = spot{seq: max(now.At(), first-1), mode: modeLifecycle + 1}
 		now.Close()
 		if r.Status.Ended() || r.Status == agents.RunWaiting {
 			from.mode = modeLifecycle // the end itself is told again
@@ -179,7 +179,7 @@ func (a *API) watching(scope auth.Scope, r agents.Run, o streamOptions, feed Fee
 		return a.streams.StateOfStep(ctx, scope, r.Thread, line, step)
 	})}
 	overdue := false
-	w.stream = stream{ctx: ctx, feed: feed, project: projectOne(w.projector, place{}), check: func(ctx context.Context) (*frame, bool) {
+	w.stream = stream{ctx: ctx, feed: feed, project: projectOne(w.projector, spot{}), check: func(ctx context.Context) (*frame, bool) {
 		if live, err := a.streams.Live(ctx, scope); err == nil && !live {
 			f := errorFrame("unauthenticated", "The key or session that opened this stream is no longer valid.")
 			return &f, true
@@ -254,7 +254,7 @@ func (a *API) ThreadStream(c *fiber.Ctx) error {
 		return err
 	}
 	last := utils.CopyString(c.Get("Last-Event-ID"))
-	from, known := parsePlace(last)
+	from, known := parseSpot(last)
 	var feed Feed
 	switch {
 	case last == "":
@@ -270,7 +270,7 @@ func (a *API) ThreadStream(c *fiber.Ctx) error {
 		return err
 	}
 	if !known {
-		from = place{seq: feed.At()}
+		from = spot{seq: feed.At()}
 	}
 	all := newThreadProjector(a, scope, thread.ID, ways)
 	s := &stream{ctx: context.Background(), feed: feed, from: from, project: all.project, check: func(ctx context.Context) (*frame, bool) {

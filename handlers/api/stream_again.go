@@ -23,9 +23,9 @@ var (
 	runName   = []byte(`"run_id":"`)
 )
 
-// parts takes a piece apart: what its head says, its message and its text, the
+// pieceParts takes a piece apart: what its head says, its message and its text, the
 // latter two as JSON.
-func parts(payload []byte) (head, message, delta []byte, ok bool) {
+func pieceParts(payload []byte) (head, message, delta []byte, ok bool) {
 	front := payload[:min(len(payload), 2000)]
 	kind, run := bytes.Index(front, textType), bytes.Index(front, runName)
 	data := bytes.Index(front, textData)
@@ -46,7 +46,7 @@ func (a *again) note(p *projector, payload []byte, made []frame) {
 	if len(made) != 1 || made[0].mode != modeTuple || p.modes.any(modeMessages, modeEvents) {
 		return
 	}
-	if head, _, _, ok := parts(payload); ok && p.words.meta.raw != nil {
+	if head, _, _, ok := pieceParts(payload); ok && p.words.meta.raw != nil {
 		a.head, a.meta, a.name = append(a.head, head...), p.words.meta.raw, made[0].event
 	}
 }
@@ -56,7 +56,7 @@ func (a *again) piece(p *projector, payload []byte) ([]frame, bool) {
 	if len(a.head) == 0 || p.quiet {
 		return nil, false
 	}
-	head, message, delta, ok := parts(payload)
+	head, message, delta, ok := pieceParts(payload)
 	if !ok || !bytes.Equal(head, a.head) {
 		return nil, false
 	}

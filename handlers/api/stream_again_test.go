@@ -24,7 +24,7 @@ func piecePayload(t testing.TB, message, text, node string, step int, ns ...stri
 func TestPiecesAreReadAlikeBothWays(t *testing.T) {
 	t.Parallel()
 	modes := streamModes{modeTuple: true, modeCustom: true}
-	quick := projectOne(newProjector(modes, true, pieceRun, nil), place{})
+	quick := projectOne(newProjector(modes, true, pieceRun, nil), spot{})
 	ways := 0
 	for _, text := range []string{"token1 ", "two\nlines", `"quoted" \ and {}`, `,"delta":"no"}}`, `"data":{"messageId":"x"`, "<b>&amp;\u2028", "🧶", " "} {
 		for _, message := range []string{"00000000-0000-7000-8000-000000000010", `od"d`, "plain", `,"delta":`} {
@@ -34,7 +34,7 @@ func TestPiecesAreReadAlikeBothWays(t *testing.T) {
 				ns   []string
 			}{{"agent", 1, nil}, {"agent", 1, nil}, {"agent", 2, nil}, {"other", 2, nil}, {"inner", 3, []string{"sub:01a21704-6db7-7303-bc1b-e4339b6c31a4"}}, {`"run_id":"`, 3, nil}} {
 				payload := piecePayload(t, message, text, at.node, at.step, at.ns...)
-				slow := projectOne(newProjector(modes, true, pieceRun, nil), place{})
+				slow := projectOne(newProjector(modes, true, pieceRun, nil), spot{})
 				want, _, err := slow(Numbered{Seq: 8, Payload: payload})
 				require.NoError(t, err)
 				wanted := append([]frame{}, want...)
@@ -53,7 +53,7 @@ func TestPiecesAreReadAlikeBothWays(t *testing.T) {
 
 func BenchmarkPiece(b *testing.B) {
 	p := newProjector(streamModes{modeTuple: true}, true, pieceRun, nil)
-	project := projectOne(p, place{})
+	project := projectOne(p, spot{})
 	payload := piecePayload(b, "00000000-0000-7000-8000-000000000010", "token34 ", "stream50", 1)
 	b.ReportAllocs()
 	var out []byte

@@ -39,7 +39,7 @@ type stream struct {
 	ctx  context.Context
 	feed Feed
 	// from is the frame after which the stream goes on.
-	from place
+	from spot
 	// opening is written at once, if there is something.
 	opening *frame
 	// project gives an envelope's frames, and whether the stream ends after them.
@@ -115,7 +115,7 @@ func (s *stream) fill() error {
 		s.began, s.beat = true, time.Now().Add(heartbeat)
 		// Whatever it is, it takes the headers with it.
 		if s.opening != nil {
-			s.out = appendFrame(s.out, *s.opening, place{seq: s.from.seq}.String())
+			s.out = appendFrame(s.out, *s.opening, spot{seq: s.from.seq}.String())
 		} else {
 			s.out = append(s.out, ": open\n\n"...)
 		}
@@ -162,7 +162,7 @@ func (s *stream) take(n Numbered) error {
 		return err
 	}
 	for _, f := range frames {
-		if at := (place{n.Seq, f.mode, f.nth}); at.after(s.from) {
+		if at := (spot{n.Seq, f.mode, f.nth}); at.after(s.from) {
 			s.out = appendFrame(s.out, f, at.String())
 		}
 	}
@@ -196,7 +196,7 @@ func appendFrame(out []byte, f frame, id string) []byte {
 
 // projectOne projects the envelopes of one run, others it passes over. Those that
 // the client has are heard, so that the projector knows what they said.
-func projectOne(p *projector, from place) func(Numbered) ([]frame, bool, error) {
+func projectOne(p *projector, from spot) func(Numbered) ([]frame, bool, error) {
 	return func(n Numbered) ([]frame, bool, error) {
 		if !isOf(n.Payload, p.run) {
 			return nil, false, nil

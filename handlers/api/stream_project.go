@@ -24,42 +24,42 @@ type frame struct {
 	data  []byte
 }
 
-// place is where a frame stands: after the one with the number before, among
+// spot is where a frame stands: after the one with the number before, among
 // those of its envelope by mode and order. It doesn't depend on which modes a
 // client asked for, so a client may go on with others.
-type place struct {
+type spot struct {
 	seq  int64
 	mode streamMode
 	nth  int
 }
 
-// String is the place as a frame's id.
-func (p place) String() string {
+// String is the spot as a frame's id.
+func (p spot) String() string {
 	return strconv.FormatInt(p.seq, 10) + "-" + strconv.Itoa(int(p.mode)*1000+p.nth)
 }
 
-// parsePlace reads an id back. A bare number means all of that envelope; ok is
+// parseSpot reads an id back. A bare number means all of that envelope; ok is
 // false for what was never an id of ours.
-func parsePlace(id string) (p place, ok bool) {
+func parseSpot(id string) (p spot, ok bool) {
 	seq, rest, more := strings.Cut(id, "-")
 	n, err := strconv.ParseInt(seq, 10, 64)
 	if err != nil || n < 0 {
-		return place{}, false
+		return spot{}, false
 	}
-	p = place{seq: n, mode: modeLifecycle + 1}
+	p = spot{seq: n, mode: modeLifecycle + 1}
 	if !more {
 		return p, true
 	}
 	at, err := strconv.Atoi(rest)
 	if err != nil || at < 0 {
-		return place{}, false
+		return spot{}, false
 	}
 	p.mode, p.nth = streamMode(at/1000), at%1000
 	return p, true
 }
 
 // after reports whether p comes after q.
-func (p place) after(q place) bool {
+func (p spot) after(q spot) bool {
 	return cmp.Or(cmp.Compare(p.seq, q.seq), cmp.Compare(p.mode, q.mode), cmp.Compare(p.nth, q.nth)) > 0
 }
 

@@ -7,15 +7,18 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
 
 type createThread struct {
-	ThreadID string          `json:"thread_id"`
-	Metadata json.RawMessage `json:"metadata"`
-	IfExists string          `json:"if_exists"`
+	ThreadID   string          `json:"thread_id"`
+	Metadata   json.RawMessage `json:"metadata"`
+	IfExists   string          `json:"if_exists"`
+	TTL        json.RawMessage `json:"ttl"`
+	Supersteps []superstep     `json:"supersteps"`
 }
 
 // CreateThread is POST /threads.
@@ -38,16 +41,27 @@ func (a *API) CreateThread(c *fiber.Ctx) error {
 	if err := storable(c.Body()); err != nil {
 		return err
 	}
+	ttl, err := lifetime(in.TTL)
+	if err != nil {
+		return err
+	}
 	scope := middleware.Scope(c)
-	made, err := a.threads.CreateThread(c.UserContext(), scope, agents.NewThread{ID: thread, Metadata: metadata})
+	seed, err := a.seed(c.UserContext(), scope, metadata, in.Supersteps)
+	if err != nil {
+		return err
+	}
+	made, err := a.threads.CreateThread(c.UserContext(), scope, agents.NewThread{ID: thread, Metadata: metadata, TTL: ttl})
 	if fault.Is(err, fault.KindConflict) && in.IfExists == "do_nothing" {
-		made, err = a.threads.Thread(c.UserContext(), scope, thread)
-		if err == nil {
-			err = a.threads.Opened(c.UserContext(), scope, made, time.Now().UTC())
-		}
+		return a.sendThread(c, scope, thread)
 	}
 	if err != nil {
 		return err
+	}
+	if len(seed) > 0 {
+		if err := a.plant(c.UserContext(), scope, made.ID, seed); err != nil {
+			return err
+		}
+		return a.sendThread(c, scope, made.ID)
 	}
 	return c.JSON(presentThread(made, agents.State{}))
 }
@@ -76,10 +90,18 @@ func object(field string, raw json.RawMessage) (json.RawMessage, error) {
 	return append(json.RawMessage(nil), raw...), nil
 }
 
-// GetThread is GET /threads/:thread.
+// GetThread is GET /threads/:thread?include=ttl.
 func (a *API) GetThread(c *fiber.Ctx) error {
-	scope := middleware.Scope(c)
-	thread, err := a.threads.Thread(c.UserContext(), scope, threadParam(c))
+	thread, err := existingThread(c)
+	if err != nil {
+		return err
+	}
+	return a.sendThread(c, middleware.Scope(c), thread)
+}
+
+// sendThread answers with a thread and its values.
+func (a *API) sendThread(c *fiber.Ctx, scope auth.Scope, id agents.ThreadID) error {
+	thread, err := a.threads.Thread(c.UserContext(), scope, id)
 	if err != nil {
 		return err
 	}
@@ -90,17 +112,27 @@ func (a *API) GetThread(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(presentThread(thread, state))
+	body, err := newEncoder().thread(agents.FoundThread{Thread: thread, State: state}, selection{}, included(c, "ttl"))
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, body)
 }
 
 // timestamp is the API's form of times.
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func presentThread(t agents.Thread, s agents.State) fiber.Map {
+	out := threadFields(t, s)
+	out["values"] = presentValues(s)
+	return out
+}
+
+// threadFields are a thread's fields but for its values.
+func threadFields(t agents.Thread, s agents.State) fiber.Map {
 	return fiber.Map{
 		"thread_id": t.ID, "created_at": timestamp(t.CreatedAt), "updated_at": timestamp(t.UpdatedAt),
-		"metadata": t.Metadata, "status": t.Status, "config": fiber.Map{}, "values": presentValues(s),
-		"interrupts": threadInterrupts(s.Head),
+		"metadata": t.Metadata, "status": t.Status, "config": fiber.Map{}, "interrupts": threadInterrupts(s.Head),
 	}
 }
 
@@ -114,52 +146,6 @@ func presentValues(s agents.State) map[string]any {
 		out[name] = value
 	}
 	out["messages"] = presentMessages(s.Messages)
-	return out
-}
-
-// GetState is GET /threads/:thread/state.
-func (a *API) GetState(c *fiber.Ctx) error {
-	scope, thread := middleware.Scope(c), threadParam(c)
-	if err := a.opened(c.UserContext(), scope, thread); err != nil {
-		return err
-	}
-	state, err := a.threads.State(c.UserContext(), scope, thread)
-	if err != nil {
-		return err
-	}
-	return c.JSON(presentState(thread, state))
-}
-
-func presentState(thread agents.ThreadID, s agents.State) fiber.Map {
-	out := fiber.Map{
-		"values": presentValues(s), "next": []string{}, "tasks": []any{}, "interrupts": []any{}, "checkpoint": nil,
-		"parent_checkpoint": nil, "metadata": fiber.Map{}, "created_at": nil,
-	}
-	if s.Head == nil {
-		return out
-	}
-	h := s.Head
-	tasks := []any{}
-	out["next"] = agents.Nodes(h.Next)
-	for i, due := range h.Next {
-		path := []any{"__pregel_pull", due.Node}
-		if due.Input != nil {
-			path = []any{"__pregel_push", i}
-		}
-		tasks = append(tasks, fiber.Map{
-			"id": taskID(h, i), "name": due.Node, "path": path, "error": nil, "interrupts": interruptsOf(h, i),
-			"checkpoint": nil, "state": nil, "result": nil,
-		})
-	}
-	out["tasks"], out["interrupts"] = tasks, presentInterrupts(h)
-	out["created_at"] = timestamp(h.CreatedAt)
-	out["checkpoint"] = presentCheckpoint(thread, h)
-	if s.Parent != nil {
-		out["parent_checkpoint"] = presentCheckpoint(thread, s.Parent)
-	}
-	out["metadata"] = fiber.Map{
-		"source": h.Source, "step": h.Step, "run_id": h.Run, "thread_id": thread, "parents": fiber.Map{},
-	}
 	return out
 }
 

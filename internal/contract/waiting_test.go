@@ -13,26 +13,20 @@ func waiting() map[string]awaiting {
 	return map[string]awaiting{
 		"store.test.mjs": {all: "the store's endpoints"},
 		"streams.test.mjs": {tests: map[string]string{
-			"debug: no checkpoint events on a stateless run":                            "stateless runs",
-			"the SDK streams a stateless run":                                           "stateless runs",
-			"checkpoints: values, next, metadata, tasks, checkpoint, parent_checkpoint": "history",
-			"a run on a checkpoint streams the fork":                                    "history",
-			"joining a run that is over ends at once; an absent one is 404":             "the list of runs",
-			"heartbeats: a comment every 5 s while nothing is said":                     "after_seconds",
+			"debug: no checkpoint events on a stateless run":                "stateless runs",
+			"the SDK streams a stateless run":                               "stateless runs",
+			"a run on a checkpoint streams the fork":                        "history",
+			"joining a run that is over ends at once; an absent one is 404": "the list of runs",
+			"heartbeats: a comment every 5 s while nothing is said":         "after_seconds",
 		}},
 		"interfaces.test.mjs": {tests: map[string]string{
-			"agent-chat-ui opens: /info with a key, its list of threads":                       "search",
-			"agent-chat-ui: a conversation of two messages, history before and after":          "history",
 			"agent-chat-ui edits a message and regenerates an answer by the parent checkpoint": "history",
 			"agent-chat-ui shows an interrupt and answers with approve":                        "history",
 			"agent-chat-ui shows an interrupt and answers with edit":                           "history",
 			"agent-chat-ui shows an interrupt and answers with reject":                         "history",
-			"agent-inbox: its list, a thread, its state":                                       "search",
 			"agent-inbox answers without watching: POST runs":                                  "joining",
-			"agent-inbox ignores: update state as __end__, and it is gone from the list":       "search",
 		}},
 		"hitl.test.mjs": {tests: map[string]string{
-			"an interrupt is there after everything is read anew":    "history",
 			"command.update writes into the state before it goes on": "command.update",
 			"resume by stream and in the background":                 "joining",
 		}},
@@ -53,23 +47,6 @@ func waiting() map[string]awaiting {
 			"runs/wait: a failed run is an exception, or 200 with __error__":                                       "the list of runs",
 			"webhook: the Run with its values is posted when it is over":                                           "webhooks",
 		}},
-		"threads.test.mjs": {tests: map[string]string{
-			"DELETE: gone afterwards":                                                          "deleting threads",
-			"GET state at a checkpoint, by id and by POST":                                     "states at a checkpoint",
-			"PATCH: metadata is merged; Prefer return=minimal is 204":                          "changing threads",
-			"POST /threads with supersteps: the state is there":                                "supersteps",
-			"POST history: newest first, limit, before, metadata; GET as well":                 "history",
-			"POST state at an older checkpoint: a fork":                                        "updates of older states",
-			"POST state on a thread that never ran and has no graph: refused":                  "updates without a graph",
-			"copy: a new thread with all checkpoints, and lives its own life":                  "copies",
-			"count: a bare integer":                                                            "counts",
-			"extract: values by path under an alias":                                           "search",
-			"prune: delete, and keep_latest keeps the state and few older ones":                "pruning",
-			"search: newest first, by metadata contained, ids, status; paging headers; select": "search",
-			"search by what a run left: metadata.graph_id, status interrupted and error":       "search",
-			"the default limit of history is 10":                                               "history",
-			"ttl: kept and shown by include=ttl":                                               "lifetimes of threads",
-		}},
 	}
 }
 
@@ -78,7 +55,6 @@ func waiting() map[string]awaiting {
 func waitingExamples() map[string]string {
 	return map[string]string{
 		"Start in the background, join later":                        "joining",
-		"Read a thread's history":                                    "history",
 		"bash: Change a state, and go another way from an older one": "runs on older checkpoints",
 		"js: Change a state, and go another way from an older one":   "runs on older checkpoints",
 		"Keep something in the store":                                "the store's endpoints",
