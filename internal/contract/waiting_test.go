@@ -15,15 +15,12 @@ func waiting() map[string]awaiting {
 		"streams.test.mjs": {tests: map[string]string{
 			"debug: no checkpoint events on a stateless run":                "stateless runs",
 			"the SDK streams a stateless run":                               "stateless runs",
-			"a run on a checkpoint streams the fork":                        "history",
+			"a run on a checkpoint streams the fork":                        "runs on older checkpoints",
 			"joining a run that is over ends at once; an absent one is 404": "the list of runs",
 			"heartbeats: a comment every 5 s while nothing is said":         "after_seconds",
 		}},
 		"interfaces.test.mjs": {tests: map[string]string{
-			"agent-chat-ui edits a message and regenerates an answer by the parent checkpoint": "history",
-			"agent-chat-ui shows an interrupt and answers with approve":                        "history",
-			"agent-chat-ui shows an interrupt and answers with edit":                           "history",
-			"agent-chat-ui shows an interrupt and answers with reject":                         "history",
+			"agent-chat-ui edits a message and regenerates an answer by the parent checkpoint": "runs on older checkpoints",
 			"agent-inbox answers without watching: POST runs":                                  "joining",
 		}},
 		"hitl.test.mjs": {tests: map[string]string{

@@ -103,7 +103,7 @@ for (const [name, decision] of Object.entries({ approve: { type: "approve" }, ed
     const [interrupt] = last(out, "values").__interrupt__;
     const value = Array.isArray(interrupt.value) ? interrupt.value[0] : interrupt.value;
     assert.ok(value.action_requests.length && value.action_requests.every((r) => typeof r.name === "string" && typeof r.args === "object"));
-    assert.ok(value.review_configs.length && value.review_configs.every((c) => c.action_name && c.allowed_decisions.every((d) => ["approve", "edit", "reject"].includes(d))));
+    assert.ok(value.review_configs.length && value.review_configs.every((c) => c.action_name && ["approve", "edit", "reject"].every((d) => c.allowed_decisions.includes(d))));
     const { json: [head] } = await call("POST", `/threads/${thread}/history`, { limit: 10 });
     assert.deepEqual(head.tasks.at(-1).interrupts.map((i) => i.id), [interrupt.id], "after a reload it is still there");
     const resumed = await read("POST", `/threads/${thread}/runs/stream`, { ...sent("approval", "", ""), input: {}, command: { resume: { decisions: [decision] } },
