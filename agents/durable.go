@@ -161,6 +161,9 @@ type NewThread struct {
 	Visibility Visibility
 	// Metadata is a JSON object; nil means {}.
 	Metadata json.RawMessage
+	// Temporary says that it is for one run: nobody lists it, and it goes when the run
+	// is over.
+	Temporary bool
 	// TTL is nil for none.
 	TTL *TTL
 }
@@ -185,6 +188,11 @@ type Submission struct {
 	Input     RunInput
 	Request   json.RawMessage
 	Metadata  json.RawMessage
+	// Webhook is the address that is told of the run's end; empty for none.
+	Webhook string
+	// After is how long the run waits before it takes its place in line, up to
+	// [MaxDelay].
+	After time.Duration
 	// Create, when set, makes the thread in the same transaction if it is absent.
 	Create *NewThread
 	// Title names a thread that has no title yet.

@@ -74,9 +74,14 @@ type Resume struct {
 	Interrupts []Interrupt `json:"interrupts,omitempty"`
 	// Goto replaces the nodes that are due, "__end__" by none; empty keeps them.
 	Goto []string `json:"goto,omitempty"`
+	// Sends are due beside Goto, each with an input of its own.
+	Sends []Due `json:"sends,omitempty"`
 	// Of is the run that was paused; empty when none waited.
 	Of RunID `json:"of,omitempty"`
 }
+
+// Jumps reports whether the run goes on elsewhere than where the thread stands.
+func (r *Resume) Jumps() bool { return r != nil && len(r.Goto)+len(r.Sends) > 0 }
 
 // Match gives the open interrupts with a client's answer filled in: an object
 // whose keys are ids of open ones answers those; a list with as many elements as
@@ -139,12 +144,14 @@ type Answering struct {
 	Run RunID
 	// Pauses are the open interrupts with answers.
 	Pauses []Interrupt
-	// Goto replaces the nodes that are due; empty keeps them.
-	Goto []string
-	// Break are where the run that goes on pauses next.
-	Break    *Breakpoints
+	// Goto and Sends replace the nodes that are due; empty keeps them.
+	Goto  []string
+	Sends []Due
+	// Input is what the run that goes on brings besides.
+	Input    RunInput
 	Request  json.RawMessage
 	Metadata json.RawMessage
+	Webhook  string
 	// Withdrawn builds the event of an open request that a jump leaves behind.
 	Withdrawn func(Review, RunID) (event.Envelope, error)
 }

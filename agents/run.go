@@ -44,6 +44,18 @@ func (s RunStatus) API() string {
 	}
 }
 
+// StatusesOf gives the statuses that the Agent Server calls by a word; none for a
+// word it does not have.
+func StatusesOf(word string) []RunStatus {
+	var out []RunStatus
+	for _, s := range []RunStatus{RunPending, RunRunning, RunWaiting, RunSuccess, RunFailed, RunTimeout, RunCancelled} {
+		if s.API() == word {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // Strategy decides what new input does to a busy thread (double texting).
 type Strategy string
 
@@ -74,6 +86,7 @@ func (s Strategy) Displaces() bool { return s == StrategyInterrupt || s == Strat
 const (
 	ReasonDisplaced  = "displaced by new input"
 	ReasonRolledBack = "rolled back by new input"
+	ReasonTakenBack  = "taken back"
 )
 
 // RunInput is what a run brings to its thread.
@@ -87,7 +100,20 @@ type RunInput struct {
 	// Context are the fields a client gives with a run, for graphs that ask for
 	// them. They never say who acts.
 	Context map[string]json.RawMessage `json:"context,omitempty"`
+	// Values are written to channels beside the messages, each through its reducer.
+	Values map[string]json.RawMessage `json:"values,omitempty"`
+	// Checkpoint, where it is given, is an older one than the thread's newest: the
+	// run begins a line of its own there.
+	Checkpoint string `json:"checkpoint,omitempty"`
+	// RecursionLimit bounds its super-steps in place of its assistant's limit.
+	RecursionLimit int `json:"recursion_limit,omitempty"`
 }
+
+// MaxDelay bounds how long a run may wait before it takes its place in line.
+const MaxDelay = 30 * 24 * time.Hour
+
+// MaxWebhook bounds the address that is told of a run's end, in characters.
+const MaxWebhook = 2000
 
 // Breakpoints are nodes at which a developer wants a run to pause. "*" is every
 // node; a node of a subgraph is written SUB/NODE.
@@ -99,7 +125,17 @@ type Breakpoints struct {
 // Fresh reports whether nothing of a run has begun: it only stands in line. One
 // that brings an answer goes on with what has.
 func (r Run) Fresh() bool {
-	return r.Status == RunPending && r.Attempt == 0 && !r.CancelRequested && r.Input.Resume == nil
+	return r.Status == RunPending && r.Attempt == 0 && !r.CancelRequested && !r.Input.Answers()
+}
+
+// Answers reports whether it goes on from a pause: what was paused waits for it.
+func (in RunInput) Answers() bool { return in.Resume != nil && in.Resume.Of != "" }
+
+// RunQuery selects runs of a thread, newest first.
+type RunQuery struct {
+	// Statuses are those to list; none means all.
+	Statuses      []RunStatus
+	Limit, Offset int
 }
 
 // RunError says why a run ended as error or timeout.
@@ -173,6 +209,13 @@ type Run struct {
 	StartedAt       time.Time
 	EndedAt         time.Time
 	UpdatedAt       time.Time
+	// RunAfter is when it may begin at the earliest.
+	RunAfter time.Time
+	// Webhook is the address that is told of its end; empty for none.
+	Webhook string
+	// BaseLine is the line that was the thread's before the run began one of its
+	// own at an older checkpoint.
+	BaseLine LineID
 }
 
 // OpenWork is a run that has not ended, as operators see it.

@@ -69,9 +69,11 @@ type App struct {
 	worker  *run.Worker
 	sweeper *retention.Sweeper
 	service *run.Service
-	tools   *tool.Dispatcher
-	outbox  *mail.Outbox // in development without a mail server
-	post    *postOffice  // nil where no mail leaves
+	// discarder removes threads of runs that need none.
+	discarder *run.Discarder
+	tools     *tool.Dispatcher
+	outbox    *mail.Outbox // in development without a mail server
+	post      *postOffice  // nil where no mail leaves
 	// registry holds the graphs of this server.
 	registry *prebuilt.Registry
 	// workshop knows what assistants can be made of.
@@ -137,14 +139,16 @@ func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 	cfg := a.o.Config.Worker
 	a.assistants = assistants{DB: a.db, graphs: graphs.Names(), special: demoAssistants(a.o.Config)}
 	a.log = run.NewLog(a.appender(), a.wire, a.logger("agents"))
+	a.discarder = run.NewDiscarder(a.db, a.logger("agents"))
 	a.worker = run.NewWorker(run.Options{
 		Version: a.o.Version, Break: a.o.Break, Store: a.runStore(), Graphs: graphs, Log: a.log, Publish: a.wire, Signals: a.wire, Logger: a.logger("agents"),
 		Arrive: a.arrive,
 		Expire: func(ctx context.Context) (int, error) { return a.service.ExpireDue(ctx) },
+		Tidy:   func(ctx context.Context) (int, error) { return a.db.DiscardLeft(ctx, run.LeftFor, discardAtOnce) },
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
 		Merge: merging(cfg.Merge),
 	})
-	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Ender: a.worker, Tools: tools,
+	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Ender: a.worker, Discard: a.discarder, Tools: tools,
 		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents"), Strategy: agents.Strategy(cfg.Strategy)})
 }
 
@@ -155,6 +159,9 @@ func merging(d time.Duration) time.Duration {
 	}
 	return d
 }
+
+// discardAtOnce bounds how many threads of runs that need none one sweep removes.
+const discardAtOnce = 500
 
 // queue is the service's view of the store, with assistants that appear by
 // themselves.
@@ -350,6 +357,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (a *App) Close() {
 	if a.log != nil {
 		a.log.Close()
+		a.discarder.Close()
 	}
 	if a.redis != nil {
 		_ = a.redis.Close() // nothing of ours waits for an answer any more

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -101,6 +102,29 @@ func TestEveryWayInKnowsAllStrategies(t *testing.T) {
 			}
 			require.Equal(t, http.StatusOK, answer.Status, answer.Body)
 			return ""
+		},
+		"API that waits": func(t *testing.T, thread, text, strategy string) string {
+			t.Helper()
+			done := make(chan testweb.Answer, 1)
+			go func() {
+				done <- s.API(key, "POST", "/api/threads/"+thread+"/runs/wait", body("answers", text, map[string]any{"multitask_strategy": strategy}))
+			}()
+			refused := ""
+			s.Eventually("the run is accepted or refused", func() bool {
+				select {
+				case answer := <-done:
+					require.Equal(t, http.StatusConflict, answer.Status, answer.Body)
+					refused = "thread_busy"
+					return true
+				default:
+				}
+				open, err := s.App.Database().OpenRuns(t.Context(), s.Scope("acme", "mia@acme.test"), agents.ThreadID(thread))
+				return err == nil && slices.ContainsFunc(open, func(r agents.Run) bool { return r.Input.Messages[0].Text == text })
+			})
+			if refused == "" {
+				t.Cleanup(func() { require.Contains(t, (<-done).Body, "about "+text) })
+			}
+			return refused
 		},
 		"config of the API": func(t *testing.T, thread, text, strategy string) string {
 			t.Helper()

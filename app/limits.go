@@ -40,11 +40,23 @@ func (a *App) limitedRuns() limitedRuns {
 
 // Submit implements what handlers need of runs.
 func (l limitedRuns) Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error) {
-	if l.draining() {
-		return agents.Run{}, fault.Unavailable("This server is shutting down and takes no new messages. Try again in a moment.", nil).WithCode("draining")
-	}
-	if err := l.limit.Allow(string(scope.User)); err != nil {
+	if err := l.allow(scope); err != nil {
 		return agents.Run{}, err
 	}
 	return l.Service.Submit(ctx, scope, r)
+}
+
+// GoOn implements what handlers need of runs.
+func (l limitedRuns) GoOn(ctx context.Context, scope auth.Scope, r run.Request, c run.Command) (agents.Run, error) {
+	if err := l.allow(scope); err != nil {
+		return agents.Run{}, err
+	}
+	return l.Service.GoOn(ctx, scope, r, c)
+}
+
+func (l limitedRuns) allow(scope auth.Scope) error {
+	if l.draining() {
+		return fault.Unavailable("This server is shutting down and takes no new messages. Try again in a moment.", nil).WithCode("draining")
+	}
+	return l.limit.Allow(string(scope.User))
 }

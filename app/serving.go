@@ -88,7 +88,7 @@ func (a *App) serving() error {
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
 		API: api.New(api.Parts{
-			Threads: apiThreads{a.assistants, a.wire}, Runs: runs,
+			Threads: apiThreads{a.assistants, a.wire}, Runs: runs, Recorded: a.db,
 			Streams:    streams{a.db, a.hub},
 			Assistants: apiAssistants{a.assistants, pageThreads{a.db, a.wire}}, Workshop: a.workshop,
 			Version: a.o.Version, Logger: a.logger("handlers"),

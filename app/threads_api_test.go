@@ -55,15 +55,15 @@ type apiState struct {
 	} `json:"tasks"`
 }
 
-// client is somebody's key.
-type client struct {
+// keyholder is somebody's key.
+type keyholder struct {
 	t   *testing.T
 	s   *testweb.Server
 	key string
 }
 
 // want calls and requires a status; into may be nil.
-func (c client) want(status int, method, path string, body, into any) testweb.Answer {
+func (c keyholder) want(status int, method, path string, body, into any) testweb.Answer {
 	c.t.Helper()
 	a := c.s.API(c.key, method, "/api"+path, body)
 	require.Equal(c.t, status, a.Status, "%s %s: %s", method, path, a.Body)
@@ -74,7 +74,7 @@ func (c client) want(status int, method, path string, body, into any) testweb.An
 }
 
 // refused requires a 422 that names a field and its rule.
-func (c client) refused(method, path string, body any, field, rule string) {
+func (c keyholder) refused(method, path string, body any, field, rule string) {
 	c.t.Helper()
 	var got struct{ Fields map[string]string }
 	c.want(http.StatusUnprocessableEntity, method, path, body, &got)
@@ -84,14 +84,14 @@ func (c client) refused(method, path string, body any, field, rule string) {
 
 type obj = map[string]any
 
-func (c client) thread(body any) apiThread {
+func (c keyholder) thread(body any) apiThread {
 	c.t.Helper()
 	var made apiThread
 	c.want(http.StatusOK, "POST", "/threads", body, &made)
 	return made
 }
 
-func (c client) run(thread, assistant string, input any) values {
+func (c keyholder) run(thread, assistant string, input any) values {
 	c.t.Helper()
 	var got values
 	c.want(http.StatusOK, "POST", "/threads/"+thread+"/runs/wait", obj{"assistant_id": assistant, "input": input}, &got)
@@ -103,24 +103,24 @@ func say(text string) obj {
 	return obj{"messages": []any{obj{"role": "user", "content": text}}}
 }
 
-func (c client) history(thread string, body any) []apiState {
+func (c keyholder) history(thread string, body any) []apiState {
 	c.t.Helper()
 	var got []apiState
 	c.want(http.StatusOK, "POST", "/threads/"+thread+"/history", body, &got)
 	return got
 }
 
-func (c client) state(thread string) apiState {
+func (c keyholder) state(thread string) apiState {
 	c.t.Helper()
 	var got apiState
 	c.want(http.StatusOK, "GET", "/threads/"+thread+"/state", nil, &got)
 	return got
 }
 
-func newClients(t *testing.T, o testweb.Options) (mia, max, gia client) {
+func newClients(t *testing.T, o testweb.Options) (mia, max, gia keyholder) {
 	t.Helper()
 	s := testweb.Start(t, o)
-	of := func(org, email string) client { return client{t, s, s.Key(org, email)} }
+	of := func(org, email string) keyholder { return keyholder{t, s, s.Key(org, email)} }
 	return of("acme", "mia@acme.test"), of("acme", "max@acme.test"), of("globex", "gia@globex.test")
 }
 
@@ -151,7 +151,7 @@ func TestThreadsAreMadeFoundChangedAndRemovedByAPI(t *testing.T) {
 	require.JSONEq(t, `[{"thread_id":"`+red.ID+`","extracted":{"last":"echo: hello","first":"human","none":null,"graph":"echo","n":1}}]`, a.Body)
 	require.Equal(t, "2", mia.want(http.StatusOK, "POST", "/threads/count", nil, nil).Body)
 	require.Equal(t, "1", mia.want(http.StatusOK, "POST", "/threads/count", obj{"metadata": obj{"color": "blue"}, "status": "idle"}, nil).Body)
-	for _, stranger := range []client{other, gia} {
+	for _, stranger := range []keyholder{other, gia} {
 		require.Equal(t, "0", stranger.want(http.StatusOK, "POST", "/threads/count", obj{"ids": []string{red.ID}}, nil).Body)
 		require.Equal(t, "[]", stranger.want(http.StatusOK, "POST", "/threads/search", obj{}, nil).Body)
 	}
@@ -185,7 +185,7 @@ func TestThreadsAreMadeFoundChangedAndRemovedByAPI(t *testing.T) {
 		mia.refused("POST", "/threads", body, field, "")
 	}
 
-	for _, stranger := range []client{other, gia} {
+	for _, stranger := range []keyholder{other, gia} {
 		for _, call := range [][2]string{{"PATCH", ""}, {"DELETE", ""}, {"POST", "/copy"}, {"POST", "/history"}, {"GET", "/history"}, {"PATCH", "/state"}} {
 			for _, thread := range []string{red.ID, id.New(), "x"} {
 				a := stranger.want(http.StatusNotFound, call[0], "/threads/"+thread+call[1], obj{}, nil)
@@ -201,7 +201,7 @@ func TestThreadsAreMadeFoundChangedAndRemovedByAPI(t *testing.T) {
 func TestWhoMayReadAnyThreadListsNoneAndIsRecordedForThoseItNames(t *testing.T) {
 	t.Parallel()
 	mia, _, _ := newClients(t, testweb.Options{})
-	ada := client{t, mia.s, mia.s.Key("acme", "ada@acme.test", auth.ScopeRun, auth.ScopeAdmin)}
+	ada := keyholder{t, mia.s, mia.s.Key("acme", "ada@acme.test", auth.ScopeRun, auth.ScopeAdmin)}
 	thread := mia.thread(nil)
 	require.Equal(t, "[]", ada.want(http.StatusOK, "POST", "/threads/search", obj{}, nil).Body)
 	reads := func() (n int) {
@@ -361,7 +361,7 @@ func TestAChangeAtAnOldCheckpointBeginsABranchAndLeavesTheOther(t *testing.T) {
 func TestABranchFromBeforeAReviewWithdrawsIt(t *testing.T) {
 	t.Parallel()
 	d := deskOn(t, testweb.Start(t, testweb.Options{}), "")
-	mia := client{t, d.s, d.mia}
+	mia := keyholder{t, d.s, d.mia}
 	thread, interrupt := d.ask()
 	all := mia.history(thread, nil)
 	open := slices.IndexFunc(all, func(s apiState) bool { return len(s.Interrupts) > 0 })

@@ -141,16 +141,16 @@ func (w *wire) recheck(ctx context.Context, org auth.OrgID, thread agents.Thread
 // reads the log after a number was skipped and after Redis was away. Only while
 // Redis is away does it compare with the log on a clock, once a second: nobody
 // else could wake it then.
-func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan struct{}, func(), error) {
+func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (<-chan run.End, func(), error) {
 	sub, err := w.hub.Subscribe(ctx, channel.ThreadTopic(org, thread))
 	if err != nil {
 		return nil, nil, fmt.Errorf("watching a thread: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ended, done := make(chan struct{}, 1), make(chan struct{})
+	ends, done := make(chan run.End, 1), make(chan struct{})
 	go func() {
 		defer close(done)
-		defer close(ended)
+		defer close(ends)
 		for ctx.Err() == nil {
 			deliveries, err := sub.Next(ctx)
 			if errors.Is(err, realtime.ErrStopped) {
@@ -160,30 +160,50 @@ func (w *wire) Watch(ctx context.Context, org auth.OrgID, thread agents.ThreadID
 				// A log that was cut, is gone or cannot be read: let the caller ask
 				// the database.
 				select {
-				case ended <- struct{}{}:
+				case ends <- run.End{}:
 				case <-ctx.Done():
 				}
 				continue
 			}
 			for _, d := range deliveries {
-				if endsRun(d.Payload) {
-					select {
-					case ended <- struct{}{}:
-					default:
-					}
+				if end, some := endOf(d.Payload); some {
+					tellEnd(ends, end)
 				}
 			}
 		}
 	}()
-	return ended, func() { cancel(); <-done; sub.Close() }, nil
+	return ends, func() { cancel(); <-done; sub.Close() }, nil
 }
 
-// endsRun looks for what ends a run, in payloads that are written by us: the
-// type stands in the head, the name of a CUSTOM at the start of its data.
-func endsRun(payload []byte) bool {
+// tellEnd gives an end to a reader who may be slow: two that it did not take become
+// one of which it has to ask the database.
+func tellEnd(ends chan run.End, end run.End) {
+	select {
+	case ends <- end:
+		return
+	default:
+	}
+	select {
+	case <-ends:
+	default: // it has just taken the first
+	}
+	ends <- run.End{} // nobody else writes: there is room
+}
+
+// endOf looks for what ends a run, in payloads that are written by us: the type
+// stands in the head, the name of a CUSTOM at the start of its data. So the others
+// need not be parsed.
+func endOf(payload []byte) (run.End, bool) {
 	head := string(payload[:min(len(payload), 400)])
-	return strings.Contains(head, `"type":"RUN_FINISHED"`) || strings.Contains(head, `"type":"RUN_ERROR"`) ||
-		strings.Contains(head, `"data":{"name":"`+string(event.MessageUnqueued)+`"`)
+	if !strings.Contains(head, `"type":"RUN_FINISHED"`) && !strings.Contains(head, `"type":"RUN_ERROR"`) &&
+		!strings.Contains(head, `"data":{"name":"`+string(event.MessageUnqueued)+`"`) {
+		return run.End{}, false
+	}
+	e, err := event.Parse(payload)
+	if err != nil {
+		return run.End{}, true
+	}
+	return run.EndOf(e)
 }
 
 // logReader lets the hub read the logs of threads; other topics have none.

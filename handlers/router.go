@@ -178,6 +178,10 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Delete("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
 	app.Post("/api/threads/:thread/runs/crons", key, run, once, r.API.NoCrons)
 
+	app.Get("/api/threads/:thread/runs", key, read, r.API.ListRuns)
+	app.Delete("/api/threads/:thread/runs/:run", key, run, once, r.API.DeleteRun)
+	app.Get("/api/threads/:thread/runs/:run/join", key, read, r.API.JoinRun)
+
 	// Streams.
 	app.Post("/api/threads/:thread/runs/stream", key, run, r.API.StreamRun)
 	app.Get("/api/threads/:thread/runs/:run/stream", key, read, r.API.JoinStream)
@@ -210,4 +214,12 @@ func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
 	app.Get("/api/threads/:thread/state/:checkpoint", key, read, r.API.GetStateAt)
 	app.Get("/api/threads/:thread/history", key, read, r.API.History)
 	app.Post("/api/threads/:thread/history", key, read, r.API.History)
+
+	// Runs without a thread of the caller's, and many at once.
+	app.Post("/api/runs", key, run, once, r.API.CreateStateless)
+	app.Post("/api/runs/wait", key, run, r.API.WaitStateless)
+	app.Post("/api/runs/stream", key, run, r.API.StreamStateless)
+	app.Get("/api/runs/:run/stream", key, read, r.API.JoinStateless)
+	app.Post("/api/runs/batch", key, run, once, r.API.CreateBatch)
+	app.Post("/api/runs/cancel", key, run, once, r.API.CancelRuns)
 }

@@ -166,7 +166,7 @@ func TestEveryUnsafeRouteWantsTheSessionsToken(t *testing.T) {
 // repeatable are the unsafe routes that take no Idempotency-Key; router.go says
 // why.
 var repeatable = []string{"/auth/logout", "/account/org", "/api/threads/:thread/runs/wait",
-	"/api/threads/:thread/runs/stream", "/api/assistants/search", "/api/assistants/count", "/api/assistants/:assistant/versions",
+	"/api/runs/wait", "/api/runs/stream", "/api/threads/:thread/runs/stream", "/api/assistants/search", "/api/assistants/count", "/api/assistants/:assistant/versions",
 	"/api/threads/search", "/api/threads/count", "/api/threads/:thread/state/checkpoint", "/api/threads/:thread/history"}
 
 func TestEveryChangingRouteTakesAnIdempotencyKey(t *testing.T) {

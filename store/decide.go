@@ -272,11 +272,11 @@ const sqlRunResume = `with waited as (
 	update runs set status = 'success', ended_at = updated_at, updated_at = now()
 	where org_id = @org and id = @of and status = 'waiting' returning *
 )
-insert into runs as r (org_id, id, thread_id, position, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata)
+insert into runs as r (org_id, id, thread_id, position, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata, webhook)
 overriding system value
 select w.org_id, @id, w.thread_id, w.position, w.assistant_id, w.assistant_version, coalesce(@user::uuid, w.user_id),
 	case when @user::uuid is null then w.key_id else @key::uuid end, w.strategy,
-	@input::jsonb || case when w.input ? 'context' then jsonb_build_object('context', w.input -> 'context') else '{}' end, @request, @metadata
+	case when w.input ? 'context' then jsonb_build_object('context', w.input -> 'context') else '{}' end || @input::jsonb, @request, @metadata, coalesce(@webhook, w.webhook)
 from waited w
 returning ` + runColumns
 
@@ -288,9 +288,11 @@ type resumption struct {
 	id      agents.RunID
 	pauses  []agents.Interrupt // nil means those that stand in the checkpoint
 	jump    []string
-	breaks  *agents.Breakpoints
+	sends   []agents.Due
+	brings  agents.RunInput
 	request json.RawMessage
 	meta    json.RawMessage
+	webhook string
 	// anew makes the scope's person the one the run acts for.
 	anew bool
 }
@@ -308,9 +310,10 @@ func resumeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, thread agents.T
 	if r.id == "" {
 		r.id = agents.RunID(id.New())
 	}
-	input := agents.RunInput{Resume: &agents.Resume{Interrupts: r.pauses, Goto: r.jump, Of: r.of}, Break: r.breaks}
+	input := r.brings
+	input.Resume = &agents.Resume{Interrupts: r.pauses, Goto: r.jump, Sends: r.sends, Of: r.of}
 	args := named{"org": org, "of": string(r.of), "id": string(r.id), "input": input, "request": orObject(r.request),
-		"metadata": orObject(r.meta), "user": nil, "key": nil}
+		"metadata": orObject(r.meta), "user": nil, "key": nil, "webhook": orNull(r.webhook)}
 	if r.anew {
 		args["user"], args["key"] = string(scope.User), orNull(string(scope.Key))
 	}

@@ -57,8 +57,13 @@ func (db *DB) displace(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agent
 		return ahead, behind, nil
 	}
 	out.Told = told
-	out.ToldAt, err = db.appendEvents(ctx, tx, scope, s.Thread, of, told)
-	return ahead, behind, err
+	if out.ToldAt, err = db.appendEvents(ctx, tx, scope, s.Thread, of, told); err != nil {
+		return 0, nil, err
+	}
+	if s.Strategy == agents.StrategyRollback {
+		_, err = tx.Exec(ctx, sqlWentBack, named{"org": string(scope.Org), "thread": string(s.Thread)})
+	}
+	return ahead, behind, translate(err)
 }
 
 // endWaiting withdraws the requests of a run that waits and ends it; the run

@@ -422,11 +422,14 @@ func (db *DB) Acquire(ctx context.Context, scope auth.Scope, thread agents.Threa
 const sqlForkLock = `select 1 from thread_heads where org_id = @org and thread_id = @thread and token = @token for update`
 
 // sqlFork begins a line and makes it the active one, if what it is to stand on is
-// still there.
+// still there. The run it is for keeps which line was the active one.
 const sqlFork = `with made as (
 	insert into lines (org_id, id, thread_id, parent_line, parent_step, step)
 	select @org::uuid, @line::uuid, @thread::uuid, c.line_id, c.step, c.step
 	from checkpoints c where c.org_id = @org and c.line_id = @parent and c.step = @parent_step returning id
+), based as (
+	update runs r set base_line = t.line_id from made, threads t
+	where r.org_id = @org and r.id = @run::uuid and t.org_id = @org and t.id = @thread
 )
 update threads t set line_id = made.id, updated_at = now() from made where t.org_id = @org and t.id = @thread`
 
@@ -439,12 +442,12 @@ func (db *DB) Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, ch
 	}
 	line := agents.LineID(id.New())
 	err = db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := named{"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(line),
+		args := named{"org": string(scope.Org), "thread": string(lease.Thread), "token": lease.Token, "line": string(line), "run": orNull(string(lease.Run)),
 			"parent": string(state.Line), "parent_step": state.Step}
 		for _, step := range []struct {
 			sql     string
 			refused error
-		}{{sqlForkLock, agents.ErrFenced}, {sqlFork, agents.ErrCheckpointNotFound}} {
+		}{{sqlForkLock, agents.ErrFenced}, {sqlFork, agents.ErrCheckpointNotFound}, {sqlWentBack, agents.ErrFenced}} {
 			done, err := tx.Exec(ctx, step.sql, args)
 			if err != nil {
 				return translate(err)

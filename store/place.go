@@ -13,7 +13,8 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// Most new input finds its thread idle and on the version that the thread keeps.
+// Most new input finds its thread idle and on the version that the thread keeps, or
+// comes with a thread of its own.
 // Then there is no strategy to carry out and nothing to choose, and the run is placed
 // by one statement, together with others that come at the same moment. Everything
 // else goes step by step, in [DB.Submit].
@@ -23,8 +24,8 @@ import (
 // whether it still holds then: s is the head as it was, h as it is under the lock.
 const sqlPlaceTogether = `with input as materialized (
 	select * from unnest(@runs::uuid[], @threads::uuid[], @assistants::uuid[], @versions::int[], @users::uuid[], @keys::uuid[], @strategies::text[],
-		@inputs::text[], @requests::text[], @metadata::text[], @titles::text[], @graphs::text[], @packs::bytea[])
-		with ordinality as i(run_id, thread_id, assistant_id, version, user_id, key_id, strategy, input, request, metadata, title, graph, pack, n)
+		@inputs::text[], @requests::text[], @metadata::text[], @titles::text[], @graphs::text[], @packs::bytea[], @webhooks::text[], @afters::interval[])
+		with ordinality as i(run_id, thread_id, assistant_id, version, user_id, key_id, strategy, input, request, metadata, title, graph, pack, webhook, after, n)
 ), line as materialized (
 	select count(*) as n from runs where org_id = @org and status = 'pending'
 ), held as materialized (
@@ -43,8 +44,9 @@ const sqlPlaceTogether = `with input as materialized (
 	where h.org_id = @org and h.thread_id = i.thread_id
 	returning i.n, h.seq, h.epoch
 ), placed as (
-	insert into runs (org_id, id, thread_id, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata)
-	select @org::uuid, i.run_id, i.thread_id, i.assistant_id, i.version, i.user_id, i.key_id, i.strategy, i.input::jsonb, i.request::jsonb, i.metadata::jsonb
+	insert into runs (org_id, id, thread_id, assistant_id, assistant_version, user_id, key_id, strategy, input, request, metadata, webhook, run_after, delayed)
+	select @org::uuid, i.run_id, i.thread_id, i.assistant_id, i.version, i.user_id, i.key_id, i.strategy, i.input::jsonb, i.request::jsonb, i.metadata::jsonb,
+		i.webhook, now() + i.after, i.after > interval '0'
 	from heads h join input i on i.n = h.n order by i.n
 	returning id, position, request, metadata, created_at
 ), busy as (
@@ -73,6 +75,9 @@ type placing struct {
 	s     agents.Submission
 	pack  []byte
 	input string
+	// make are the arguments of its thread, if that is made with it: a temporary one,
+	// which goes by itself if the run can't be placed.
+	make named
 
 	placed *placedRow // if it was
 }
@@ -82,7 +87,7 @@ func (p *placing) thread() string { return string(p.s.Thread) }
 // place places a run whose thread is idle; false means that the thread has to be
 // looked at.
 func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) (out agents.Submitted, ok bool, err error) {
-	if s.Create != nil || s.Input.Resume != nil || s.Assistant.Archived() {
+	if s.Input.Resume != nil || s.Assistant.Archived() {
 		return out, false, nil
 	}
 	if out.Queued, err = s.Queued(0, false); err != nil {
@@ -91,6 +96,11 @@ func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) 
 	p := &placing{scope: scope, s: s}
 	if p.pack, err = db.packed(s.Thread, s.Run, []event.Envelope{out.Queued}); err != nil {
 		return out, false, err
+	}
+	if s.Create != nil && s.Create.Temporary {
+		if p.make, err = newThreadArgs(scope, *s.Create); err != nil {
+			return out, false, err
+		}
 	}
 	input, err := json.Marshal(s.Input)
 	if err != nil {
@@ -105,10 +115,11 @@ func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) 
 	}
 	row := p.placed
 	at := row.CreatedAt.UTC()
+	out.Created = p.make != nil
 	out.Position = agents.Position{Seq: row.Seq, Epoch: row.Epoch}
 	out.Run = agents.Run{ID: s.Run, Org: scope.Org, Thread: s.Thread, Position: row.Position, Assistant: s.Assistant.ID,
 		AssistantVersion: s.Assistant.Version, User: scope.User, Key: scope.Key, Status: agents.RunPending, Strategy: s.Strategy,
-		Input: s.Input, Request: row.Request, Metadata: row.Metadata, CreatedAt: at, UpdatedAt: at}
+		Input: s.Input, Request: row.Request, Metadata: row.Metadata, Webhook: s.Webhook, CreatedAt: at, UpdatedAt: at, RunAfter: at.Add(s.After)}
 	return out, true, nil
 }
 
@@ -120,6 +131,7 @@ func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing
 		columns[name] = make([]string, 0, n)
 	}
 	versions, keys, packs := make([]int, n), make([]*string, n), make([][]byte, n)
+	webhooks, afters := make([]*string, n), make([]time.Duration, n)
 	for i, p := range some {
 		for name, text := range map[string]string{
 			"runs": string(p.s.Run), "threads": string(p.s.Thread), "assistants": string(p.s.Assistant.ID), "users": string(p.scope.User),
@@ -129,15 +141,21 @@ func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing
 			columns[name] = append(columns[name], text)
 		}
 		versions[i], keys[i], packs[i] = p.s.Assistant.Version, textOf(orNull(string(p.scope.Key))), p.pack
+		webhooks[i], afters[i] = textOf(orNull(p.s.Webhook)), p.s.After
 	}
 	args := named{"org": string(org), "count": n, "per_org": db.bounds.QueuedPerOrg, "per_person": db.bounds.QueuedPerPerson,
-		"versions": versions, "keys": keys, "packs": packs}
+		"versions": versions, "keys": keys, "packs": packs, "webhooks": webhooks, "afters": afters}
 	for name, texts := range columns {
 		args[name] = texts
 	}
 	var rows []placedRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(org))
+	for _, p := range some {
+		if p.make != nil {
+			batch.Queue(sqlThreadInsert, p.make)
+		}
+	}
 	batch.Queue(sqlProbe)
 	collect(&batch, &rows, sqlPlaceTogether, args)
 	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {

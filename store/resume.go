@@ -59,7 +59,7 @@ func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.Thread
 				return agents.ErrNotInterrupted
 			}
 		}
-		if len(a.Goto) > 0 {
+		if len(a.Goto)+len(a.Sends) > 0 {
 			if out.Told, err = closeAll(ctx, tx, scope, thread, agents.ReviewWithdrawn, a.Withdrawn); err != nil {
 				return err
 			}
@@ -70,7 +70,7 @@ func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.Thread
 			}
 		}
 		out.Run, err = resumeRun(ctx, tx, scope, thread, resumption{
-			of: waiting.ID, id: a.Run, pauses: a.Pauses, jump: a.Goto, breaks: a.Break, request: a.Request, meta: a.Metadata})
+			of: waiting.ID, id: a.Run, pauses: a.Pauses, jump: a.Goto, sends: a.Sends, brings: a.Input, request: a.Request, meta: a.Metadata, webhook: a.Webhook})
 		return err
 	})
 	if err != nil {

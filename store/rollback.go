@@ -42,6 +42,20 @@ const (
 	sqlRollbackEmpty    = `delete from lines where org_id = @org and id = @line`
 )
 
+// sqlBranchLeft finds the line of its own that a run began, if the thread is on it.
+const sqlBranchLeft = `select l.id::text as id,
+		exists (select 1 from lines f where f.org_id = @org and f.parent_line = l.id and f.ns is null) as forked
+	from threads t join lines l on l.org_id = t.org_id and l.id = t.line_id
+	where t.org_id = @org and t.id = @thread and t.line_id <> @base
+		and exists (select 1 from lines b where b.org_id = @org and b.id = @base and b.thread_id = @thread)`
+
+const sqlBranchLeave = `update threads t set line_id = @base where t.org_id = @org and t.id = @thread`
+
+type branchRow struct {
+	ID     string
+	Forked bool
+}
+
 const sqlRunRemove = `delete from runs where org_id = @org and id = @run`
 
 type rollbackRow struct {
@@ -68,6 +82,10 @@ func (db *DB) rollBack(ctx context.Context, tx pgx.Tx, scope auth.Scope, r agent
 	}
 	from, err := pgxOne[rollbackRow](ctx, tx, sqlRollbackFrom, args)
 	switch {
+	case r.BaseLine != "":
+		if err := leaveBranch(ctx, tx, args, r.BaseLine); err != nil {
+			return nil, err
+		}
 	case errors.Is(err, pgx.ErrNoRows): // it has committed nothing
 	case err != nil:
 		return nil, fmt.Errorf("finding where a run began: %w", translate(err))
@@ -82,6 +100,31 @@ func (db *DB) rollBack(ctx context.Context, tx pgx.Tx, scope auth.Scope, r agent
 	r.CancelReason = agents.ReasonRolledBack
 	gone, err := d.RolledBack(r)
 	return append(told, gone...), err
+}
+
+// leaveBranch gives the thread back the line that it had before the run began one of
+// its own at an older checkpoint; that one goes, unless a fork stands on it.
+func leaveBranch(ctx context.Context, tx pgx.Tx, args named, base agents.LineID) error {
+	args["base"] = string(base)
+	left, err := pgxMany[branchRow](ctx, tx, sqlBranchLeft, args)
+	if err != nil {
+		return fmt.Errorf("finding a run's own line: %w", err)
+	}
+	if len(left) == 0 {
+		return nil // it stands on the other one still
+	}
+	args["line"] = left[0].ID
+	var batch pgx.Batch
+	batch.Queue(sqlBranchLeave, args)
+	if !left[0].Forked {
+		batch.Queue(sqlRollbackSubLines, args)
+		batch.Queue(sqlRollbackMessages, args)
+		batch.Queue(sqlRollbackEmpty, args)
+	}
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("leaving a run's own line: %w", translate(err))
+	}
+	return nil
 }
 
 // abandon leaves the thread's line for a new one that ends where the run began. A

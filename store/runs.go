@@ -43,11 +43,14 @@ type runRow struct {
 	StartedAt         *time.Time
 	EndedAt           *time.Time
 	UpdatedAt         time.Time
+	RunAfter          time.Time
+	Webhook           *string
+	BaseLine          *string
 }
 
 const runColumns = `r.org_id, r.id, r.thread_id, r.position, r.assistant_id, r.assistant_version, r.user_id, r.key_id,
 	r.status, r.strategy, r.input, r.request, r.metadata, r.manifest, r.attempt, r.failures, r.lost, r.claimed_at, r.token, r.cancel_requested_at,
-	r.cancel_reason, r.error, r.created_at, r.started_at, r.ended_at, r.updated_at`
+	r.cancel_reason, r.error, r.created_at, r.started_at, r.ended_at, r.updated_at, r.run_after, r.webhook, r.base_line`
 
 func (r runRow) run() agents.Run {
 	out := agents.Run{
@@ -55,7 +58,7 @@ func (r runRow) run() agents.Run {
 		Assistant: agents.AssistantID(r.AssistantID), AssistantVersion: r.AssistantVersion, User: auth.UserID(r.UserID),
 		Status: agents.RunStatus(r.Status), Strategy: agents.Strategy(r.Strategy), Input: r.Input, Request: r.Request,
 		Metadata: r.Metadata, Manifest: r.Manifest, Attempt: r.Attempt, Failures: r.Failures, Lost: r.Lost, CancelRequested: r.CancelRequestedAt != nil,
-		Error: r.Error, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+		Error: r.Error, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), RunAfter: r.RunAfter.UTC(),
 	}
 	if r.KeyID != nil {
 		out.Key = auth.KeyID(*r.KeyID)
@@ -65,6 +68,12 @@ func (r runRow) run() agents.Run {
 	}
 	if r.CancelReason != nil {
 		out.CancelReason = *r.CancelReason
+	}
+	if r.Webhook != nil {
+		out.Webhook = *r.Webhook
+	}
+	if r.BaseLine != nil {
+		out.BaseLine = agents.LineID(*r.BaseLine)
 	}
 	if r.ClaimedAt != nil {
 		out.ClaimedAt = r.ClaimedAt.UTC()
@@ -78,10 +87,11 @@ func (r runRow) run() agents.Run {
 	return out
 }
 
-// sqlRunsAhead counts what is open on a thread, and what stands in line of the
-// organisation and of the person.
+// sqlRunsAhead counts what is open on a thread and due, and what stands in line of
+// the organisation and of the person.
 const sqlRunsAhead = `select (select count(*) from runs r
-		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')) as ahead,
+		where r.org_id = @org and r.thread_id = @thread and r.status in ('pending', 'running', 'waiting')
+			and (r.status <> 'pending' or r.run_after <= now())) as ahead,
 	count(*) as of_org, count(*) filter (where user_id = @user) as of_person
 	from runs where org_id = @org and status = 'pending'`
 
@@ -106,8 +116,9 @@ func (b Bounds) check(l lineup) error {
 }
 
 const sqlRunInsert = `insert into runs as r (org_id, id, thread_id, assistant_id, assistant_version, user_id, key_id,
-		strategy, input, request, metadata)
-	values (@org, @id, @thread, @assistant, @version, @user, @key, @strategy, @input, @request, @metadata)
+		strategy, input, request, metadata, webhook, run_after, delayed)
+	values (@org, @id, @thread, @assistant, @version, @user, @key, @strategy, @input, @request, @metadata, @webhook,
+		now() + @after::interval, @after::interval > interval '0')
 	returning ` + runColumns
 
 // sqlThreadBusy marks the thread, pins the version of its assistant (which is
@@ -178,7 +189,7 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 			return err
 		}
 		var appended agents.Appended
-		if s.Input.Resume != nil && ahead > 0 {
+		if s.Input.Resume != nil && s.Input.Checkpoint == "" && ahead > 0 {
 			return fault.Conflict("Thread is already running a task.").WithCode("thread_busy")
 		}
 		if out.Run, appended, err = db.placeRun(ctx, tx, scope, s, out.Queued); err != nil {
@@ -239,7 +250,7 @@ func (db *DB) placeRun(ctx context.Context, tx pgx.Tx, scope auth.Scope, s agent
 	args := named{
 		"org": org, "id": string(s.Run), "thread": thread, "assistant": string(s.Assistant.ID),
 		"version": s.Assistant.Version, "user": string(scope.User), "key": nil, "strategy": string(s.Strategy),
-		"input": s.Input, "request": orObject(s.Request), "metadata": orObject(s.Metadata),
+		"input": s.Input, "request": orObject(s.Request), "metadata": orObject(s.Metadata), "webhook": orNull(s.Webhook), "after": s.After,
 	}
 	if scope.Key != "" {
 		args["key"] = string(scope.Key)

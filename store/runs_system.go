@@ -38,7 +38,7 @@ func (r claimedRow) claimed() agents.Claimed {
 const sqlClaimTurn = `select pg_advisory_xact_lock(2, 0)`
 
 // sqlClaim takes the oldest due runs whose thread is free and has no earlier
-// run in line, as many as the bounds of their people and organisations leave. The
+// run in line that is due, as many as the bounds of their people and organisations leave. The
 // line is read in its order and only as far as a claim may need: past those who have
 // all they may have, and four times as many runs as are asked for, so that one who
 // is nearly there does not stand before the others. Taking the thread's lease gives
@@ -54,7 +54,7 @@ const sqlClaim = `with held as (
 	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
 	where r.status = 'pending' and r.run_after <= now() and h.run_id is null
 		and not exists (select 1 from runs p where p.org_id = r.org_id and p.thread_id = r.thread_id
-			and p.status in ('pending', 'waiting') and p.position < r.position)
+			and p.status in ('pending', 'waiting') and p.position < r.position and p.run_after <= now())
 		and not exists (select 1 from held where held.org_id = r.org_id and held.user_id = r.user_id and held.n >= @per_person)
 		and not exists (select 1 from of_org where of_org.org_id = r.org_id and of_org.n >= @per_org)
 	order by r.position limit 4 * @limit
@@ -106,6 +106,24 @@ func (db *DB) Claim(ctx context.Context, worker agents.WorkerID, limit int, leas
 		out[i] = r.claimed()
 	}
 	return out, nil
+}
+
+// sqlDueWithin finds when the next run that began to wait on purpose is due. The
+// others are due when they come, which wakes the workers.
+const sqlDueWithin = `select min(r.run_after) - now() as after from runs r
+	where r.delayed and r.status = 'pending' and r.run_after > now() and r.run_after <= now() + @within::interval`
+
+// DueWithin says after how long the next run is due that waits for its time, if that
+// is within a time.
+func (db *DB) DueWithin(ctx context.Context, within time.Duration) (after time.Duration, some bool, err error) {
+	var found *time.Duration
+	if err := db.system.QueryRow(ctx, sqlDueWithin, named{"within": within}).Scan(&found); err != nil {
+		return 0, false, fmt.Errorf("finding when a run is due: %w", translate(err))
+	}
+	if found == nil {
+		return 0, false, nil
+	}
+	return *found, true, nil
 }
 
 // sqlRenew locks the heads in the order of their keys, as sqlAppendBatch does:

@@ -20,7 +20,7 @@ const threadMatches = `(@status::text is null or t.status = @status::text) and (
 // Threads are listed if they are the person's own or shared, and named by their ids
 // if they may be read: two statements, for one would use no index.
 const (
-	threadListed = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation') and ` + threadMatches
+	threadListed = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation') and not t.temporary and ` + threadMatches
 	threadNamed  = `t.id = any(@ids::uuid[]) and ` + threadReadable + ` and ` + threadMatches
 )
 

@@ -77,8 +77,8 @@ func readerArgs(s auth.Scope, more named) named {
 const firstToken = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
 const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
-	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata, ttl_minutes, ttl_strategy)
-	select @org, @id, @user, @visibility, @title, line.id, @metadata, @ttl::double precision, @ttl_strategy from line
+	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata, ttl_minutes, ttl_strategy, temporary)
+	select @org, @id, @user, @visibility, @title, line.id, @metadata, @ttl::double precision, @ttl_strategy, @temporary from line
 	on conflict do nothing
 	returning *
 ), head as (
@@ -123,6 +123,7 @@ func newThreadArgs(scope auth.Scope, n agents.NewThread) (named, error) {
 	args := named{
 		"org": string(scope.Org), "id": string(n.ID), "user": string(scope.User), "visibility": string(n.Visibility),
 		"title": n.Title, "metadata": n.Metadata, "line": id.New(), "epoch": id.New(), "ttl": nil, "ttl_strategy": nil,
+		"temporary": n.Temporary,
 	}
 	if n.TTL != nil {
 		if err := n.TTL.Check(); err != nil {
@@ -151,13 +152,14 @@ func (db *DB) Thread(ctx context.Context, scope auth.Scope, thread agents.Thread
 func threadNotFound() error { return fault.NotFound("Thread") }
 
 const sqlThreadPage = `select ` + threadColumns + ` from threads t
-	where t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation')
+	where t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation') and not t.temporary
 	and (@text = '' or t.title ilike '%' || @text || '%' escape '\')
 	and (@before_time::timestamptz is null or (t.updated_at, t.id) < (@before_time, @before_id::uuid))
 	order by t.updated_at desc, t.id desc limit @limit`
 
 // Threads lists the threads that belong to the scope's user or are shared with
-// the organisation. An admin's right to read any thread does not flood the list.
+// the organisation. An admin's right to read any thread does not flood the list, nor
+// do threads of runs that need none.
 func (db *DB) Threads(ctx context.Context, scope auth.Scope, q agents.ThreadQuery) ([]agents.Thread, error) {
 	if q.Limit < 1 || q.Limit > 100 {
 		q.Limit = 40

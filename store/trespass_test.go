@@ -230,6 +230,10 @@ var trespasses = map[string]trespass{
 			return err
 		})
 	}},
+	"DB.RunAnywhere": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.RunAnywhere(ctx, s, e.pending.ID)
+		return err
+	}},
 	"DB.RunFirst": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.RunFirst(ctx, s, e.private.ID, e.pending.ID)
 		return err
@@ -349,6 +353,27 @@ var trespasses = map[string]trespass{
 	}},
 	"DB.CancelRun": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.CancelRun(ctx, s, e.private.ID, e.pending.ID, "x", cancelled, withdrawn)
+		return err
+	}},
+	"DB.TakeBack": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.TakeBack(ctx, s, e.private.ID, e.pending.ID, agents.Displacing{Ended: cancelled, Withdrawn: withdrawn}, cancelled)
+		return err
+	}},
+	"DB.DeleteRun": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return e.db.DeleteRun(ctx, s, e.private.ID, e.pending.ID)
+	}},
+	"DB.Runs": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, _, err := e.db.Runs(ctx, s, t.ID, agents.RunQuery{Limit: 10})
+			return err
+		})
+	}},
+	"DB.RunsToCancel": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, err := e.db.RunsToCancel(ctx, s, []agents.RunStatus{agents.RunPending, agents.RunRunning}, 10)
+		return seen(found, err, func(k agents.RunKey) bool { return k.Thread == e.private.ID || k.Thread == e.shared.ID })
+	}},
+	"DB.Older": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, err := e.db.Older(ctx, s, e.private.ID, agents.CheckpointID(e.private.Line, 0))
 		return err
 	}},
 	"DB.Review": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {

@@ -44,17 +44,29 @@ func (db *DB) View(ctx context.Context, scope auth.Scope, thread agents.ThreadID
 	return v, nil
 }
 
+const sqlViewHead = `select seq, epoch::text as epoch, state_seq from thread_heads where org_id = @org and thread_id = @thread`
+
+type viewHeadRow struct {
+	Seq      int64
+	Epoch    string
+	StateSeq int64
+}
+
+// sqlWentBack notes that the thread's state is an older one now: what the log has
+// said so far beyond its step is of what was left. The caller holds the head.
+const sqlWentBack = `update thread_heads set state_seq = seq where org_id = @org and thread_id = @thread`
+
 // viewInside reads what hangs on the thread in two round trips: first what needs
 // only its id and line, then what the line's head points to.
 func (db *DB) viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *agents.View) error {
 	load := stateLoad{org: string(scope.Org), thread: string(v.Thread.ID), line: string(v.Thread.Line)}
-	var heads []headRow
+	var heads []viewHeadRow
 	var open, latest []runRow
 	var reviews []reviewRow
 	args := readerArgs(scope, named{"thread": load.thread})
 	var first pgx.Batch
 	load.queueLine(&first)
-	collect(&first, &heads, sqlHead, args)
+	collect(&first, &heads, sqlViewHead, args)
 	collect(&first, &open, sqlRunsOpen, args)
 	collect(&first, &latest, sqlRunLatest, args)
 	collect(&first, &reviews, sqlReviewsOfThread, named{"org": string(scope.Org), "thread": load.thread})
@@ -68,9 +80,9 @@ func (db *DB) viewInside(ctx context.Context, tx pgx.Tx, scope auth.Scope, v *ag
 		return err
 	}
 	v.Head = agents.Position{Seq: heads[0].Seq, Epoch: heads[0].Epoch}
-	v.Base = agents.Position{Epoch: v.Head.Epoch}
+	v.Base = agents.Position{Epoch: v.Head.Epoch, Seq: heads[0].StateSeq}
 	if load.state.Head != nil {
-		v.Base.Seq = load.state.Head.EventSeq
+		v.Base.Seq = max(v.Base.Seq, load.state.Head.EventSeq)
 	}
 	var err error
 	v.Tail, err = db.logAfter(ctx, tx, named{

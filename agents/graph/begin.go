@@ -67,7 +67,7 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 	if err != nil {
 		return out, err
 	}
-	stays := resume != nil && len(resume.Goto) == 0 && loaded.Head != nil
+	stays := resume != nil && !resume.Jumps() && loaded.Head != nil
 	c := &out.Commit
 	switch {
 	case stays:
@@ -81,11 +81,11 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 			return out, err
 		}
 	}
-	if resume != nil && len(resume.Goto) > 0 {
-		if err := g.Known("goto", resume.Goto...); err != nil {
+	if resume.Jumps() {
+		if err := g.Jumpable(resume.Goto, resume.Sends); err != nil {
 			return out, err
 		}
-		c.Next = agents.DueNodes(slices.DeleteFunc(slices.Clone(resume.Goto), func(n string) bool { return n == End })...)
+		c.Next = append(agents.DueNodes(slices.DeleteFunc(slices.Clone(resume.Goto), func(n string) bool { return n == End })...), resume.Sends...)
 	}
 	var writes []Write
 	if in.Fill != nil && (!stays || len(c.Next) == 0) {
@@ -106,10 +106,24 @@ func (g *Graph) Begin(loaded agents.State, in Input) (Beginning, error) {
 	return out, err
 }
 
+// Jumpable checks that a run may go on at nodes, and at those that are sent
+// something.
+func (g *Graph) Jumpable(nodes []string, sends []agents.Due) error {
+	if err := g.Known("goto", nodes...); err != nil {
+		return err
+	}
+	for _, s := range sends {
+		if !g.Has(s.Node) {
+			return g.refuse("goto", ErrNoSuchNode, s.Node)
+		}
+	}
+	return nil
+}
+
 // resume gives what to go on from, with the answers matched to what is open.
 func (in Input) resume(loaded agents.State) (*agents.Resume, error) {
 	if !in.asks {
-		if r := in.Resume; r != nil && len(r.Interrupts) == 0 && len(r.Goto) == 0 && loaded.Head != nil {
+		if r := in.Resume; r != nil && len(r.Interrupts) == 0 && !r.Jumps() && loaded.Head != nil {
 			// Whoever was asked is asked the same, and a breakpoint is passed.
 			return &agents.Resume{Interrupts: loaded.Head.Interrupts, Of: r.Of}, nil
 		}

@@ -165,7 +165,7 @@ func (p *player) input(ctx context.Context, run Run) (graph.Input, error) {
 	for i, a := range run.Resume.Answers {
 		open[i].Answer = a.value()
 	}
-	in := graph.Input{Resume: &agents.Resume{Interrupts: open, Goto: run.Resume.Goto}, Writes: graph.AddMessages(run.Messages...)}
+	in := graph.Input{Resume: &agents.Resume{Interrupts: open, Goto: run.Resume.Goto, Sends: run.Resume.Sends}, Writes: graph.AddMessages(run.Messages...)}
 	in.Fill = p.fill(run)
 	return in, nil
 }

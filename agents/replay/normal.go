@@ -86,7 +86,7 @@ func normal(r Recording, m mode) []line {
 		f.stands[string(message.ID)] = true
 	}
 	for _, run := range r.Runs {
-		f.resumes[string(run.ID)] = run.Resume != nil && len(run.Resume.Goto) == 0
+		f.resumes[string(run.ID)] = run.Resume != nil && len(run.Resume.Goto)+len(run.Resume.Sends) == 0
 	}
 	for i, e := range r.Events {
 		f.take(i, e)

@@ -66,9 +66,9 @@ func recordedRun(s Source, run agents.Run) Run {
 	if !role.Valid() {
 		role = auth.RoleMember
 	}
-	out := Run{ID: run.ID, Role: role, Messages: run.Input.Messages, Filled: filled(s, run.ID)}
+	out := Run{ID: run.ID, Role: role, Messages: run.Input.Messages, Values: run.Input.Values, Filled: filled(s, run.ID)}
 	if resume := run.Input.Resume; resume != nil {
-		out.Resume = &Resume{Goto: resume.Goto}
+		out.Resume = &Resume{Goto: resume.Goto, Sends: resume.Sends}
 		for _, i := range resume.Interrupts {
 			out.Resume.Answers = append(out.Resume.Answers, recordedAnswer(i.Answer))
 		}
@@ -206,6 +206,9 @@ func (r Recording) repeatable() error {
 		}
 	}
 	for _, run := range r.Runs {
+		if len(run.Values) > 0 {
+			return unrepeatable(run.ID, "it wrote to channels besides the messages")
+		}
 		if !ended[string(run.ID)] {
 			return unrepeatable(run.ID, "it has not ended")
 		}

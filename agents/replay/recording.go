@@ -80,6 +80,9 @@ type Run struct {
 	// Messages are new input; with Resume the run goes on from a pause instead.
 	Messages []agents.Message `json:"messages,omitempty"`
 	Resume   *Resume          `json:"resume,omitempty"`
+	// Values are what it wrote to channels besides the messages; a run with any is
+	// not recorded.
+	Values map[string]json.RawMessage `json:"-"`
 	// Filled are the results that the server put in for calls which nobody will
 	// answer any more.
 	Filled []agents.Message `json:"filled,omitempty"`
@@ -92,6 +95,8 @@ type Resume struct {
 	Answers []Answer `json:"answers,omitempty"`
 	// Goto are the nodes it jumped to.
 	Goto []string `json:"goto,omitempty"`
+	// Sends are nodes it jumped to, each with an input of its own.
+	Sends []agents.Due `json:"sends,omitempty"`
 }
 
 // Answer is one answer as the JSON that the node was given, in its bytes; nil is

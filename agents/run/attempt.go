@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,11 +119,11 @@ func (a *attempt) run(ctx context.Context) error {
 	r := a.claim.Run
 	loaded, err := a.w.o.Store.State(ctx, a.scope, r.Thread)
 	if err != nil {
-		return &agents.StorageError{Err: err}
+		return unread(ctx, err)
 	}
 	a.line, a.step = loaded.Line, loaded.Step
 	if a.assistant, err = a.w.o.Store.AssistantVersion(ctx, a.scope, r.Assistant, r.AssistantVersion); err != nil {
-		return &agents.StorageError{Err: err}
+		return unread(ctx, err)
 	}
 	g, ok := a.w.o.Graphs.Graph(a.assistant.Graph)
 	if !ok {
@@ -148,6 +149,10 @@ func (a *attempt) run(ctx context.Context) error {
 		if err := a.mayStart(); err != nil {
 			return err
 		}
+		if loaded, err = a.branch(ctx, loaded); err != nil {
+			return err
+		}
+		from.state, from.pending = graph.NewState(loaded.Messages, loaded.Values), loaded.Pending
 		if from, err = a.begin(ctx, g, loaded, from); err != nil {
 			return notResumable(err)
 		}
@@ -164,7 +169,7 @@ func (a *attempt) run(ctx context.Context) error {
 		Info: graph.Info{Scope: a.scope, Thread: r.Thread, Run: r.ID, Attempt: r.Attempt, Assistant: a.assistant,
 			UserName: a.claim.UserName, StartedAt: r.StartedAt, Context: a.assistant.ContextOf(r.Input.Context), Line: a.line, Token: r.Token},
 		State: from.state, Next: from.next, Pending: from.pending, Step: a.step, Resume: from.resume, Host: a, Break: breaks, Clock: a.w.o.Clock,
-		Logger: a.logger, RecursionLimit: a.assistant.Config.RecursionLimit,
+		Logger: a.logger, RecursionLimit: cmp.Or(r.Input.RecursionLimit, a.assistant.Config.RecursionLimit),
 	})
 	if errors.Is(err, graph.ErrNotResumable) {
 		return notResumable(err)
@@ -258,6 +263,15 @@ func (a *attempt) Pend(ctx context.Context, p agents.PendingWrites) error {
 func (a *attempt) Sub(ctx context.Context, s agents.SubLine) (agents.State, error) {
 	state, err := a.w.o.Store.SubLine(ctx, a.scope, a.lease, s)
 	return state, a.stored(ctx, err)
+}
+
+// unread sorts an error of reading what a run begins with. A reading changes nothing:
+// what has ended the attempt meanwhile, such as a wish to cancel, ends the run.
+func unread(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return &agents.StorageError{Err: err}
 }
 
 // stored sorts an error of the store: a lost lease ends the attempt as such, any

@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"runtime"
 	"time"
 
@@ -28,18 +30,48 @@ func (a *attempt) manifest(g *graph.Graph) agents.Manifest {
 	}
 }
 
+// branch begins a line of the run's own at the older checkpoint that it names. An
+// attempt that was lost after that has left the thread there: the next one finds it
+// so.
+func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State, error) {
+	r := a.claim.Run
+	if r.Input.Checkpoint == "" || loaded.Head != nil && loaded.Head.ID == r.Input.Checkpoint {
+		return loaded, nil
+	}
+	_, err := a.w.o.Store.Fork(ctx, a.scope, a.lease, r.Input.Checkpoint)
+	if errors.Is(err, agents.ErrCheckpointNotFound) {
+		return loaded, graph.Fail("The checkpoint that this run was to go on from is not kept any more.")
+	}
+	if err := a.stored(ctx, err); err != nil {
+		return loaded, err
+	}
+	if loaded, err = a.w.o.Store.State(ctx, a.scope, r.Thread); err != nil {
+		return loaded, unread(ctx, err)
+	}
+	a.line, a.step = loaded.Line, loaded.Step
+	return loaded, nil
+}
+
+// branched reports whether a thread stands at the beginning of a line, so that what
+// was said elsewhere is no part of it any more.
+func branched(loaded agents.State) bool { return loaded.Head != nil && loaded.Head.Line != loaded.Line }
+
 // begin commits, as a step of its own, what the run brings: its messages, or
 // that it goes on from a pause. A run that finds nothing to do ends with it.
 func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State, from beginning) (beginning, error) {
 	r := a.claim.Run
 	var events []event.Envelope
-	writes := graph.AddMessages(r.Input.Messages...)
-	if again := r.Input.Resume; again != nil && len(again.Goto) == 0 {
+	values, err := g.Decode(r.Input.Values)
+	if err != nil {
+		return from, err
+	}
+	writes := append(graph.AddMessages(r.Input.Messages...), values...)
+	if again := r.Input.Resume; again != nil && !again.Jumps() {
 		writes = append(leftovers(loaded.Head), writes...)
 	}
 	known, err := outcomesOf(ctx, a.w.o.Store, a.scope, r.Thread, loaded.Line, r.Token, unanswered(loaded.Messages))
 	if err != nil {
-		return from, &agents.StorageError{Err: err}
+		return from, unread(ctx, err)
 	}
 	b, err := g.Begin(loaded, graph.Input{
 		Writes: writes, Resume: r.Input.Resume,
@@ -59,8 +91,12 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	m := a.manifest(g)
 	a.begins = &m
 	c := b.Commit
+	begun := []event.Envelope{a.started(m)}
+	if r.Input.Checkpoint != "" && branched(loaded) {
+		begun = append([]event.Envelope{a.envelope(event.MessagesSnapshot, event.Data(event.SnapshotData{Messages: []json.RawMessage{}}))}, begun...)
+	}
 	from = beginning{state: c.State, next: c.Next, pending: c.Pending, resume: b.Resume}
-	return from, a.commit(ctx, agents.SourceInput, c, append([]event.Envelope{a.started(m)}, events...), a.finishOf(c))
+	return from, a.commit(ctx, agents.SourceInput, c, append(begun, events...), a.finishOf(c))
 }
 
 // started is the envelope that tells of the run's beginning.

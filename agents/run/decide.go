@@ -13,6 +13,7 @@ import (
 	"github.com/heddle/heddle/agents/review"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 )
 
 // Decisions is what the service needs of the database around pauses.
@@ -189,18 +190,23 @@ func (s *Service) ExpireDue(ctx context.Context) (int, error) {
 type Command struct {
 	// Answer is the client's value, nil for none.
 	Answer json.RawMessage
-	// Goto replaces the nodes that are due; "__end__" ends the thread's turn.
-	Goto []string
-	// Break are where the run that goes on pauses next.
-	Break    *agents.Breakpoints
+	// Goto and Sends replace the nodes that are due; "__end__" ends the thread's
+	// turn.
+	Goto  []string
+	Sends []agents.Due
+	// Input is what the run that goes on brings besides: changes of the state, where
+	// it pauses next.
+	Input    agents.RunInput
 	Raw      json.RawMessage
 	Metadata json.RawMessage
+	Webhook  string
 }
 
 // Resume answers a thread's open interrupts. Answers to questions need the right
 // to write to the thread; what is said to a review counts as decisions of the
 // scope's person, under the same rules as on any other path. It returns the run
 // that goes on or, while other requests are undecided, the one that waits.
+// [agents.ErrNotInterrupted] says that nothing waits for an answer.
 func (s *Service) Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c Command) (agents.Run, error) {
 	state, err := s.queue.State(ctx, scope, thread)
 	if err != nil {
@@ -213,7 +219,11 @@ func (s *Service) Resume(ctx context.Context, scope auth.Scope, thread agents.Th
 	if err != nil {
 		return agents.Run{}, err
 	}
-	if len(c.Goto) == 0 {
+	jumps := len(c.Goto)+len(c.Sends) > 0
+	if err := s.fitsCommand(ctx, scope, thread, c); err != nil {
+		return agents.Run{}, err
+	}
+	if !jumps {
 		if err := s.mayGoOn(ctx, scope, thread, state); err != nil {
 			return agents.Run{}, err
 		}
@@ -233,16 +243,25 @@ func (s *Service) Resume(ctx context.Context, scope auth.Scope, thread agents.Th
 		}
 		decisions = append(decisions, some...)
 	}
-	if len(decisions) > 0 && (len(c.Goto) > 0 || slices.ContainsFunc(matched, func(i agents.Interrupt) bool {
+	changes := len(c.Input.Messages)+len(c.Input.Values) > 0
+	if len(decisions) > 0 && (jumps || changes || slices.ContainsFunc(matched, func(i agents.Interrupt) bool {
 		return i.Kind != agents.ReviewAsked && i.Answer != nil
 	})) {
-		return agents.Run{}, fault.Invalid("command", "must not decide on a review together with anything else: send the answer to a question, or goto, on its own")
+		return agents.Run{}, fault.Invalid("command", "must not decide on a review together with anything else: send the answer to a question, goto or update on its own")
 	}
 	if len(decisions) > 0 {
 		return s.decideAsRun(ctx, scope, thread, decisions)
 	}
+	if changes && !jumps && slices.ContainsFunc(matched, func(i agents.Interrupt) bool { return i.Kind == agents.ReviewAsked }) {
+		return agents.Run{}, fault.Conflict("A decision is open, so the state can't be changed on the way: decide first, jump with command.goto, or use POST /threads/{id}/state.").
+			WithCode("review_open")
+	}
+	run := agents.RunID(id.New())
+	for i := range c.Input.Messages {
+		c.Input.Messages[i].Run = run
+	}
 	resumed, err := s.queue.Resume(ctx, scope, thread, agents.Answering{
-		Pauses: matched, Goto: c.Goto, Break: c.Break, Request: c.Raw, Metadata: c.Metadata, Withdrawn: s.decided})
+		Run: run, Pauses: matched, Goto: c.Goto, Sends: c.Sends, Input: c.Input, Request: c.Raw, Metadata: c.Metadata, Webhook: c.Webhook, Withdrawn: s.decided})
 	if err != nil {
 		return agents.Run{}, err
 	}

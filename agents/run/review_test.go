@@ -618,7 +618,7 @@ func TestACommandThatDecidesDoesNothingElse(t *testing.T) {
 		"a jump":    {Answer: event.Data(decision), Goto: []string{"ask"}},
 	} {
 		_, err = d.service.Resume(t.Context(), d.ray, r.Thread, c)
-		require.Equal(t, "must not decide on a review together with anything else: send the answer to a question, or goto, on its own",
+		require.Equal(t, "must not decide on a review together with anything else: send the answer to a question, goto or update on its own",
 			fault.FieldsOf(err)["command"], name)
 	}
 	open, err := d.db.OpenReviews(t.Context(), d.ray, r.Thread)

@@ -53,7 +53,7 @@ type hub struct {
 	mu       sync.Mutex
 	logged   []run.Logged
 	workers  []*run.Worker
-	watchers map[chan struct{}]struct{}
+	watchers map[chan run.End]struct{}
 	rechecks int
 }
 
@@ -63,7 +63,7 @@ func (h *hub) PublishLogged(_ context.Context, events []run.Logged) {
 	h.logged = append(h.logged, events...)
 	for c := range h.watchers {
 		select {
-		case c <- struct{}{}:
+		case c <- run.End{}:
 		default:
 		}
 	}
@@ -93,8 +93,8 @@ func (h *hub) Stop(_ context.Context, r agents.RunID) {
 	}
 }
 
-func (h *hub) Watch(context.Context, auth.OrgID, agents.ThreadID) (<-chan struct{}, func(), error) {
-	c := make(chan struct{}, 1)
+func (h *hub) Watch(context.Context, auth.OrgID, agents.ThreadID) (<-chan run.End, func(), error) {
+	c := make(chan run.End, 1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watchers[c] = struct{}{}
@@ -108,7 +108,7 @@ func setup(t *testing.T, extra ...*graph.Graph) *bundle {
 	db, err := store.Open(ctx, store.Options{URL: url})
 	require.NoError(t, err)
 	t.Cleanup(db.Close)
-	b := &bundle{db: db, url: url, hub: &hub{watchers: map[chan struct{}]struct{}{}}, graphs: graphs{}}
+	b := &bundle{db: db, url: url, hub: &hub{watchers: map[chan run.End]struct{}{}}, graphs: graphs{}}
 	b.scope = auth.Scope{User: auth.UserID(id.New()), Org: auth.OrgID(id.New()), Role: auth.RoleMember}
 	conn, err := pgx.Connect(ctx, url)
 	require.NoError(t, err)

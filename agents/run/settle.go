@@ -31,6 +31,15 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 			a.claim.Run.CancelReason = r.CancelReason // given after the run was claimed
 		}
 	}
+	if errors.Is(cause, errCancelled) && a.claim.Run.CancelReason == agents.ReasonDisplaced {
+		kept, err := a.keepInput(ctx, view.State)
+		if err != nil {
+			return err
+		}
+		if kept {
+			return a.settle(ctx, cause)
+		}
+	}
 	finish := a.ending(cause)
 	left := t.Unfinished(a.claim.Run.ID)
 	var open []agents.ToolCall
@@ -68,6 +77,32 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	}
 	a.kept = true
 	return a.commit(ctx, agents.SourceLoop, c, closing, &finish)
+}
+
+// keepInput commits what a run brings that ends for newer input before it has begun:
+// what a person said stays, whoever came first. It reports whether there was anything
+// to commit.
+func (a *attempt) keepInput(ctx context.Context, loaded agents.State) (bool, error) {
+	r := a.claim.Run
+	if r.Input.Resume != nil || r.Input.Checkpoint != "" || loaded.Head != nil && loaded.Head.Run == r.ID {
+		return false, nil
+	}
+	var err error
+	if a.assistant, err = a.w.o.Store.AssistantVersion(ctx, a.scope, r.Assistant, r.AssistantVersion); err != nil {
+		return false, err
+	}
+	g, ok := a.w.o.Graphs.Graph(a.assistant.Graph)
+	if !ok {
+		return false, nil
+	}
+	a.out = newEmitter(a.claim, a.w.o, func(error) {})
+	defer a.out.close() //nolint:errcheck // nothing is emitted
+	_, err = a.begin(ctx, g, loaded, beginning{})
+	if errors.As(err, new(*graph.InputError)) {
+		a.logger.WarnContext(ctx, "input of a displaced run does not fit its graph any more", "err", err)
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // failedNote marks the step that keeps what a failed run said.

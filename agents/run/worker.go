@@ -27,6 +27,7 @@ import (
 // Store is what a worker needs of the database.
 type Store interface {
 	Claim(ctx context.Context, worker agents.WorkerID, limit int, lease time.Duration) ([]agents.Claimed, error)
+	DueWithin(ctx context.Context, within time.Duration) (after time.Duration, some bool, err error)
 	Renew(ctx context.Context, worker agents.WorkerID, runs []agents.RunID, lease time.Duration) ([]agents.Held, error)
 	TakeOver(ctx context.Context) (agents.TakenOver, error)
 	ClaimCancelled(ctx context.Context, key agents.RunKey, lease time.Duration) (*agents.Claimed, error)
@@ -36,6 +37,7 @@ type Store interface {
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
 	Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error
+	Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, checkpoint string) (agents.LineID, error)
 	SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error)
 	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error)
 	Outcomes
@@ -88,6 +90,9 @@ type Options struct {
 	// Expire ends requests for review that ran out; optional. It is called with
 	// every sweep.
 	Expire func(ctx context.Context) (int, error)
+	// Tidy removes what runs that are over have left behind; optional. It is called
+	// with every sweep.
+	Tidy func(ctx context.Context) (int, error)
 	// Version is the program's, for manifests of runs.
 	Version string
 	// Break are a developer's breakpoints, for every run that this node executes;
@@ -231,6 +236,7 @@ func (w *Worker) session(ctx context.Context) error {
 	w.Wake()
 	var claimed time.Time      // when the last claim was made
 	var again <-chan time.Time // when the next one may be, if it is due before that
+	var due <-chan time.Time   // when a run is due that waits for its time, if before the next poll
 	for {
 		claims, do := true, w.claim
 		select {
@@ -242,6 +248,12 @@ func (w *Worker) session(ctx context.Context) error {
 				continue // nothing waits for a slot; what comes wakes the worker
 			}
 		case <-poll.C:
+			do = func(ctx context.Context, presence Presence) (err error) {
+				due, err = w.poll(ctx, presence)
+				return err
+			}
+		case <-due:
+			due = nil
 		case <-again:
 			again = nil
 		case <-renew.C:
@@ -284,12 +296,18 @@ func (w *Worker) alive(ctx context.Context, presence Presence) error {
 	return w.renew(ctx, presence)
 }
 
-// sweep takes back the runs of lost workers and ends requests that ran out.
+// sweep takes back the runs of lost workers, ends requests that ran out and removes
+// what nobody needs any more.
 func (w *Worker) sweep(ctx context.Context, _ Presence) error {
 	err := w.takeOver(ctx)
 	if err == nil && w.o.Expire != nil {
 		if _, failed := w.o.Expire(ctx); failed != nil && ctx.Err() == nil {
 			w.o.Logger.WarnContext(ctx, "requests for review could not all be ended", "err", failed)
+		}
+	}
+	if err == nil && w.o.Tidy != nil {
+		if _, failed := w.o.Tidy(ctx); failed != nil && ctx.Err() == nil {
+			w.o.Logger.WarnContext(ctx, "temporary threads could not all be removed", "err", failed)
 		}
 	}
 	return err
@@ -372,6 +390,19 @@ func (w *Worker) endAll(cause error) {
 	for _, a := range w.active {
 		a.cancel(cause)
 	}
+}
+
+// poll looks for what nobody told of, and for what becomes due before it is called
+// again.
+func (w *Worker) poll(ctx context.Context, presence Presence) (<-chan time.Time, error) {
+	if err := w.claim(ctx, presence); err != nil {
+		return nil, err
+	}
+	after, some, err := w.o.Store.DueWithin(ctx, w.o.Poll)
+	if err != nil || !some {
+		return nil, err
+	}
+	return w.o.Clock.After(after), nil
 }
 
 func (w *Worker) claim(ctx context.Context, presence Presence) error {

@@ -40,9 +40,27 @@ type Runs interface {
 	Submit(ctx context.Context, scope auth.Scope, r run.Request) (agents.Run, error)
 	Cancel(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID, reason string) (agents.Run, error)
 	Wait(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID) (agents.Run, error)
-	Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Command) (agents.Run, error)
+	// GoOn is Submit for what brings no new input.
+	GoOn(ctx context.Context, scope auth.Scope, r run.Request, c run.Command) (agents.Run, error)
+	// CurrentCheckpoint gives the older checkpoint that a client means, if it is one.
+	CurrentCheckpoint(ctx context.Context, scope auth.Scope, thread agents.ThreadID, checkpoint string) (string, error)
+	// Await begins to wait on a thread before a run is submitted.
+	Await(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (*run.Waiting, error)
+	// TakeBack cancels a run and removes what it brought and did.
+	TakeBack(ctx context.Context, scope auth.Scope, thread agents.ThreadID, id agents.RunID) error
+	// Discard removes the temporary thread of a run that is over.
+	Discard(r agents.Run)
 	UpdateState(ctx context.Context, scope auth.Scope, thread agents.ThreadID, c run.Change) (agents.Updated, error)
 	Seedable(ctx context.Context, scope auth.Scope, metadata json.RawMessage, steps []run.Change) error
+}
+
+// Recorded is what there is to know of runs, and what may be removed of it.
+type Recorded interface {
+	Runs(ctx context.Context, scope auth.Scope, thread agents.ThreadID, q agents.RunQuery) ([]agents.Run, int, error)
+	// RunAnywhere reads a run of any thread that the scope may read.
+	RunAnywhere(ctx context.Context, scope auth.Scope, run agents.RunID) (agents.Run, error)
+	DeleteRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) error
+	RunsToCancel(ctx context.Context, scope auth.Scope, statuses []agents.RunStatus, limit int) ([]agents.RunKey, error)
 }
 
 // Parts are what the handlers work with.
@@ -53,6 +71,8 @@ type Parts struct {
 	// Assistants are kept by the one, made of what the other has.
 	Assistants AssistantKeeper
 	Workshop   AssistantWorkshop
+	// Recorded lists and removes runs.
+	Recorded Recorded
 	// Version is the product's own.
 	Version string
 	Logger  *slog.Logger
@@ -62,6 +82,7 @@ type Parts struct {
 type API struct {
 	threads    Threads
 	runs       Runs
+	recorded   Recorded
 	streams    Streams
 	assistants AssistantKeeper
 	workshop   AssistantWorkshop
@@ -72,7 +93,7 @@ type API struct {
 // New makes the handlers.
 func New(p Parts) *API {
 	return &API{
-		threads: p.Threads, runs: p.Runs,
+		threads: p.Threads, runs: p.Runs, recorded: p.Recorded,
 		streams:    p.Streams,
 		assistants: p.Assistants, workshop: p.Workshop,
 		version: p.Version, log: p.Logger,
@@ -106,8 +127,10 @@ func Fail(c *fiber.Ctx, err error) error {
 
 // decode reads a JSON body, whatever its content type claims (clients send
 // text/plain to avoid a preflight). An empty body is an empty object.
-func decode(c *fiber.Ctx, into any) error {
-	body := c.Body()
+func decode(c *fiber.Ctx, into any) error { return decodeBody(c.Body(), into) }
+
+// decodeBody is decode for a body, or for a part of one.
+func decodeBody(body []byte, into any) error {
 	if len(body) == 0 {
 		return nil
 	}
@@ -150,5 +173,8 @@ func (a *API) opened(ctx context.Context, scope auth.Scope, id agents.ThreadID) 
 
 // param copies a route parameter: Fiber reuses the buffer it points into.
 func param(c *fiber.Ctx, name string) string { return utils.CopyString(c.Params(name)) }
+
+// clone copies text that Fiber's buffers hold, for what outlives the request.
+func clone(s string) string { return utils.CopyString(s) }
 
 func threadParam(c *fiber.Ctx) agents.ThreadID { return agents.ThreadID(param(c, "thread")) }

@@ -10,72 +10,10 @@ import (
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/agents/run"
-	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
 	"github.com/heddle/heddle/internal/id"
 )
-
-// command is how a client goes on from a pause (agentserver 5).
-type command struct {
-	Resume json.RawMessage `json:"resume"`
-	Goto   json.RawMessage `json:"goto"`
-	Update json.RawMessage `json:"update"`
-}
-
-// goOn handles what brings no new input: a command, or input null, which goes
-// on from where the thread stands. goesOn is false for ordinary input.
-func (a *API) goOn(c *fiber.Ctx, scope auth.Scope, thread agents.ThreadID, in createRun, metadata json.RawMessage, breaks *agents.Breakpoints) (goesOn bool, made agents.Run, err error) {
-	noCommand := len(in.Command) == 0 || string(in.Command) == "null"
-	if noCommand && string(in.Input) != "null" {
-		return false, agents.Run{}, nil
-	}
-	if err := storable(c.Body()); err != nil {
-		return true, agents.Run{}, err
-	}
-	next := run.Command{Raw: withoutIdentity(c.Body()), Metadata: metadata, Break: breaks}
-	if !noCommand {
-		var cmd command
-		if err := json.Unmarshal(in.Command, &cmd); err != nil {
-			return true, agents.Run{}, fault.Invalid("command", "must be an object")
-		}
-		if len(cmd.Update) > 0 && string(cmd.Update) != "null" {
-			return true, agents.Run{}, fault.Invalid("command.update", "is not available in this version; change the state with POST /threads/{id}/state")
-		}
-		next.Answer = cmd.Resume
-		if next.Goto, err = targets(cmd.Goto); err != nil {
-			return true, agents.Run{}, err
-		}
-	}
-	given, err := in.given()
-	if err != nil {
-		return true, agents.Run{}, err
-	}
-	made, err = a.runs.Resume(c.UserContext(), scope, thread, next)
-	if fault.Code(err) == fault.Code(agents.ErrNotInterrupted) && noCommand {
-		// Nothing waits: the graph goes on with whatever is due.
-		made, err = a.runs.Submit(c.UserContext(), scope, run.Request{
-			Thread: thread, Assistant: in.AssistantID, Strategy: agents.StrategyReject, Metadata: metadata,
-			Input: agents.RunInput{Resume: &agents.Resume{}, Break: breaks, Context: given}, Raw: next.Raw})
-	}
-	return true, made, err
-}
-
-// targets reads a command's goto: a node's name or a list of names.
-func targets(raw json.RawMessage) ([]string, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil
-	}
-	var one string
-	if json.Unmarshal(raw, &one) == nil {
-		return []string{one}, nil
-	}
-	var many []string
-	if json.Unmarshal(raw, &many) != nil {
-		return nil, fault.Invalid("command.goto", "must be the name of a node, or a list of names")
-	}
-	return many, nil
-}
 
 // presentInterrupts lists a checkpoint's open interrupts as __interrupt__ does.
 func presentInterrupts(h *agents.Checkpoint) []fiber.Map {

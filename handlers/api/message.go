@@ -38,36 +38,44 @@ var roles = map[string]agents.MessageRole{
 	"tool": agents.RoleTool,
 }
 
-// parseInput reads a run's input: {"messages": [...]} with at least one
-// message, the last one from the human (LG-21). Other keys are ignored.
-func parseInput(raw json.RawMessage, author string, now time.Time) ([]agents.Message, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, fault.Invalid("input", "is required in this version: an object with messages")
+// parseInput reads a run's input: an object of channels, messages among them, whose
+// last one is from the human (LG-21). A list or a text stands for the messages.
+func parseInput(raw json.RawMessage, into *agents.RunInput, author string, now time.Time) error {
+	var channels map[string]json.RawMessage
+	if json.Unmarshal(raw, &channels) != nil {
+		if raw[0] != '[' && raw[0] != '"' {
+			return fault.Invalid("input", "must be an object of channels, or messages")
+		}
+		channels = map[string]json.RawMessage{"messages": raw}
 	}
-	var in struct {
-		Messages json.RawMessage `json:"messages"`
+	if messages := channels["messages"]; !absent(messages) {
+		var err error
+		if into.Messages, err = parseMessages("input.messages", messages, author, now); err != nil {
+			return err
+		}
+		if n := len(into.Messages); n > 0 && into.Messages[n-1].Role != agents.RoleUser {
+			return fault.Invalid("input.messages", "must end with a message of the human")
+		}
 	}
-	if err := json.Unmarshal(raw, &in); err != nil {
-		return nil, fault.Invalid("input", "must be an object")
-	}
-	wire, err := parseList(in.Messages)
+	delete(channels, "messages")
+	into.Values = channels
+	return nil
+}
+
+// parseMessages reads messages; field is what they are called where they came from.
+func parseMessages(field string, raw json.RawMessage, author string, now time.Time) ([]agents.Message, error) {
+	wire, err := parseList(raw)
 	if err != nil {
-		return nil, err
-	}
-	if len(wire) == 0 {
-		return nil, fault.Invalid("input.messages", "must hold at least one message")
+		return nil, fault.Invalid(field, "must be a list of messages")
 	}
 	out := make([]agents.Message, len(wire))
 	for i, w := range wire {
-		if out[i], err = w.message(fmt.Sprintf("input.messages[%d]", i), now); err != nil {
+		if out[i], err = w.message(fmt.Sprintf("%s[%d]", field, i), now); err != nil {
 			return nil, err
 		}
 		if out[i].Role == agents.RoleUser {
 			out[i].Author = author
 		}
-	}
-	if out[len(out)-1].Role != agents.RoleUser {
-		return nil, fault.Invalid("input.messages", "must end with a message of the human")
 	}
 	return out, nil
 }

@@ -32,8 +32,10 @@ func TestMessagesOfBothFamiliesAreRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			now := time.Now().UTC()
-			got, err := parseInput(json.RawMessage(`{"messages":`+c.messages+`,"other":1}`), "mia", now)
-			require.NoError(t, err)
+			var in agents.RunInput
+			require.NoError(t, parseInput(json.RawMessage(`{"messages":`+c.messages+`,"other":1}`), &in, "mia", now))
+			got := in.Messages
+			require.Equal(t, map[string]json.RawMessage{"other": json.RawMessage(`1`)}, in.Values)
 			var said []string
 			for _, m := range got {
 				said = append(said, string(m.Role)+": "+m.Text)
@@ -48,9 +50,11 @@ func TestMessagesOfBothFamiliesAreRead(t *testing.T) {
 
 func TestIdsOfMessagesAreKept(t *testing.T) {
 	t.Parallel()
-	got, err := parseInput(json.RawMessage(`{"messages":[{"type":"ai","content":"","id":"a","tool_calls":[{"id":"1","name":"n","args":{"b":1,"a":2}}]},
-		{"type":"tool","content":"r","tool_call_id":"1","name":"n"},{"type":"human","content":"x","id":"own"}]}`), "mia", time.Now())
+	var in agents.RunInput
+	err := parseInput(json.RawMessage(`{"messages":[{"type":"ai","content":"","id":"a","tool_calls":[{"id":"1","name":"n","args":{"b":1,"a":2}}]},
+		{"type":"tool","content":"r","tool_call_id":"1","name":"n"},{"type":"human","content":"x","id":"own"}]}`), &in, "mia", time.Now())
 	require.NoError(t, err)
+	got := in.Messages
 	require.Equal(t, agents.MessageID("own"), got[2].ID)
 	require.Equal(t, "1", got[1].ToolCallID)
 	require.Equal(t, `{"b":1,"a":2}`, string(got[0].ToolCalls[0].Args))
@@ -93,15 +97,18 @@ func FuzzInput(f *testing.F) {
 			return // decode has refused it
 		}
 		_ = storable(raw)
-		messages, err := parseInput(raw, "mia", time.Unix(0, 0))
+		var in agents.RunInput
+		err := parseInput(raw, &in, "mia", time.Unix(0, 0))
 		if err != nil {
 			require.True(t, fault.Is(err, fault.KindInvalid), "%v", err)
 			require.NotEmpty(t, fault.FieldsOf(err))
 			return
 		}
-		last := messages[len(messages)-1]
-		require.Equal(t, agents.RoleUser, last.Role)
-		require.NoError(t, agents.ValidateText("text", last.Text))
+		messages := in.Messages
+		if n := len(messages); n > 0 {
+			require.Equal(t, agents.RoleUser, messages[n-1].Role)
+			require.NoError(t, agents.ValidateText("text", messages[n-1].Text))
+		}
 		for _, m := range messages {
 			require.True(t, utf8.ValidString(m.Text))
 			require.LessOrEqual(t, utf8.RuneCountInString(string(m.ID)), 200)

@@ -12,6 +12,7 @@ import (
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 )
 
 // Streams is what streaming needs beside threads and runs. None of it checks
@@ -49,27 +50,49 @@ func (a *API) StreamRun(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	return a.submitAndStream(c, thread)
+}
+
+// StreamStateless is POST /runs/stream: the same on a thread of its own, which goes
+// when the run is over, unless on_completion keeps it.
+func (a *API) StreamStateless(c *fiber.Ctx) error { return a.submitAndStream(c, "") }
+
+func (a *API) submitAndStream(c *fiber.Ctx, thread agents.ThreadID) error {
 	options, err := streamOptionsOf(c)
 	if err != nil {
 		return err
 	}
 	scope := middleware.Scope(c)
+	read, err := a.read(c.Body(), scope)
+	if err != nil {
+		return err
+	}
+	stateless := thread == ""
+	if stateless {
+		thread = agents.ThreadID(id.New())
+	}
 	feed, err := a.streams.Follow(c.UserContext(), scope.Org, thread)
 	if err != nil {
 		return err
 	}
-	made, in, err := a.submit(c, thread)
+	made, err := a.place(c.UserContext(), scope, thread, stateless, read)
 	if err != nil {
 		feed.Close()
 		return err
 	}
-	c.Set(fiber.HeaderContentLocation, location(made))
 	w := a.watching(scope, made, options, feed)
 	w.from = spot{seq: feed.At()}
-	if in.OnDisconnect == "cancel" {
+	if read.cancels(false) {
 		w.gone = a.cancelling(scope, made)
 	}
-	return a.send(c, made, w, true)
+	if stateless {
+		w.projector.stateless = true
+		if read.temporary() {
+			w.done = func() { a.runs.Discard(made) }
+		}
+	}
+	c.Set(fiber.HeaderContentLocation, locationOf(made, stateless))
+	return a.send(c, made, w, true, locationOf(made, stateless))
 }
 
 // JoinStream is GET /threads/:thread/runs/:run/stream: what happens in a run from
@@ -83,10 +106,24 @@ func (a *API) JoinStream(c *fiber.Ctx) error {
 	if err := a.opened(c.UserContext(), scope, thread); err != nil {
 		return err
 	}
-	return a.join(c, scope, r)
+	return a.join(c, scope, r, locationOf(r, false), false)
 }
 
-func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run) error {
+// JoinStateless is GET /runs/:run/stream: JoinStream of a run whose thread the
+// client doesn't know.
+func (a *API) JoinStateless(c *fiber.Ctx) error {
+	scope := middleware.Scope(c)
+	r, err := a.recorded.RunAnywhere(c.UserContext(), scope, agents.RunID(param(c, "run")))
+	if err != nil {
+		return err
+	}
+	if err := a.opened(c.UserContext(), scope, r.Thread); err != nil {
+		return err
+	}
+	return a.join(c, scope, r, locationOf(r, true), true)
+}
+
+func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run, location string, stateless bool) error {
 	options, err := queryOptions(c)
 	if err != nil {
 		return err
@@ -113,10 +150,11 @@ func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run) error {
 	}
 	w := a.watching(scope, r, options, feed)
 	w.from, w.project = from, projectOne(w.projector, from)
+	w.projector.stateless = stateless
 	if flag(c.Query("cancel_on_disconnect")) {
 		w.gone = a.cancelling(scope, r)
 	}
-	return a.send(c, r, w, !known)
+	return a.send(c, r, w, !known, location)
 }
 
 // feed begins with the run, so that the projector hears what the client knows
@@ -224,8 +262,8 @@ func (a *API) cancelling(scope auth.Scope, r agents.Run) func() {
 }
 
 // send answers with a stream; opens says whether it begins with the run's
-// metadata.
-func (a *API) send(c *fiber.Ctx, r agents.Run, w *watched, opens bool) error {
+// metadata, location is where the run is found.
+func (a *API) send(c *fiber.Ctx, r agents.Run, w *watched, opens bool, location string) error {
 	if opens {
 		f := metadataFrame(r)
 		w.opening = &f
@@ -233,7 +271,7 @@ func (a *API) send(c *fiber.Ctx, r agents.Run, w *watched, opens bool) error {
 	c.Set(fiber.HeaderContentType, "text/event-stream")
 	c.Set(fiber.HeaderCacheControl, "no-cache, no-transform")
 	c.Set("X-Accel-Buffering", "no")
-	c.Set(fiber.HeaderLocation, location(r)+"/stream")
+	c.Set(fiber.HeaderLocation, location+"/stream")
 	c.Context().Response.SetBodyStream(&w.stream, -1)
 	return nil
 }

@@ -47,8 +47,8 @@ type stream struct {
 	// check is asked with every heartbeat: whether the client may still watch, and
 	// whether the run is over without our having heard of it.
 	check func(ctx context.Context) (last *frame, over bool)
-	// gone is called once, when the client leaves before the end.
-	gone func()
+	// gone is called once, when the client leaves before the end, done when it stays.
+	gone, done func()
 
 	beat  time.Time
 	out   []byte
@@ -103,8 +103,11 @@ func (s *stream) Close() error {
 	}
 	s.shut = true
 	s.feed.Close()
-	if !s.over && s.gone != nil {
+	switch {
+	case !s.over && s.gone != nil:
 		s.gone()
+	case s.over && s.done != nil:
+		s.done()
 	}
 	return nil
 }
@@ -180,6 +183,10 @@ func (s *stream) ask() {
 	}
 	s.over = s.over || over
 }
+
+// heartbeat is how often a stream sends a comment, so that proxies and clients know
+// that it lives (agentserver 4). Clients measure it: it is always the same.
+const heartbeat = 5 * time.Second
 
 // readLimit bounds one reading of the database for a stream.
 const readLimit = 10 * time.Second

@@ -72,6 +72,8 @@ type stepReader func(line agents.LineID, step int) (agents.State, error)
 type projector struct {
 	modes     streamModes
 	subgraphs bool
+	// stateless says that nobody can go back to the run's checkpoints: its thread goes.
+	stateless bool
 	thread    agents.ThreadID
 	run       agents.RunID
 	assistant agents.AssistantID

@@ -60,7 +60,7 @@ func (p *projector) stateFrames(e event.Envelope, state agents.State) error {
 			return err
 		}
 	}
-	if !p.modes.any(modeCheckpoints, modeDebug) {
+	if !p.modes.any(modeCheckpoints, modeDebug) || p.stateless {
 		return nil
 	}
 	seen := presentState(p.thread, state)

@@ -12,14 +12,18 @@ import (
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
+	"github.com/heddle/heddle/internal/id"
 )
 
-// heartbeat is how often a waiting call sends a newline, so that proxies and
-// clients know it lives (agentserver 4).
-const heartbeat = 5 * time.Second
+// waitBeat is how often a waiting call sends a newline: proxies and clients know that
+// it lives, and a caller who is gone is noticed, so that its run can end.
+const waitBeat = time.Second
 
 // waitLimit bounds one waiting call; the run itself goes on (LG-56).
 const waitLimit = time.Hour
+
+// valuesLimit bounds the reading of what a run has come to.
+const valuesLimit = 30 * time.Second
 
 // WaitRun is POST /threads/:thread/runs/wait: the answer comes when the run has
 // ended.
@@ -28,40 +32,101 @@ func (a *API) WaitRun(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	made, in, err := a.submit(c, thread)
+	return a.submitAndWait(c, thread)
+}
+
+// submitAndWait submits a run and answers with its values. The waiting begins before
+// the run does, so that its end can't be missed and need not be looked for. Without a
+// thread the run is stateless.
+func (a *API) submitAndWait(c *fiber.Ctx, thread agents.ThreadID) error {
+	scope := middleware.Scope(c)
+	read, err := a.read(c.Body(), scope)
 	if err != nil {
 		return err
 	}
-	scope := middleware.Scope(c)
-	c.Set("Content-Location", location(made))
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	w := waiter{api: a, scope: scope, run: made, cancel: in.OnDisconnect != "continue"}
-	c.Context().SetBodyStreamWriter(w.write)
-	return nil
+	stateless := thread == ""
+	if stateless {
+		thread = agents.ThreadID(id.New())
+	}
+	ctx, stop := context.WithTimeout(context.Background(), waitLimit)
+	waiting, err := a.runs.Await(ctx, scope, thread)
+	if err != nil {
+		stop()
+		return err
+	}
+	made, err := a.place(c.UserContext(), scope, thread, stateless, read)
+	if err != nil {
+		waiting.Stop()
+		stop()
+		return err
+	}
+	w := waiter{api: a, scope: scope, run: made, cancel: read.cancels(true), discard: stateless && read.temporary()}
+	w.ended = func() (agents.Run, error) {
+		defer stop()
+		defer waiting.Stop()
+		return waiting.Ended(ctx, scope, made)
+	}
+	w.stop = stop
+	return w.answer(c, locationOf(made, stateless))
+}
+
+// JoinRun is GET /threads/:thread/runs/:run/join: the values of a run that was begun
+// elsewhere, at once if it is over. Whoever leaves does not end it.
+func (a *API) JoinRun(c *fiber.Ctx) error {
+	scope, thread := middleware.Scope(c), threadParam(c)
+	r, err := a.threads.Run(c.UserContext(), scope, thread, agents.RunID(param(c, "run")))
+	if err != nil {
+		return err
+	}
+	// Its values are what was said.
+	if err := a.opened(c.UserContext(), scope, thread); err != nil {
+		return err
+	}
+	ctx, stop := context.WithTimeout(context.Background(), waitLimit)
+	w := waiter{api: a, scope: scope, run: r, stop: stop}
+	w.ended = func() (agents.Run, error) {
+		defer stop()
+		if r.Status.Ended() || r.Status == agents.RunWaiting {
+			return r, nil
+		}
+		return a.runs.Wait(ctx, scope, thread, r.ID)
+	}
+	return w.answer(c, locationOf(r, false))
 }
 
 // waiter sends newlines until the run has ended, then its values. It outlives
 // the handler, so it holds copies only.
 type waiter struct {
-	api    *API
-	scope  auth.Scope
-	run    agents.Run
-	cancel bool
+	api   *API
+	scope auth.Scope
+	run   agents.Run
+	// cancel ends the run when the caller is gone, discard its thread at the end.
+	cancel, discard bool
+	// ended waits for the end; stop makes it return at once.
+	ended func() (agents.Run, error)
+	stop  func()
+}
+
+// answer has the answer written while the run goes on.
+func (w waiter) answer(c *fiber.Ctx, location string) error {
+	c.Set(fiber.HeaderContentLocation, location)
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Context().SetBodyStreamWriter(w.write)
+	return nil
 }
 
 func (w waiter) write(out *bufio.Writer) {
-	ctx, stop := context.WithTimeout(context.Background(), waitLimit)
-	defer stop()
+	ctx := context.Background()
 	type result struct {
 		run agents.Run
 		err error
 	}
 	ended := make(chan result, 1)
 	go func() {
-		r, err := w.api.runs.Wait(ctx, w.scope, w.run.Thread, w.run.ID)
+		r, err := w.ended()
 		ended <- result{r, err}
 	}()
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(waitBeat)
 	defer beat.Stop()
 	for {
 		select {
@@ -76,11 +141,14 @@ func (w waiter) write(out *bufio.Writer) {
 				return
 			}
 			w.send(out, w.values(ctx, done.run))
+			if w.discard {
+				w.api.runs.Discard(done.run)
+			}
 			return
 		case <-beat.C:
 			if _, err := out.WriteString("\n"); err != nil || out.Flush() != nil {
 				w.gone(ctx)
-				stop()
+				w.stop()
 				<-ended
 				return
 			}
@@ -93,6 +161,8 @@ func (w waiter) gone(ctx context.Context) {
 	if !w.cancel {
 		return
 	}
+	ctx, stop := context.WithTimeout(ctx, valuesLimit)
+	defer stop()
 	if _, err := w.api.runs.Cancel(ctx, w.scope, w.run.Thread, w.run.ID, "caller disconnected"); err != nil {
 		w.api.log.WarnContext(ctx, "run of a caller that hung up could not be cancelled", "run_id", w.run.ID, "err", err)
 	}
@@ -107,6 +177,8 @@ func (w waiter) values(ctx context.Context, r agents.Run) any {
 		}
 		return errorValues(failure.Code, failure.Message)
 	}
+	ctx, stop := context.WithTimeout(ctx, valuesLimit)
+	defer stop()
 	state, err := w.api.threads.State(ctx, w.scope, r.Thread)
 	if err != nil {
 		return errorValues("unavailable", fault.Public(err))
