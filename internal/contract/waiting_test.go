@@ -13,7 +13,7 @@ func waiting() map[string]awaiting {
 	return map[string]awaiting{
 		"store.test.mjs": {all: "the store's endpoints"},
 		"runs.test.mjs": {tests: map[string]string{
-			"POST /runs: stateless in the background, on a thread that no list shows; on_completion keep shows it": "stateless runs",
+			"POST /runs: stateless in the background, on a thread that no list shows; on_completion keep shows it": "searches that leave out the threads of such runs",
 			"webhook: the Run with its values is posted when it is over":                                           "webhooks",
 		}},
 	}
@@ -23,8 +23,6 @@ func waiting() map[string]awaiting {
 // title, or language and title where only one shows it.
 func waitingExamples() map[string]string {
 	return map[string]string{
-		"bash: Change a state, and go another way from an older one": "runs on older checkpoints",
-		"js: Change a state, and go another way from an older one":   "runs on older checkpoints",
-		"Keep something in the store":                                "the store's endpoints",
+		"Keep something in the store": "the store's endpoints",
 	}
 }
