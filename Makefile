@@ -65,7 +65,7 @@ fmt: ## format Go and templ
 
 .PHONY: clean
 clean: ## remove what was built; the data in var stays
-	rm -rf bin .cache coverage static/node_modules
+	rm -rf bin .cache coverage static/node_modules internal/contract/*/node_modules
 	@if [ -d static/dist ]; then find static/dist -mindepth 1 ! -name .keep -delete; fi
 
 # --- check it --------------------------------------------------------------

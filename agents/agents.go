@@ -104,7 +104,7 @@ type Thread struct {
 
 // WritableBy reports whether the scope may add runs to the thread or change it.
 func (t Thread) WritableBy(s auth.Scope) bool {
-	return t.Org == s.Org && s.Can(auth.PermChat) &&
+	return t.Org == s.Org && s.Can(auth.PermRun) &&
 		(t.Owner == s.User || t.Visibility == VisibilityOrganisation)
 }
 

@@ -105,7 +105,7 @@ func TestTheAPINamesTheFieldThatIsWrong(t *testing.T) {
 		status     int
 		detail     string
 	}{
-		"NoJSON":             {thread + "/runs", `{`, 422, "body: must be a JSON object"},
+		"NoJSON":             {thread + "/runs", `{`, 422, "body: must be JSON"},
 		"List":               {thread + "/runs", `[]`, 422, "body: must be a JSON object"},
 		"Text":               {thread + "/runs", `"x"`, 422, "body: must be a JSON object"},
 		"Null":               {thread + "/runs", `null`, 422, "assistant_id: is required"},

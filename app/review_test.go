@@ -33,7 +33,7 @@ type desk struct {
 func deskOn(t *testing.T, s *testweb.Server, assistant string) *desk {
 	t.Helper()
 	return &desk{t: t, s: s, browser: s.SignIn("mia@acme.test"), assistant: assistant,
-		mia: s.Key("acme", "mia@acme.test", auth.ScopeChat, auth.ScopeReview), ray: s.Key("acme", "ray@acme.test", auth.ScopeChat, auth.ScopeReview)}
+		mia: s.Key("acme", "mia@acme.test", auth.ScopeRun, auth.ScopeReview), ray: s.Key("acme", "ray@acme.test", auth.ScopeRun, auth.ScopeReview)}
 }
 
 // interrupts are the open ones of a thread, as the API shows them.

@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/a-h/templ"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
-	"github.com/gofiber/fiber/v2/middleware/cors"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
@@ -68,8 +66,9 @@ func (a *App) serving() error {
 	sockets := handlers.NewSockets(a.sockets, a.logger("handlers"))
 	a.health = handlers.NewHealth(a.checks()...)
 
+	cross := crossOrigin(cfg.Network.CORSOrigins)
 	a.web = fiber.New(fiber.Config{
-		DisableStartupMessage: true, ErrorHandler: frame.Fail, BodyLimit: bodyLimit, ReadTimeout: 30 * time.Second,
+		DisableStartupMessage: true, ErrorHandler: failing(frame, cross), BodyLimit: bodyLimit, ReadTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, ReduceMemoryUsage: true, Immutable: false, StreamRequestBody: false,
 		EnableTrustedProxyCheck: true, TrustedProxies: prefixes(cfg.Network.TrustedProxies), ProxyHeader: fiber.HeaderXForwardedFor,
 		ServerHeader: "", AppName: "heddle",
@@ -95,11 +94,23 @@ func (a *App) serving() error {
 			Items: apiItems{a.db}, Webhooks: a.hooks,
 			Version: a.o.Version, Logger: a.logger("handlers"),
 		}),
-		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), CORS: crossOrigin(cfg.Network.CORSOrigins), DevIDP: idp, Outbox: a.outboxPage(frame),
+		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), Cross: cross, DevIDP: idp, Outbox: a.outboxPage(frame),
 		Studio: a.studio(frame, runs),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })
 	return nil
+}
+
+// failing is the one error handler. A request that the server refuses before any
+// route, such as a body too large, hasn't met the middleware: what lets a page
+// of another origin read the refusal is set here as well.
+func failing(frame *handlers.Frame, cross *middleware.CrossOrigin) fiber.ErrorHandler {
+	return func(c *fiber.Ctx, err error) error {
+		if handlers.OfAPI(c) {
+			cross.Announce(c)
+		}
+		return frame.Fail(c, err)
+	}
 }
 
 // pageThreads is the pages' view of the store: whoever watches a thread is told
@@ -227,21 +238,13 @@ func prefixes(in config.Prefixes) []string {
 	return out
 }
 
-// crossOrigin lets pages of the configured origins call the API with a key;
-// cookies are never sent across origins.
-func crossOrigin(origins config.Origins) fiber.Handler {
-	if len(origins) == 0 {
-		return nil
-	}
+// crossOrigin is what pages of the configured origins may do.
+func crossOrigin(origins config.Origins) *middleware.CrossOrigin {
 	list := make([]string, len(origins))
 	for i, o := range origins {
 		list[i] = o.String()
 	}
-	return cors.New(cors.Config{
-		AllowOrigins: strings.Join(list, ","), AllowMethods: "GET,POST,PUT,PATCH,DELETE",
-		AllowHeaders:  "content-type,x-api-key,x-auth-scheme,authorization,last-event-id,prefer,idempotency-key",
-		ExposeHeaders: "Content-Location,Location,X-Pagination-Total,X-Pagination-Next",
-	})
+	return middleware.NewCrossOrigin(list)
 }
 
 // checks are what /readyz asks.

@@ -170,14 +170,14 @@ func TestAKeyCanDoNoMoreThanItsPersonAndItsScopes(t *testing.T) {
 
 	require.Equal(t, http.StatusOK, get(s.Key("acme", "mia@acme.test")))
 	require.Equal(t, http.StatusNotFound, get(s.Key("acme", "max@acme.test", auth.KeyScopes()...)), "no key makes a member an admin")
-	require.Equal(t, http.StatusNotFound, get(s.Key("acme", "ada@acme.test")), "an admin's key for chat reads no thread of others")
+	require.Equal(t, http.StatusNotFound, get(s.Key("acme", "ada@acme.test")), "an admin's key for runs reads no thread of others")
 	require.Equal(t, http.StatusOK, get(s.Key("acme", "ada@acme.test", auth.ScopeAdmin)))
 
 	review := s.Key("acme", "mia@acme.test", auth.ScopeReview)
 	a := s.API(review, "POST", "/api/threads/"+thread+"/runs", map[string]any{"assistant_id": "echo",
 		"input": map[string]any{"messages": "hello"}})
 	require.Equal(t, http.StatusForbidden, a.Status)
-	require.Contains(t, a.Body, "scopes do not cover chat")
+	require.Contains(t, a.Body, "scopes do not cover run")
 	require.Equal(t, http.StatusForbidden, s.API(review, "POST", "/api/threads", nil).Status)
 
 	// The cookie beside a wrong key doesn't help, nor do two keys that differ.

@@ -201,7 +201,7 @@ func TestThreadsAreMadeFoundChangedAndRemovedByAPI(t *testing.T) {
 func TestWhoMayReadAnyThreadListsNoneAndIsRecordedForThoseItNames(t *testing.T) {
 	t.Parallel()
 	mia, _, _ := newClients(t, testweb.Options{})
-	ada := keyholder{t, mia.s, mia.s.Key("acme", "ada@acme.test", auth.ScopeChat, auth.ScopeAdmin)}
+	ada := keyholder{t, mia.s, mia.s.Key("acme", "ada@acme.test", auth.ScopeRun, auth.ScopeAdmin)}
 	thread := mia.thread(nil)
 	require.Equal(t, "[]", ada.want(http.StatusOK, "POST", "/threads/search", obj{}, nil).Body)
 	reads := func() (n int) {

@@ -56,7 +56,7 @@ type OwnedKey struct {
 }
 
 // MintAPIKey makes a key for the person of scope and returns it together with
-// its clear text, which nobody can show again. No scopes means chat alone, no
+// its clear text, which nobody can show again. No scopes means run alone, no
 // lifetime means [KeyDefaultLifetime]. A fault names the field that is wrong:
 // name (1 to 80 characters), scopes, expires.
 func MintAPIKey(scope Scope, id KeyID, name string, scopes []KeyScope, lifetime time.Duration, now time.Time) (APIKey, Token, error) {
@@ -69,12 +69,14 @@ func MintAPIKey(scope Scope, id KeyID, name string, scopes []KeyScope, lifetime 
 		bad["name"] = "must have 1 to 80 characters"
 	}
 	if len(scopes) == 0 {
-		scopes = []KeyScope{ScopeChat}
+		scopes = []KeyScope{ScopeRun}
 	}
-	scopes = slices.Compact(slices.Sorted(slices.Values(scopes)))
+	scopes = current(scopes)
+	slices.Sort(scopes)
+	scopes = slices.Compact(scopes)
 	for _, s := range scopes {
 		if !s.Valid() {
-			bad["scopes"] = "must be of chat, review, admin"
+			bad["scopes"] = "must be of read, run, review, admin"
 		}
 	}
 	if lifetime == 0 {
@@ -125,7 +127,17 @@ func (k APIKey) Start() string { return keyMark + k.Prefix }
 
 // Scope is what the key may do, given the role its person has now.
 func (k APIKey) Scope(role Role) Scope {
-	return Scope{User: k.User, Org: k.Org, Role: role, Key: k.ID, KeyScopes: slices.Clone(k.Scopes)}
+	return Scope{User: k.User, Org: k.Org, Role: role, Key: k.ID, KeyScopes: current(k.Scopes)}
+}
+
+// current copies scopes under their names of today: a node of the release
+// before may still write the old ones.
+func current(scopes []KeyScope) []KeyScope {
+	out := make([]KeyScope, len(scopes))
+	for i, s := range scopes {
+		out[i] = s.Current()
+	}
+	return out
 }
 
 // randomBase32 gives n characters of 5 random bits each.

@@ -19,7 +19,8 @@ type Permission string
 
 // The permissions.
 const (
-	PermChat            Permission = "chat"             // own threads and runs; shared threads
+	PermRead            Permission = "read"             // read own and shared threads, runs, assistants, memory
+	PermRun             Permission = "run"              // change own and shared threads, start runs
 	PermReview          Permission = "review"           // decide on reviewed tool calls
 	PermReadAnyThread   Permission = "thread.read_any"  // read any thread of the organisation, audited
 	PermManageAssistant Permission = "assistant.manage" // assistants, tools, memory
@@ -31,11 +32,11 @@ const (
 
 // granted is the one table that says what a role may do.
 var granted = map[Role][]Permission{
-	RoleMember:   {PermChat},
-	RoleReviewer: {PermChat, PermReview},
-	RoleAdmin: {PermChat, PermReview, PermReadAnyThread, PermManageAssistant, PermManageMembers,
+	RoleMember:   {PermRead, PermRun},
+	RoleReviewer: {PermRead, PermRun, PermReview},
+	RoleAdmin: {PermRead, PermRun, PermReview, PermReadAnyThread, PermManageAssistant, PermManageMembers,
 		PermManageKeys, PermReadAudit},
-	RoleOwner: {PermChat, PermReview, PermReadAnyThread, PermManageAssistant, PermManageMembers,
+	RoleOwner: {PermRead, PermRun, PermReview, PermReadAnyThread, PermManageAssistant, PermManageMembers,
 		PermManageKeys, PermReadAudit, PermManageOrg},
 }
 
@@ -63,29 +64,47 @@ func (r Role) grants(p Permission) bool { return slices.Contains(granted[r], p) 
 // KeyScope narrows an API key to a class of operations.
 type KeyScope string
 
-// The scopes of API keys.
+// The scopes of API keys. Each includes reading: whoever decides on a call or
+// administers an assistant has to see it.
 const (
-	ScopeChat   KeyScope = "chat"   // threads, runs, state: the default of a new key
+	ScopeRead   KeyScope = "read"   // threads, state, history, runs, assistants, store items, streams
+	ScopeRun    KeyScope = "run"    // change all that and start runs: the default of a new key
 	ScopeReview KeyScope = "review" // decisions on reviewed tool calls
 	ScopeAdmin  KeyScope = "admin"  // assistants, members, keys, audit
 )
 
+// formerRun is the name that ScopeRun had before there was ScopeRead.
+const formerRun KeyScope = "chat"
+
 // KeyScopes lists every scope a key may carry.
-func KeyScopes() []KeyScope { return []KeyScope{ScopeChat, ScopeReview, ScopeAdmin} }
+func KeyScopes() []KeyScope { return []KeyScope{ScopeRead, ScopeRun, ScopeReview, ScopeAdmin} }
 
 // Valid reports whether k is a known scope.
 func (k KeyScope) Valid() bool { return slices.Contains(KeyScopes(), k) }
 
-// KeyScopes lists the scopes that give a key of someone with role r at least
-// one permission.
-func (r Role) KeyScopes() []KeyScope {
-	return slices.DeleteFunc(KeyScopes(), func(k KeyScope) bool { return !slices.ContainsFunc(granted[r], k.covers) })
+// Current gives the scope's name of today: what was called chat is run.
+func (k KeyScope) Current() KeyScope {
+	if k == formerRun {
+		return ScopeRun
+	}
+	return k
 }
 
-func (k KeyScope) covers(p Permission) bool {
+// KeyScopes lists the scopes that give a key of someone with role r at least
+// one permission that is theirs.
+func (r Role) KeyScopes() []KeyScope {
+	return slices.DeleteFunc(KeyScopes(), func(k KeyScope) bool { return !slices.ContainsFunc(granted[r], k.owns) })
+}
+
+func (k KeyScope) covers(p Permission) bool { return k.owns(p) || p == PermRead && k.Valid() }
+
+// owns reports whether p is what the scope is for.
+func (k KeyScope) owns(p Permission) bool {
 	switch p {
-	case PermChat:
-		return k == ScopeChat
+	case PermRead:
+		return k == ScopeRead
+	case PermRun:
+		return k == ScopeRun
 	case PermReview:
 		return k == ScopeReview
 	default:

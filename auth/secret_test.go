@@ -62,7 +62,7 @@ func TestAPIKeysRoundTripAndExpire(t *testing.T) {
 	key, clear, err := MintAPIKey(scope, "k", " CI ", nil, 0, now)
 	require.NoError(t, err)
 	require.Equal(t, "CI", key.Name)
-	require.Equal(t, []KeyScope{ScopeChat}, key.Scopes)
+	require.Equal(t, []KeyScope{ScopeRun}, key.Scopes)
 	prefix, secret, ok := ParseAPIKey(clear.Reveal())
 	require.True(t, ok)
 	require.Equal(t, key.Prefix, prefix)
@@ -74,7 +74,7 @@ func TestAPIKeysRoundTripAndExpire(t *testing.T) {
 	require.False(t, APIKey{}.Accepts("", now))
 
 	got := key.Scope(RoleAdmin)
-	require.True(t, got.Can(PermChat))
+	require.True(t, got.Can(PermRun))
 	require.False(t, got.Can(PermManageMembers), "the key's scopes narrow the role")
 	require.Error(t, got.Require(PermReview))
 }

@@ -147,7 +147,7 @@ func invite(ctx context.Context, a *app.App, out *served) ([]auth.Scope, error) 
 			return nil, err
 		}
 		scopes = append(scopes, scope)
-		key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), name, []auth.KeyScope{auth.ScopeChat}, time.Hour*24, time.Now().UTC())
+		key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), name, []auth.KeyScope{auth.ScopeRun}, time.Hour*24, time.Now().UTC())
 		if err != nil {
 			return nil, fmt.Errorf("minting a key: %w", err)
 		}
@@ -181,7 +181,7 @@ func appoint(ctx context.Context, a *app.App, out *served) error {
 	if err != nil {
 		return err
 	}
-	key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), "judge", []auth.KeyScope{auth.ScopeChat, auth.ScopeReview}, time.Hour*24, time.Now().UTC())
+	key, secret, err := auth.MintAPIKey(scope, auth.KeyID(id.New()), "judge", []auth.KeyScope{auth.ScopeRun, auth.ScopeReview}, time.Hour*24, time.Now().UTC())
 	if err != nil {
 		return fmt.Errorf("minting a key: %w", err)
 	}

@@ -64,8 +64,8 @@ type Mail struct {
 type Network struct {
 	EgressAllow    EgressRules `env:"HEDDLE_EGRESS_ALLOW" devDefault:"127.0.0.0/8:*,::1/128:*" doc:"Targets that tools and webhooks may reach beyond public hosts on the ports 80 and 443, as CIDR:port with * for any port, separated by commas, or none."`
 	Webhooks       Switch      `env:"HEDDLE_WEBHOOKS" envDefault:"on" oneof:"on,off" doc:"Whether runs may name a webhook that is told of their end, and whether those are sent; the same on every node. What is reached follows HEDDLE_EGRESS_ALLOW."`
-	CORSOrigins    Origins     `env:"HEDDLE_CORS_ORIGINS" doc:"Origins of other sites whose pages may call the API, separated by commas."`
-	RateLimits     Switch      `env:"HEDDLE_RATE_LIMITS" envDefault:"on" devDefault:"off" oneof:"on,off" doc:"Whether sign-ins per address, new API keys and started runs per person are limited on each node; off for load tests."`
+	CORSOrigins    Origins     `env:"HEDDLE_CORS_ORIGINS" doc:"Origins of other sites whose pages may call the API with a key, separated by commas; never with cookies."`
+	RateLimits     Switch      `env:"HEDDLE_RATE_LIMITS" envDefault:"on" devDefault:"off" oneof:"on,off" doc:"Whether sign-ins per address, new API keys and started runs per person, and API requests per key are limited on each node; off for load tests."`
 	TrustedProxies Prefixes    `env:"HEDDLE_TRUSTED_PROXIES" doc:"Addresses or CIDRs of reverse proxies whose X-Forwarded- headers are believed, separated by commas."`
 }
 

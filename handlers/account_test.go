@@ -203,7 +203,7 @@ func TestAKeyIsShownOnceWorksAndEndsWithItsSockets(t *testing.T) {
 	t.Parallel()
 	s := testweb.Start(t, testweb.Options{})
 	mia := s.SignIn("mia@acme.test")
-	a := s.Post(mia, "/account/keys", url.Values{"name": {" payroll <b>sync</b> "}, "scopes": {"chat"}, "expires": {"30"}})
+	a := s.Post(mia, "/account/keys", url.Values{"name": {" payroll <b>sync</b> "}, "scopes": {"run"}, "expires": {"30"}})
 	require.Equal(t, http.StatusCreated, a.Status)
 	require.Equal(t, []string{"no-store"}, a.Header.Values("Cache-Control"))
 	p := s.PageOf(a)
@@ -234,7 +234,7 @@ func TestTheSecretOfAKeyIsNotKeptForRepeatedRequests(t *testing.T) {
 	s := testweb.Start(t, testweb.Options{})
 	mia := s.SignIn("mia@acme.test")
 	post := func() answer {
-		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/account/keys", strings.NewReader("name=k&scopes=chat&expires=1"))
+		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/account/keys", strings.NewReader("name=k&scopes=run&expires=1"))
 		require.NoError(t, err)
 		req.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Csrf-Token": {s.CSRF(mia)}, "Idempotency-Key": {"1"}}
 		resp, err := mia.Do(req)
@@ -256,20 +256,20 @@ func TestARefusedKeyFormComesBackAsItWasTyped(t *testing.T) {
 	t.Parallel()
 	s := testweb.Start(t, testweb.Options{})
 	mia := s.SignIn("mia@acme.test")
-	require.Equal(t, 1, s.Page(mia, "/account/keys").Find("[name=scopes]").Length(), "a member is offered chat alone")
-	require.Equal(t, 3, s.Page(s.SignIn("ada@acme.test"), "/account/keys").Find("[name=scopes]").Length())
+	require.Equal(t, 2, s.Page(mia, "/account/keys").Find("[name=scopes]").Length(), "a member is offered read and run")
+	require.Equal(t, 4, s.Page(s.SignIn("ada@acme.test"), "/account/keys").Find("[name=scopes]").Length())
 	long := strings.Repeat("é", 81)
-	a := s.Post(mia, "/account/keys", url.Values{"name": {long}, "scopes": {"chat", "admin"}, "expires": {"400"}})
+	a := s.Post(mia, "/account/keys", url.Values{"name": {long}, "scopes": {"run", "admin"}, "expires": {"400"}})
 	require.Equal(t, http.StatusUnprocessableEntity, a.Status)
 	p := s.PageOf(a)
 	require.Equal(t, long, p.Find("[name=name]").AttrOr("value", ""))
 	require.Equal(t, "true", p.Find("[name=name]").AttrOr("aria-invalid", ""))
-	require.Equal(t, 1, p.Find("[name=scopes][value=chat][checked]").Length())
+	require.Equal(t, 1, p.Find("[name=scopes][value=run][checked]").Length())
 	require.Equal(t, 3, p.Find(".field-error").Length(), "each wrong field says so")
-	for form, field := range map[string]string{"name=&scopes=chat&expires=30": "name", "name=x&expires=30": "scopes",
+	for form, field := range map[string]string{"name=&scopes=run&expires=30": "name", "name=x&expires=30": "scopes",
 		"name=x&scopes=root&expires=30": "scopes", "name=x&scopes=review&expires=30": "scopes",
-		"name=x&scopes=chat&expires=0": "expires", "name=x&scopes=chat&expires=-1": "expires",
-		"name=x&scopes=chat": "expires", "name=x&scopes=chat&expires=1e2": "expires", "name=%ff&scopes=chat&expires=1": "name"} {
+		"name=x&scopes=run&expires=0": "expires", "name=x&scopes=run&expires=-1": "expires",
+		"name=x&scopes=run": "expires", "name=x&scopes=run&expires=1e2": "expires", "name=%ff&scopes=run&expires=1": "name"} {
 		values, err := url.ParseQuery(form)
 		require.NoError(t, err)
 		p := s.PageOf(s.Post(mia, "/account/keys", values))
@@ -351,6 +351,6 @@ func TestSignInsAndNewKeysAreLimited(t *testing.T) {
 	})
 	until429("callback", func() testweb.Answer { return s.Get(stranger, "/auth/dev/callback?state=x&code=y") })
 	until429("new key", func() testweb.Answer {
-		return s.Post(ada, "/account/keys", url.Values{"name": {"k"}, "scopes": {"chat"}, "expires": {"1"}})
+		return s.Post(ada, "/account/keys", url.Values{"name": {"k"}, "scopes": {"run"}, "expires": {"1"}})
 	})
 }

@@ -446,7 +446,7 @@ func TestMembersReadAssistantsAndThoseWhoManageThemChangeThem(t *testing.T) {
 	s := testweb.Start(t, testweb.Options{})
 	made := toldBy[jsonMap](t, s, managerKey(s), http.StatusOK, "POST", "/assistants", jsonMap{"graph_id": "chat"})
 	at := "/assistants/" + made["assistant_id"].(string)
-	for who, key := range map[string]string{"member": memberKey(s), "a key without the scope": s.Key("acme", "ada@acme.test", auth.ScopeChat)} {
+	for who, key := range map[string]string{"member": memberKey(s), "a key without the scope": s.Key("acme", "ada@acme.test", auth.ScopeRun)} {
 		for _, path := range []string{at, at + "/graph", at + "/schemas", at + "/subgraphs"} {
 			toldBy[jsonMap](t, s, key, http.StatusOK, "GET", path, nil)
 		}

@@ -189,7 +189,7 @@ func TestTheLogSaysWhenAnAdminReadsAPrivateThread(t *testing.T) {
 			return "page"
 		},
 		"key's socket": func(s *testweb.Server) string {
-			k := s.DialKey(s.Key("acme", "olga@acme.test", auth.ScopeAdmin, auth.ScopeChat))
+			k := s.DialKey(s.Key("acme", "olga@acme.test", auth.ScopeAdmin, auth.ScopeRun))
 			defer k.Close()
 			k.Join("thread:"+thread, map[string]any{"after": 0})
 			return "api"
@@ -214,7 +214,7 @@ func TestTheLogSaysWhenAnAdminReadsAPrivateThread(t *testing.T) {
 			return "api"
 		},
 		"thread that is there already": func(s *testweb.Server) string {
-			require.Equal(t, http.StatusOK, s.API(s.Key("acme", "olga@acme.test", auth.ScopeAdmin, auth.ScopeChat), "POST", "/api/threads",
+			require.Equal(t, http.StatusOK, s.API(s.Key("acme", "olga@acme.test", auth.ScopeAdmin, auth.ScopeRun), "POST", "/api/threads",
 				map[string]any{"thread_id": thread, "if_exists": "do_nothing"}).Status)
 			return "api"
 		},

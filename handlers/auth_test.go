@@ -174,7 +174,7 @@ func setup(t *testing.T) bundle {
 	app.Get("/", who.Page, whoami)
 	app.Get("/deep", who.Page, whoami)
 	app.Post("/post", who.Page, whoami)
-	app.All("/api/x", who.API, whoami)
+	app.All("/api/x", who.API(), whoami)
 	app.Get("/panic", func(*fiber.Ctx) error { panic("canary-panic") })
 	stopped := make(chan error, 1)
 	go func() { stopped <- app.Listener(ln) }()

@@ -48,7 +48,7 @@ type keyForm struct {
 
 // Show is GET /account/keys.
 func (k *Keys) Show(c *fiber.Ctx) error {
-	blank := keyForm{expires: days(auth.KeyDefaultLifetime), scopes: []string{string(auth.ScopeChat)}}
+	blank := keyForm{expires: days(auth.KeyDefaultLifetime), scopes: []string{string(auth.ScopeRun)}}
 	return k.show(c, fiber.StatusOK, blank, account.Keys{})
 }
 
@@ -70,7 +70,7 @@ func (k *Keys) Create(c *fiber.Ctx) error {
 	case wantsJSON(c):
 		return c.Status(fiber.StatusCreated).JSON(fiber.Map{"name": strings.TrimSpace(form.name), "secret": secret.Reveal()})
 	}
-	blank := keyForm{expires: days(auth.KeyDefaultLifetime), scopes: []string{string(auth.ScopeChat)}}
+	blank := keyForm{expires: days(auth.KeyDefaultLifetime), scopes: []string{string(auth.ScopeRun)}}
 	return k.show(c, fiber.StatusCreated, blank, account.Keys{
 		Created: &account.Created{Name: strings.TrimSpace(form.name), Secret: secret.Reveal()}})
 }
@@ -78,7 +78,7 @@ func (k *Keys) Create(c *fiber.Ctx) error {
 func readKeyForm(c *fiber.Ctx) keyForm {
 	form := keyForm{name: utils.CopyString(c.FormValue("name")), expires: utils.CopyString(c.FormValue("expires"))}
 	for _, s := range c.Request().PostArgs().PeekMulti("scopes") {
-		form.scopes = append(form.scopes, string(s))
+		form.scopes = append(form.scopes, string(auth.KeyScope(s).Current()))
 	}
 	return form
 }
@@ -172,8 +172,10 @@ func scopeWords(s auth.KeyScope) (label, hint string) {
 		return "Review", "decide on tool calls that wait for a person"
 	case auth.ScopeAdmin:
 		return "Administration", "assistants, members, keys and the audit log"
+	case auth.ScopeRead:
+		return "Read", "threads, their state and history, runs, assistants and memory"
 	default:
-		return "Chat", "threads, runs and their state"
+		return "Run", "also change threads and memory, start and cancel runs"
 	}
 }
 

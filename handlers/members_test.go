@@ -280,7 +280,7 @@ func TestEverybodysKeysAreFoundAndEnded(t *testing.T) {
 	t.Parallel()
 	s := testweb.Start(t, testweb.Options{})
 	ada, key := s.SignIn("ada@acme.test"), s.Key("acme", "max@acme.test")
-	s.Key("acme", "mia@acme.test", auth.ScopeChat)
+	s.Key("acme", "mia@acme.test", auth.ScopeRun)
 	s.Key("globex", "gus@globex.test")
 	p := s.Page(ada, "/admin/keys")
 	require.Equal(t, "2 keys", p.Text(".filters-found"))

@@ -131,7 +131,7 @@ func (f *Frame) Fail(c *fiber.Ctx, err error) error {
 			"method", c.Method(), "route", c.Route().Path, "err", err)
 	}
 	switch {
-	case strings.HasPrefix(c.Path(), "/api/") || c.Path() == "/ok" || c.Path() == "/info":
+	case OfAPI(c):
 		return api.Fail(c, err)
 	case wantsJSON(c):
 		body := fiber.Map{"detail": fault.Public(err), "code": fault.Code(err)}
@@ -148,6 +148,13 @@ func (f *Frame) Fail(c *fiber.Ctx, err error) error {
 		}
 		return html(c, status, problem.Page(p, shown))
 	}
+}
+
+// OfAPI reports whether a request is for the API, whose failures are JSON. Fiber
+// takes letters of either case.
+func OfAPI(c *fiber.Ctx) bool {
+	path := strings.ToLower(c.Path())
+	return path == "/api" || strings.HasPrefix(path, "/api/")
 }
 
 // problem says a failure in words for readers.
@@ -187,7 +194,9 @@ func fiberFault(e *fiber.Error) error {
 		return fault.NotFound("Page").WithCause(e)
 	case fiber.StatusRequestEntityTooLarge:
 		return fault.New(fault.KindTooLarge, "The request is larger than this server takes.").WithCause(e)
-	case fiber.StatusUpgradeRequired, fiber.StatusBadRequest, fiber.StatusUnprocessableEntity:
+	case fiber.StatusRequestHeaderFieldsTooLarge:
+		return fault.New(fault.KindTooLarge, "The request's headers are larger than this server takes.").WithCause(e)
+	case fiber.StatusUpgradeRequired, fiber.StatusBadRequest, fiber.StatusUnprocessableEntity, fiber.StatusRequestTimeout:
 		return fault.Invalid("request", "is not one this address takes").WithCause(e)
 	default:
 		return e

@@ -17,9 +17,7 @@ func (r Routes) registerPublic(app *fiber.App) {
 		app.All("/dev/idp/*", r.DevIDP)
 	}
 
-	if r.CORS != nil {
-		app.Use("/api", r.CORS)
-	}
+	app.Use("/api", r.Cross.Handle)
 	app.Get("/api/ok", r.API.OK)
 	app.Get("/api/info", r.API.Info)
 

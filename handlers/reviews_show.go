@@ -105,7 +105,7 @@ func may(scope auth.Scope, r agents.Review, fourEyes bool) review.May {
 		return review.May{}
 	}
 	own := r.Requester == scope.User
-	m := review.May{Withdraw: own && scope.Can(auth.PermChat)}
+	m := review.May{Withdraw: own && scope.Can(auth.PermRun)}
 	if own && fourEyes || !scope.Can(auth.PermReview) {
 		m.FourEyes = own && fourEyes
 		return m

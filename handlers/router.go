@@ -3,6 +3,7 @@ package handlers
 import (
 	"github.com/gofiber/fiber/v2"
 
+	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/api"
 	"github.com/heddle/heddle/handlers/middleware"
 )
@@ -38,8 +39,8 @@ type Routes struct {
 	Socket fiber.Handler
 	// Assets serves /static.
 	Assets fiber.Handler
-	// CORS answers preflights of the API for the configured origins; optional.
-	CORS fiber.Handler
+	// Cross lets pages of the configured origins call the API.
+	Cross *middleware.CrossOrigin
 	// DevIDP is the development identity provider; nil elsewhere.
 	DevIDP fiber.Handler
 	// Outbox is the mail that development kept; nil elsewhere.
@@ -55,6 +56,9 @@ func (r Routes) Register(app *fiber.App) {
 
 	// once stands behind what changes something: a request with an
 	// Idempotency-Key is carried out once. Signing out and switching have none,
+	// for they end the very session that would ask again; runs/wait
+	// and runs/stream have none, for their answers are as long as their runs.
+
 	// for they end the very session that would ask again; runs/wait and streams have none,
 	// for their answer is as long as its run.
 	page, once := r.Who.Page, r.Once
@@ -145,78 +149,90 @@ func (r Routes) Register(app *fiber.App) {
 	app.Post("/admin/memory/:area/:holder/forget", page, once, r.Memory.Forget)
 
 	r.registerAPI(app, once)
+	app.Use("/api", api.Unrouted(app.GetRoutes(true)))
 }
 
-// registerAPI mounts what programs call.
+// registerAPI mounts what programs call. Each route says what it needs between
+// the key and what it does; testdata/scopes.txt shows what that comes to.
 func (r Routes) registerAPI(app *fiber.App, once fiber.Handler) {
-	key := r.Who.API
+	key := r.Who.API(r.Limits.API.ByKey, api.Bounds)
+	read, run, manage := middleware.Needs(auth.PermRead), middleware.Needs(auth.PermRun), middleware.Needs(auth.PermManageAssistant)
 
 	// Threads.
-	app.Post("/api/threads", key, once, r.API.CreateThread)
-	app.Get("/api/threads/:thread", key, r.API.GetThread)
-	app.Get("/api/threads/:thread/state", key, r.API.GetState)
-	app.Post("/api/threads/:thread/state", key, once, r.API.UpdateState)
+	app.Post("/api/threads", key, run, once, r.API.CreateThread)
+	app.Get("/api/threads/:thread", key, read, r.API.GetThread)
+	app.Get("/api/threads/:thread/state", key, read, r.API.GetState)
+	app.Post("/api/threads/:thread/state", key, run, once, r.API.UpdateState)
 
 	// Runs.
-	app.Get("/api/threads/:thread/runs", key, r.API.ListRuns)
-	app.Post("/api/threads/:thread/runs", key, once, r.API.CreateRun)
-	app.Post("/api/threads/:thread/runs/wait", key, r.API.WaitRun)
-	app.Get("/api/threads/:thread/runs/:run", key, r.API.GetRun)
-	app.Delete("/api/threads/:thread/runs/:run", key, once, r.API.DeleteRun)
-	app.Get("/api/threads/:thread/runs/:run/join", key, r.API.JoinRun)
-	app.Post("/api/threads/:thread/runs/:run/cancel", key, once, r.API.CancelRun)
+	app.Post("/api/threads/:thread/runs", key, run, once, r.API.CreateRun)
+	app.Post("/api/threads/:thread/runs/wait", key, run, r.API.WaitRun)
+	app.Get("/api/threads/:thread/runs/:run", key, read, r.API.GetRun)
+	app.Post("/api/threads/:thread/runs/:run/cancel", key, run, once, r.API.CancelRun)
+
+	// Crons, which don't exist yet.
+	app.Post("/api/runs/crons", key, run, once, r.API.NoCrons)
+	app.Post("/api/runs/crons/search", key, read, once, r.API.NoCrons)
+	app.Post("/api/runs/crons/count", key, read, once, r.API.NoCrons)
+	app.Patch("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
+	app.Delete("/api/runs/crons/:cron", key, run, once, r.API.NoCrons)
+	app.Post("/api/threads/:thread/runs/crons", key, run, once, r.API.NoCrons)
+
+	app.Get("/api/threads/:thread/runs", key, read, r.API.ListRuns)
+	app.Delete("/api/threads/:thread/runs/:run", key, run, once, r.API.DeleteRun)
+	app.Get("/api/threads/:thread/runs/:run/join", key, read, r.API.JoinRun)
 
 	// Streams.
-	app.Post("/api/threads/:thread/runs/stream", key, r.API.StreamRun)
-	app.Get("/api/threads/:thread/runs/:run/stream", key, r.API.JoinStream)
-	app.Get("/api/threads/:thread/stream", key, r.API.ThreadStream)
+	app.Post("/api/threads/:thread/runs/stream", key, run, r.API.StreamRun)
+	app.Get("/api/threads/:thread/runs/:run/stream", key, read, r.API.JoinStream)
+	app.Get("/api/threads/:thread/stream", key, read, r.API.ThreadStream)
 
 	// Assistants. Everybody in the organisation reads them.
-	app.Post("/api/assistants", key, once, r.API.CreateAssistant)
-	app.Post("/api/assistants/search", key, r.API.SearchAssistants)
-	app.Post("/api/assistants/count", key, r.API.CountAssistants)
-	app.Get("/api/assistants/:assistant", key, r.API.GetAssistant)
-	app.Patch("/api/assistants/:assistant", key, once, r.API.ChangeAssistant)
-	app.Delete("/api/assistants/:assistant", key, once, r.API.DeleteAssistant)
-	app.Post("/api/assistants/:assistant/versions", key, r.API.AssistantVersions)
-	app.Post("/api/assistants/:assistant/latest", key, once, r.API.UseVersion)
-	app.Get("/api/assistants/:assistant/graph", key, r.API.AssistantGraph)
-	app.Get("/api/assistants/:assistant/schemas", key, r.API.AssistantSchemas)
-	app.Get("/api/assistants/:assistant/subgraphs", key, r.API.AssistantSubgraphs)
-	app.Get("/api/assistants/:assistant/subgraphs/:ns", key, r.API.AssistantSubgraphs)
+	app.Post("/api/assistants", key, manage, once, r.API.CreateAssistant)
+	app.Post("/api/assistants/search", key, read, r.API.SearchAssistants)
+	app.Post("/api/assistants/count", key, read, r.API.CountAssistants)
+	app.Get("/api/assistants/:assistant", key, read, r.API.GetAssistant)
+	app.Patch("/api/assistants/:assistant", key, manage, once, r.API.ChangeAssistant)
+	app.Delete("/api/assistants/:assistant", key, manage, once, r.API.DeleteAssistant)
+	app.Post("/api/assistants/:assistant/versions", key, read, r.API.AssistantVersions)
+	app.Post("/api/assistants/:assistant/latest", key, manage, once, r.API.UseVersion)
+	app.Get("/api/assistants/:assistant/graph", key, read, r.API.AssistantGraph)
+	app.Get("/api/assistants/:assistant/schemas", key, read, r.API.AssistantSchemas)
+	app.Get("/api/assistants/:assistant/subgraphs", key, read, r.API.AssistantSubgraphs)
+	app.Get("/api/assistants/:assistant/subgraphs/:ns", key, read, r.API.AssistantSubgraphs)
 
 	// Threads: lists, changes and history. once stands before what changes something,
 	// and not before what asks by POST.
-	app.Post("/api/threads/search", key, r.API.SearchThreads)
-	app.Post("/api/threads/count", key, r.API.CountThreads)
-	app.Post("/api/threads/prune", key, once, r.API.PruneThreads)
-	app.Patch("/api/threads/:thread", key, once, r.API.PatchThread)
-	app.Delete("/api/threads/:thread", key, once, r.API.DeleteThread)
-	app.Post("/api/threads/:thread/copy", key, once, r.API.CopyThread)
-	app.Patch("/api/threads/:thread/state", key, once, r.API.PatchState)
-	app.Post("/api/threads/:thread/state/checkpoint", key, r.API.PostStateAt)
-	app.Get("/api/threads/:thread/state/:checkpoint", key, r.API.GetStateAt)
-	app.Get("/api/threads/:thread/history", key, r.API.History)
-	app.Post("/api/threads/:thread/history", key, r.API.History)
+	app.Post("/api/threads/search", key, read, r.API.SearchThreads)
+	app.Post("/api/threads/count", key, read, r.API.CountThreads)
+	app.Post("/api/threads/prune", key, run, once, r.API.PruneThreads)
+	app.Patch("/api/threads/:thread", key, run, once, r.API.PatchThread)
+	app.Delete("/api/threads/:thread", key, run, once, r.API.DeleteThread)
+	app.Post("/api/threads/:thread/copy", key, run, once, r.API.CopyThread)
+	app.Patch("/api/threads/:thread/state", key, run, once, r.API.PatchState)
+	app.Post("/api/threads/:thread/state/checkpoint", key, read, r.API.PostStateAt)
+	app.Get("/api/threads/:thread/state/:checkpoint", key, read, r.API.GetStateAt)
+	app.Get("/api/threads/:thread/history", key, read, r.API.History)
+	app.Post("/api/threads/:thread/history", key, read, r.API.History)
 
 	// Runs without a thread of the caller's, and many at once.
-	app.Post("/api/runs", key, once, r.API.CreateStateless)
-	app.Post("/api/runs/wait", key, r.API.WaitStateless)
-	app.Post("/api/runs/stream", key, r.API.StreamStateless)
-	app.Get("/api/runs/:run/stream", key, r.API.JoinStateless)
-	app.Post("/api/runs/batch", key, once, r.API.CreateBatch)
-	app.Post("/api/runs/cancel", key, once, r.API.CancelRuns)
+	app.Post("/api/runs", key, run, once, r.API.CreateStateless)
+	app.Post("/api/runs/wait", key, run, r.API.WaitStateless)
+	app.Post("/api/runs/stream", key, run, r.API.StreamStateless)
+	app.Get("/api/runs/:run/stream", key, read, r.API.JoinStateless)
+	app.Post("/api/runs/batch", key, run, once, r.API.CreateBatch)
+	app.Post("/api/runs/cancel", key, run, once, r.API.CancelRuns)
 
 	// The store.
-	app.Put("/api/store/items", key, once, r.API.PutItem)
-	app.Get("/api/store/items", key, r.API.GetItem)
-	app.Delete("/api/store/items", key, once, r.API.DeleteItem)
-	app.Post("/api/store/items/search", key, once, r.API.SearchItems)
-	app.Post("/api/store/namespaces", key, once, r.API.ListNamespaces)
+	app.Put("/api/store/items", key, run, once, r.API.PutItem)
+	app.Get("/api/store/items", key, read, r.API.GetItem)
+	app.Delete("/api/store/items", key, run, once, r.API.DeleteItem)
+	app.Post("/api/store/items/search", key, read, r.API.SearchItems)
+	app.Post("/api/store/namespaces", key, read, r.API.ListNamespaces)
 
 	// Webhooks.
-	app.Get("/api/webhooks/deliveries", key, r.API.ListDeliveries)
-	app.Post("/api/webhooks/deliveries/:delivery/requeue", key, once, r.API.RequeueDelivery)
-	app.Get("/api/webhooks/secret", key, r.API.ShowWebhookSecret)
-	app.Post("/api/webhooks/secret/rotate", key, once, r.API.RenewWebhookSecret)
+	app.Get("/api/webhooks/deliveries", key, manage, r.API.ListDeliveries)
+	app.Post("/api/webhooks/deliveries/:delivery/requeue", key, manage, once, r.API.RequeueDelivery)
+	app.Get("/api/webhooks/secret", key, manage, r.API.ShowWebhookSecret)
+	app.Post("/api/webhooks/secret/rotate", key, manage, once, r.API.RenewWebhookSecret)
 }

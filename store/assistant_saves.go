@@ -421,7 +421,7 @@ const sqlThreadMove = `update threads set assistant_version = @version, updated_
 // has now.
 func (db *DB) MoveThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, version int,
 	moved func(agents.Thread, agents.Assistant) (event.Envelope, error)) (agents.Moved, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Moved{}, err
 	}
 	var out agents.Moved

@@ -135,7 +135,7 @@ func TestOnlyThoseWhoManageAssistantsChangeThem(t *testing.T) {
 	ctx := t.Context()
 	a := b.guide(t)
 	key := b.ada
-	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat}
+	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeRun}
 	for _, scope := range []auth.Scope{b.mia, key} {
 		_, err := b.db.AssistantLines(ctx, scope, agents.AssistantQuery{})
 		requireKind(t, fault.KindForbidden, err)

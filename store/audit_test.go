@@ -327,7 +327,7 @@ func TestTheLogTakesThePermissionToReadIt(t *testing.T) {
 	b := setup(t)
 	b.note(t, b.ada, 1)
 	key := b.ada
-	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat, auth.ScopeReview}
+	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeRun, auth.ScopeReview}
 	for _, s := range []auth.Scope{b.mia, b.person(t, "acme", "ray", auth.RoleReviewer), key} {
 		_, err := b.db.AuditLog(t.Context(), s, auth.AuditQuery{})
 		requireKind(t, fault.KindForbidden, err)
@@ -354,7 +354,7 @@ func TestOpeningSomebodyElsesThreadIsRecordedOnceInAWhile(t *testing.T) {
 	}
 	require.NoError(t, b.db.Opened(ctx, b.mia, private, now))
 	key := b.ada
-	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat}
+	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeRun}
 	require.NoError(t, b.db.Opened(ctx, key, private, now), "a key without the scope admin cannot have read it by that right")
 	require.Empty(t, entries())
 	for _, later := range []time.Duration{0, time.Second, 15*time.Minute - 1} {

@@ -47,7 +47,7 @@ const sqlThreadTaken = `select count(*) from threads where org_id = @org and id 
 // the scope may read. A conflict fault says that the new id is taken, or that a run
 // is under way; a pause is no obstacle: the copy stands where it asks again.
 func (db *DB) CopyThread(ctx context.Context, scope auth.Scope, from, to agents.ThreadID) error {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return err
 	}
 	if !id.Valid(string(to)) {

@@ -128,7 +128,7 @@ func lockReviews(ctx context.Context, tx pgx.Tx, scope auth.Scope, ids []string)
 func mayDecide(scope auth.Scope, r agents.Review, d *agents.Decision, fourEyes bool, names map[auth.UserID]string) error {
 	own := r.Requester == scope.User
 	if own && (d.Kind == agents.Reject || d.Kind == agents.Withdraw) {
-		if err := scope.Require(auth.PermChat); err != nil {
+		if err := scope.Require(auth.PermRun); err != nil {
 			return err
 		}
 		d.Kind = agents.Withdraw

@@ -48,7 +48,7 @@ func furnish(t *testing.T) *estate {
 	e.pending = e.submit(t, e.mia, e.private.ID)
 	e.assistant = agents.Assistant{ID: agents.AssistantID(id.New()), Graph: "deep", Version: 1, Name: "Ours", IsDefault: true}
 	require.NoError(t, e.db.EnsureAssistant(ctx, e.ada, e.assistant))
-	e.key = auth.APIKey{ID: auth.KeyID(id.New()), Org: e.mia.Org, User: e.mia.User, Name: "laptop", Prefix: "hdl_ours", Scopes: []auth.KeyScope{auth.ScopeChat}, CreatedAt: time.Now()}
+	e.key = auth.APIKey{ID: auth.KeyID(id.New()), Org: e.mia.Org, User: e.mia.User, Name: "laptop", Prefix: "hdl_ours", Scopes: []auth.KeyScope{auth.ScopeRun}, CreatedAt: time.Now()}
 	require.NoError(t, e.db.CreateAPIKey(ctx, e.mia, e.key))
 	e.invitation = auth.Invitation{ID: auth.InvitationID(id.New()), Email: "new@acme.test", Role: auth.RoleMember, ExpiresAt: time.Now().Add(time.Hour)}
 	require.NoError(t, e.db.CreateInvitation(ctx, e.ada, e.invitation, auth.Digest{1}))

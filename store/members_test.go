@@ -35,7 +35,7 @@ func (b *bundle) role(t *testing.T, scope auth.Scope) string {
 func (b *bundle) apiKey(t *testing.T, scope auth.Scope) auth.APIKey {
 	t.Helper()
 	key := auth.APIKey{ID: auth.KeyID(id.New()), Org: scope.Org, User: scope.User, Name: "laptop", Prefix: "hdl_" + id.New()[24:],
-		Scopes: []auth.KeyScope{auth.ScopeChat}, CreatedAt: time.Now()}
+		Scopes: []auth.KeyScope{auth.ScopeRun}, CreatedAt: time.Now()}
 	require.NoError(t, b.db.CreateAPIKey(t.Context(), scope, key))
 	return key
 }
@@ -95,7 +95,7 @@ func TestMembersAreFoundSortedAndPaged(t *testing.T) {
 	ada, err := e.db.Member(ctx, e.ada, e.ada.User)
 	require.NoError(t, err)
 	require.Zero(t, ada.LastSeenAt)
-	for _, s := range []auth.Scope{e.mia, keyOf(e.ada, auth.ScopeChat)} {
+	for _, s := range []auth.Scope{e.mia, keyOf(e.ada, auth.ScopeRun)} {
 		_, _, err = e.db.Members(ctx, s, auth.MemberQuery{})
 		requireKind(t, fault.KindForbidden, err)
 		_, err = e.db.Member(ctx, s, e.max.User)
@@ -146,7 +146,7 @@ func TestARoleChangesWithinTheRulesAndIsRecorded(t *testing.T) {
 	_, err = b.db.SetRole(ctx, stale, b.max.User, auth.RoleAdmin)
 	requireKind(t, fault.KindForbidden, err) // what counts is the role now, not when the request began
 	require.Equal(t, []string{
-		`key.created laptop - {"prefix":"` + key.Prefix + `","scopes":["chat"]}`,
+		`key.created laptop - {"prefix":"` + key.Prefix + `","scopes":["run"]}`,
 		`member.role_changed mia {"role":"member"} {"role":"reviewer"}`,
 		`member.role_changed ada {"role":"admin"} {"role":"member"}`,
 	}, b.recorded(t, b.ada))
@@ -361,7 +361,7 @@ func TestKeysOfEveryoneAreFoundByPersonAndTheirRevocationIsRecorded(t *testing.T
 	require.Equal(t, []auth.KeyID{hers.ID}, ids(b.ada, ""))
 	log := b.recorded(t, b.ada)
 	require.Equal(t, []string{"key.created", "key.created", "key.revoked"}, actions(log))
-	require.Equal(t, `key.revoked laptop {"owner":"`+string(b.max.User)+`","prefix":"`+his.Prefix+`","scopes":["chat"]} -`, log[2])
+	require.Equal(t, `key.revoked laptop {"owner":"`+string(b.max.User)+`","prefix":"`+his.Prefix+`","scopes":["run"]} -`, log[2])
 }
 
 func TestOwnersAloneChangeTheOrganisationAndOnlyWhatTheyName(t *testing.T) {

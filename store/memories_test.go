@@ -52,9 +52,9 @@ func TestNobodyButAdminsReachesAnotherPersonsMemory(t *testing.T) {
 	b := setup(t)
 	item := b.put(t, "k", `{"fact":"secret tea"}`, "facts")
 	before := collect[string](t, b.inOrg(t, b.mia), `select i::text from store_items i`)
-	chatKey := b.ada
-	chatKey.Key, chatKey.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat}
-	for name, s := range map[string]auth.Scope{"fellow": b.max, "foreigner": b.gia, "foreign admin": b.gus, "an admin's key for chat": chatKey} {
+	runKey := b.ada
+	runKey.Key, runKey.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeRun}
+	for name, s := range map[string]auth.Scope{"fellow": b.max, "foreigner": b.gia, "foreign admin": b.gus, "an admin's key for runs": runKey} {
 		for _, m := range []agents.Memory{memoryOf(b.mia), {Area: agents.AreaUser, Holder: agents.HolderID(id.New())}, {Area: "organisation", Holder: memoryOf(b.mia).Holder}, {Area: agents.AreaUser, Holder: "x"}} {
 			ref := agents.ItemRef{Memory: m, Namespace: []string{"facts"}, Key: "k"}
 			_, read := b.db.Memory(t.Context(), s, m, agents.MemoryQuery{})

@@ -92,7 +92,7 @@ type pruning struct {
 // keep of each line, and what only they refer to; it returns how many
 // checkpoints went. The scope must be able to write to the thread.
 func (db *DB) PruneThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, keep int) (int, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return 0, err
 	}
 	if keep < 1 {

@@ -35,7 +35,7 @@ func (db *DB) OpenReviews(ctx context.Context, scope auth.Scope, thread agents.T
 // the scope must be able to write to the thread. A conflict fault says that the
 // thread waits for nothing, or for something else by now.
 func (db *DB) Resume(ctx context.Context, scope auth.Scope, thread agents.ThreadID, a agents.Answering) (agents.Resumed, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Resumed{}, err
 	}
 	var out agents.Resumed

@@ -85,7 +85,7 @@ const sqlRunsToCancel = `select r.thread_id::text as thread, r.id::text as run f
 // RunsToCancel lists open runs with one of the statuses on threads that the scope may
 // write to, oldest first: those that nobody has asked to stop.
 func (db *DB) RunsToCancel(ctx context.Context, scope auth.Scope, statuses []agents.RunStatus, limit int) ([]agents.RunKey, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return nil, err
 	}
 	type row struct{ Thread, Run string }

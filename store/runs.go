@@ -133,7 +133,7 @@ const sqlThreadBusy = `update threads set status = 'busy', updated_at = now(),
 // Submit places a run in its thread's line: one transaction checks the
 // strategy, writes the run and appends the event that tells of it.
 func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission) (agents.Submitted, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Submitted{}, err
 	}
 	if !id.Valid(string(s.Thread)) {
@@ -372,7 +372,7 @@ func (db *DB) CancelRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 	if !id.Valid(string(run)) {
 		return agents.Cancelled{}, fault.NotFound("Run")
 	}
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Cancelled{}, err
 	}
 	var out agents.Cancelled

@@ -75,7 +75,7 @@ func (db *DB) DeleteRun(ctx context.Context, scope auth.Scope, thread agents.Thr
 
 // withRun locks a thread the scope may write to and one of its runs.
 func (db *DB) withRun(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, do func(pgx.Tx, agents.Run) error) error {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return err
 	}
 	if !id.Valid(string(run)) {

@@ -120,7 +120,7 @@ func TestPrivateThreadIsItsOwnersAndAdminsOnlyRead(t *testing.T) {
 		require.NotContains(t, fault.Public(err), string(e.private.ID), name)
 	}
 	key := e.ada
-	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat}
+	key.Key, key.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeRun}
 	for _, err := range reads(key, e.private, e.pending.ID) {
 		requireKind(t, fault.KindNotFound, err) // an admin's key without the scope admin
 	}

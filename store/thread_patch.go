@@ -23,7 +23,7 @@ const sqlThreadPatch = `update threads t set updated_at = now(), metadata = t.me
 // PatchThread changes what a client keeps with a thread. The scope must be able to
 // write to it.
 func (db *DB) PatchThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, p agents.ThreadPatch) (agents.Thread, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Thread{}, err
 	}
 	args := named{"org": string(scope.Org), "id": string(thread), "metadata": nil, "ttl": nil, "ttl_strategy": nil}
@@ -67,7 +67,7 @@ const sqlThreadOpen = `select count(*)::int as n from threads t where t.org_id =
 // wish. It reports false, and does nothing, where the thread is absent or not the
 // scope's to remove, and where somebody works on it or waits for it.
 func (db *DB) RetireThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, how agents.RetentionStrategy) (bool, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return false, err
 	}
 	if how != agents.DeleteThread && how != agents.KeepLatest {

@@ -21,7 +21,7 @@ const threadMatches = `(@status::text is null or t.status = @status::text) and (
 // if they may be read: two statements, for one would use no index.
 const (
 	threadListed = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation') and not t.temporary and ` + threadMatches
-	threadNamed  = `t.id = any(@ids::uuid[]) and ` + threadReadable + ` and ` + threadMatches
+	threadNamed  = `t.id = any(@ids::uuid[]) and not t.temporary and ` + threadReadable + ` and ` + threadMatches
 )
 
 const sqlThreadCount = `select count(*)::int as n from threads t where ` + threadListed

@@ -106,7 +106,7 @@ func (db *DB) CreateThread(ctx context.Context, scope auth.Scope, n agents.NewTh
 }
 
 func newThreadArgs(scope auth.Scope, n agents.NewThread) (named, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return nil, err
 	}
 	if n.ID == "" {
@@ -190,7 +190,7 @@ const sqlThreadRename = `update threads t set title = @title, updated_at = now()
 // must be able to write to the thread. A title that the thread has already
 // changes nothing, and the position is zero.
 func (db *DB) RenameThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID, title string, changed event.Envelope) (agents.Position, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Position{}, err
 	}
 	var at agents.Position
@@ -228,7 +228,7 @@ delete from threads t using head where t.org_id = head.org_id and t.id = head.th
 // DeleteThread removes a thread with its history, runs and log. Only its owner
 // may. A run in flight finds its token gone and ends.
 func (db *DB) DeleteThread(ctx context.Context, scope auth.Scope, thread agents.ThreadID) error {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return err
 	}
 	if !id.Valid(string(thread)) {

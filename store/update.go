@@ -23,7 +23,7 @@ const sqlHeadTake = `update thread_heads set token = token + 1, run_id = null, w
 // forks; the scope must be able to write to the thread. Conflicts: the thread is
 // busy, or has moved on.
 func (db *DB) UpdateState(ctx context.Context, scope auth.Scope, thread agents.ThreadID, u agents.StateUpdate) (agents.Updated, error) {
-	if err := scope.Require(auth.PermChat); err != nil {
+	if err := scope.Require(auth.PermRun); err != nil {
 		return agents.Updated{}, err
 	}
 	var out agents.Updated

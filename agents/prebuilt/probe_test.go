@@ -44,5 +44,5 @@ func TestAToolIsToldWhoAsksAndWhereItRuns(t *testing.T) {
 		CallID: inv.CallID, IdempotencyKey: "line:" + inv.CallID, Clock: inv.Clock,
 	}, inv)
 	require.NotEmpty(t, inv.CallID)
-	require.True(t, inv.Scope.Can(auth.PermChat), "the scope says what the person may do")
+	require.True(t, inv.Scope.Can(auth.PermRun), "the scope says what the person may do")
 }

@@ -316,7 +316,7 @@ func TestNobodyApprovesTheirOwnRequest(t *testing.T) {
 	_, err := d.service.Decide(t.Context(), d.max, []agents.Decision{{Review: open[0].ID, Kind: agents.Approve}})
 	require.True(t, fault.Is(err, fault.KindNotFound), "a member who is no reviewer: %v", err)
 	narrow := d.ray
-	narrow.Key, narrow.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeChat}
+	narrow.Key, narrow.KeyScopes = auth.KeyID(id.New()), []auth.KeyScope{auth.ScopeRun}
 	_, err = d.service.Decide(t.Context(), narrow, []agents.Decision{{Review: open[0].ID, Kind: agents.Approve}})
 	require.Error(t, err, "a key without the scope review")
 	require.Empty(t, d.post.letters())

@@ -309,7 +309,7 @@ func TestAPIKeysActAsTheirPersonUntilRevoked(t *testing.T) {
 	got, err := b.Key(ctx, clear.Reveal())
 	require.NoError(t, err)
 	require.Empty(t, cmp.Diff(auth.Scope{User: boss.User, Org: boss.Org, Role: auth.RoleOwner, Key: key.ID,
-		KeyScopes: []auth.KeyScope{auth.ScopeChat}}, got))
+		KeyScopes: []auth.KeyScope{auth.ScopeRun}}, got))
 	list, err := b.db.APIKeys(ctx, scope, "")
 	require.NoError(t, err)
 	require.Len(t, list, 1)

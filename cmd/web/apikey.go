@@ -41,7 +41,7 @@ func apikeyCommand() *cobra.Command {
 	}
 	memberFlags(create, &org, &user, "whom the key acts as, by e-mail address")
 	create.Flags().StringVar(&name, "name", "", "what the key is for")
-	create.Flags().StringSliceVar(&scopes, "scope", []string{string(auth.ScopeChat)}, "what it may do: chat, review, admin")
+	create.Flags().StringSliceVar(&scopes, "scope", []string{string(auth.ScopeRun)}, "what it may do: read, run (includes read), review, admin")
 	create.Flags().IntVar(&days, "days", 90, "how many days it is valid, 1 to 366")
 	required(create, "name")
 	cmd.AddCommand(create)

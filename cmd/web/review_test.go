@@ -23,7 +23,7 @@ func newOffice(t *testing.T, mails *mailtest.Server) (*office, *process, *testwe
 	t.Helper()
 	o := &office{t: t, mails: mails, installation: install(t, "HEDDLE_SMTP_URL="+mails.URL(), "HEDDLE_MAIL_FROM=desk@acme.test")}
 	server, site := o.serve(t)
-	o.mia, o.ray = o.key("mia@acme.test", "chat"), o.key("ray@acme.test", "chat,review")
+	o.mia, o.ray = o.key("mia@acme.test", "run"), o.key("ray@acme.test", "run,review")
 	return o, server, site
 }
 
@@ -102,7 +102,7 @@ func TestAnApprovedMailIsSentOnceWhereverTheServerDies(t *testing.T) {
 	asked := o.waits(site, thread, "")
 	require.Equal(t, "bob@example.com", asked.Interrupts[0].Value.ActionRequests[0].Args.To)
 	require.Empty(t, o.mails.Messages())
-	refused := site.API(o.key("mia@acme.test", "chat,review"), http.MethodPost, "/api/threads/"+thread+"/runs", map[string]any{
+	refused := site.API(o.key("mia@acme.test", "run,review"), http.MethodPost, "/api/threads/"+thread+"/runs", map[string]any{
 		"assistant_id": "chat", "command": map[string]any{"resume": map[string]any{"decisions": []any{map[string]any{"type": "approve"}}}}})
 	require.Equal(t, http.StatusForbidden, refused.Status, refused.Body)
 

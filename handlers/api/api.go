@@ -113,9 +113,9 @@ func (a *API) OK(c *fiber.Ctx) error { return c.JSON(fiber.Map{"ok": true}) }
 // key (agent-inbox calls it without).
 func (a *API) Info(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{
-		"version": a.version,
-		"flags":   fiber.Map{"assistants": true, "crons": false, "langsmith": false},
-		"host":    fiber.Map{"kind": "self-hosted"},
+		"version": a.version, "context": "heddle",
+		"flags": fiber.Map{"assistants": true, "crons": false, "langsmith": false},
+		"host":  fiber.Map{"kind": "self-hosted", "project_id": nil, "revision_id": nil, "tenant_id": nil},
 	})
 }
 

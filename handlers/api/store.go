@@ -71,9 +71,6 @@ type putItem struct {
 // PutItem is PUT /store/items.
 func (a *API) PutItem(c *fiber.Ctx) error {
 	scope := middleware.Scope(c)
-	if err := scope.Require(auth.PermChat); err != nil {
-		return err
-	}
 	var in putItem
 	if err := decode(c, &in); err != nil {
 		return err
@@ -110,9 +107,6 @@ func (a *API) PutItem(c *fiber.Ctx) error {
 // null, which the SDK gives on; of a 404 it makes an exception.
 func (a *API) GetItem(c *fiber.Ctx) error {
 	scope := middleware.Scope(c)
-	if err := scope.Require(auth.PermChat); err != nil {
-		return err
-	}
 	refresh, err := yes(c, "refresh_ttl", true)
 	if err != nil {
 		return err
@@ -131,9 +125,6 @@ func (a *API) GetItem(c *fiber.Ctx) error {
 // the query string.
 func (a *API) DeleteItem(c *fiber.Ctx) error {
 	scope := middleware.Scope(c)
-	if err := scope.Require(auth.PermChat); err != nil {
-		return err
-	}
 	in := struct {
 		Namespace []string `json:"namespace"`
 		Key       string   `json:"key"`
@@ -150,9 +141,6 @@ func (a *API) DeleteItem(c *fiber.Ctx) error {
 // SearchItems is POST /store/items/search.
 func (a *API) SearchItems(c *fiber.Ctx) error {
 	scope := middleware.Scope(c)
-	if err := scope.Require(auth.PermChat); err != nil {
-		return err
-	}
 	var in struct {
 		Prefix  []string        `json:"namespace_prefix"`
 		Filter  json.RawMessage `json:"filter"`
@@ -191,9 +179,6 @@ func (a *API) SearchItems(c *fiber.Ctx) error {
 // ListNamespaces is POST /store/namespaces.
 func (a *API) ListNamespaces(c *fiber.Ctx) error {
 	scope := middleware.Scope(c)
-	if err := scope.Require(auth.PermChat); err != nil {
-		return err
-	}
 	var in struct {
 		Prefix   []string `json:"prefix"`
 		Suffix   []string `json:"suffix"`

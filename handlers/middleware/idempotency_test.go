@@ -67,7 +67,7 @@ func repeat(t *testing.T) *repeating {
 		return c.Status(middleware.Status(fault.KindOf(err))).JSON(fiber.Map{"code": fault.Code(err), "detail": fault.Public(err)})
 	}})}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s.app.Use(middleware.RequestID, middleware.Recover(log), middleware.NewIdentity(who, nil, "http://localhost").API,
+	s.app.Use(middleware.RequestID, middleware.Recover(log), middleware.NewIdentity(who, nil, "http://localhost").API(),
 		middleware.Idempotency(db.Idempotency(), log))
 	s.app.All("/*", func(c *fiber.Ctx) error {
 		s.ran.Add(1)

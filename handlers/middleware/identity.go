@@ -56,14 +56,27 @@ func (m *Identity) Page(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// API lets API keys pass and, for our own pages, signed-in browsers.
-func (m *Identity) API(c *fiber.Ctx) error {
-	key, given := APIKey(c)
-	if !given {
-		if err := m.bySession(c); err != nil {
+// API lets API keys pass and, for our own pages, signed-in browsers. The checks
+// come after it is known who asks, in their order; the first fault ends it.
+func (m *Identity) API(checks ...func(*fiber.Ctx) error) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if err := m.byKey(c); err != nil {
 			return err
 		}
+		for _, check := range checks {
+			if err := check(c); err != nil {
+				return err
+			}
+		}
 		return c.Next()
+	}
+}
+
+// byKey notes who the API key stands for, or else the session cookie.
+func (m *Identity) byKey(c *fiber.Ctx) error {
+	key, given := APIKey(c)
+	if !given {
+		return m.bySession(c)
 	}
 	scope, err := m.who.Key(c.UserContext(), key)
 	if err != nil {
@@ -71,7 +84,7 @@ func (m *Identity) API(c *fiber.Ctx) error {
 	}
 	scope.RequestID, scope.IP = RequestIDOf(c), AddressText(c)
 	c.Locals(localScope, scope)
-	return c.Next()
+	return nil
 }
 
 // APIKey gives the API key of a request in any of its header forms, X-Api-Key

@@ -49,17 +49,31 @@ func NewLimiter(rate Rate, clk clock.Clock) *Limiter {
 	return &Limiter{rate: rate, clock: clk, callers: make(map[string]*list.Element), order: list.New()}
 }
 
+// Spent is what a caller's bucket looks like after a request.
+type Spent struct {
+	// Limit is how many tokens a full bucket has, Remaining how many are left.
+	Limit, Remaining int
+	// Wait is how long until there is a token, zero when there was one; Full is
+	// how long until the bucket is full.
+	Wait, Full time.Duration
+}
+
 // Take takes a token of the caller. Without one it gives how long the caller
 // has to wait for it, else zero.
-func (l *Limiter) Take(caller string) time.Duration {
+func (l *Limiter) Take(caller string) time.Duration { return l.Spend(caller).Wait }
+
+// Spend is Take with all that a caller may be told; the zero value when there is
+// no limit.
+func (l *Limiter) Spend(caller string) Spent {
 	if l.rate.PerMinute <= 0 {
-		return 0
+		return Spent{}
 	}
 	now := l.clock.Now()
 	burst, perSecond := float64(max(1, l.rate.Burst)), float64(l.rate.PerMinute)/60
+	seconds := func(tokens float64) time.Duration { return time.Duration(tokens / perSecond * float64(time.Second)) }
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.forget(now, time.Duration(burst/perSecond*float64(time.Second)))
+	l.forget(now, seconds(burst))
 	at, known := l.callers[caller]
 	if !known {
 		at = l.order.PushFront(&bucket{caller: caller, tokens: burst, at: now})
@@ -69,11 +83,14 @@ func (l *Limiter) Take(caller string) time.Duration {
 	b := at.Value.(*bucket)
 	b.tokens = min(burst, b.tokens+max(0, now.Sub(b.at).Seconds())*perSecond)
 	b.at = now
+	out := Spent{Limit: int(burst)}
 	if b.tokens < 1 {
-		return time.Duration((1 - b.tokens) / perSecond * float64(time.Second))
+		out.Wait = seconds(1 - b.tokens)
+	} else {
+		b.tokens--
 	}
-	b.tokens--
-	return 0
+	out.Remaining, out.Full = int(b.tokens), seconds(burst-b.tokens)
+	return out
 }
 
 // forget drops callers who have been away for as long as an empty bucket takes
@@ -98,14 +115,37 @@ func (l *Limiter) Len() int {
 
 // Allow is Take as a fault of kind limited, nil when there was a token;
 // [RetryAfter] reads from it how long to wait.
-func (l *Limiter) Allow(caller string) error {
-	wait := l.Take(caller)
+func (l *Limiter) Allow(caller string) error { return refuse(l.Take(caller)) }
+
+func refuse(wait time.Duration) error {
 	if wait == 0 {
 		return nil
 	}
-	cause := tooSoon{seconds: int(math.Ceil(wait.Seconds()))}
+	cause := tooSoon{seconds: wholeSeconds(wait)}
 	return fault.Limited(fmt.Sprintf("That was too often in a short time. Try again in %d s.", cause.seconds)).
 		WithCode("rate_limited").WithCause(cause)
+}
+
+func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
+// ByKey limits requests per API key, those of a browser per person, and says on
+// every answer how many are left: RateLimit-Limit, -Remaining and -Reset (in
+// seconds until all are back). These three fields are what clients and proxies
+// read today; the one structured field RateLimit that the IETF's later drafts
+// have has changed its form with each of them.
+func (l *Limiter) ByKey(c *fiber.Ctx) error {
+	scope := Scope(c)
+	caller := string(scope.Key)
+	if caller == "" {
+		caller = "user " + string(scope.User)
+	}
+	spent := l.Spend(caller)
+	if spent.Limit > 0 {
+		c.Set("RateLimit-Limit", strconv.Itoa(spent.Limit))
+		c.Set("RateLimit-Remaining", strconv.Itoa(spent.Remaining))
+		c.Set("RateLimit-Reset", strconv.Itoa(wholeSeconds(spent.Full)))
+	}
+	return refuse(spent.Wait)
 }
 
 // ByAddress limits a route per network address.

@@ -149,3 +149,23 @@ func TestOneIPv6CustomerIsOneCaller(t *testing.T) {
 		require.Equal(t, c.want, resp.StatusCode, c.from)
 	}
 }
+
+func TestACallerIsToldWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	clk := clock.NewFake(start)
+	l := middleware.NewLimiter(middleware.Rate{PerMinute: 60, Burst: 3}, clk)
+	require.Equal(t, middleware.Spent{Limit: 3, Remaining: 2, Full: time.Second}, l.Spend("a"))
+	require.Equal(t, middleware.Spent{Limit: 3, Remaining: 1, Full: 2 * time.Second}, l.Spend("a"))
+	require.Equal(t, middleware.Spent{Limit: 3, Remaining: 0, Full: 3 * time.Second}, l.Spend("a"))
+	require.Equal(t, middleware.Spent{Limit: 3, Remaining: 0, Wait: time.Second, Full: 3 * time.Second}, l.Spend("a"), "a refusal costs nothing")
+	clk.Advance(2 * time.Second)
+	require.Equal(t, 1, l.Spend("a").Remaining)
+	require.Zero(t, middleware.NewLimiter(middleware.Rate{}, clk).Spend("a"))
+}
+
+func BenchmarkLimiter(b *testing.B) {
+	l := middleware.NewLimiter(middleware.Rate{PerMinute: 1 << 30, Burst: 1 << 30}, clock.System{})
+	for b.Loop() {
+		l.Spend("0199c0de-0000-7000-8000-000000000000")
+	}
+}

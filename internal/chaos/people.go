@@ -56,11 +56,11 @@ func makeOrgs(ctx context.Context, db *store.DB, seed uint64) ([]*org, error) {
 		if err != nil {
 			return nil, err
 		}
-		if o.asker, err = person(auth.RoleMember, "asker", auth.ScopeChat); err != nil {
+		if o.asker, err = person(auth.RoleMember, "asker", auth.ScopeRun); err != nil {
 			return nil, err
 		}
 		for n := range o.reviewers {
-			if o.reviewers[n], err = person(auth.RoleReviewer, fmt.Sprintf("reviewer-%d", n+1), auth.ScopeChat, auth.ScopeReview); err != nil {
+			if o.reviewers[n], err = person(auth.RoleReviewer, fmt.Sprintf("reviewer-%d", n+1), auth.ScopeRun, auth.ScopeReview); err != nil {
 				return nil, err
 			}
 		}

@@ -25,7 +25,7 @@ func TestAPersonAndAProgramReachTheProduct(t *testing.T) {
 	require.Contains(t, page.Text("#messages"), "391")
 	require.False(t, page.Busy())
 
-	key := s.Key("acme", "mia@acme.test", auth.ScopeChat)
+	key := s.Key("acme", "mia@acme.test", auth.ScopeRun)
 	require.Equal(t, http.StatusOK, s.API(key, "GET", "/api/threads/"+thread, nil).Status)
 	require.Equal(t, http.StatusUnauthorized, s.API("wrong", "GET", "/api/threads/"+thread, nil).Status)
 	p := s.DialKey(key)

@@ -262,9 +262,9 @@ func badName() account.Profile {
 func keys() account.Keys {
 	return account.Keys{CSRF: csrf, Created: &account.Created{Name: "nightly report", Secret: "hdl_7Qm2vX9cT4bN8kLw3RzY6sDfGh1JpAeU5oIx0KqVtMn"},
 		Keys: []account.Key{
-			{ID: "k1", Name: "nightly report", Prefix: "hdl_7Qm2", Scopes: []string{"chat"}, Created: at("2026-11-21T09:41:00Z", "just now"), Expires: at("2027-02-19T09:41:00Z", "in 90 days")},
-			{ID: "k2", Name: "old script", Prefix: "hdl_Xa91", Scopes: []string{"chat", "review"}, Created: at("2026-05-02T09:41:00Z", "2 May"), Used: at("2026-08-02T09:41:00Z", "2 August"), Revoked: true}},
-		Scopes:   []account.Scope{{Value: "chat", Label: "chat", Hint: "Threads, runs and their state", Checked: true}, {Value: "review", Label: "review", Hint: "Decisions on reviewed tool calls"}},
+			{ID: "k1", Name: "nightly report", Prefix: "hdl_7Qm2", Scopes: []string{"run"}, Created: at("2026-11-21T09:41:00Z", "just now"), Expires: at("2027-02-19T09:41:00Z", "in 90 days")},
+			{ID: "k2", Name: "old script", Prefix: "hdl_Xa91", Scopes: []string{"run", "review"}, Created: at("2026-05-02T09:41:00Z", "2 May"), Used: at("2026-08-02T09:41:00Z", "2 August"), Revoked: true}},
+		Scopes:   []account.Scope{{Value: "read", Label: "Read", Hint: "Threads, their state and history, runs, assistants and memory"}, {Value: "run", Label: "Run", Hint: "Also change threads and memory, start and cancel runs", Checked: true}, {Value: "review", Label: "Review", Hint: "Decisions on reviewed tool calls"}},
 		Expiries: []ui.Option{{Value: "30d", Label: "30 days"}, {Value: "90d", Label: "90 days", Selected: true}, {Value: "1y", Label: "One year"}}}
 }
 

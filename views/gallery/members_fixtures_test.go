@@ -79,10 +79,10 @@ func above() admin.Member {
 func everyonesKeys() admin.Keys {
 	made := at("2026-10-02T08:00:00Z", "2 Oct 2026")
 	return admin.Keys{Org: "Acme", Person: "acme", Found: "3 keys", CSRF: csrf, Keys: []admin.Key{
-		{ID: "k1", Name: "nightly report", Owner: "Ada", Email: "ada@acme.test", Prefix: "hdl_abcdefghijkl", Scopes: []string{"chat", "admin"}, Created: made,
+		{ID: "k1", Name: "nightly report", Owner: "Ada", Email: "ada@acme.test", Prefix: "hdl_abcdefghijkl", Scopes: []string{"run", "admin"}, Created: made,
 			Used: at("2026-11-21T09:41:00Z", "4 min ago"), Expires: at("2027-01-02T08:00:00Z", "2 Jan 2027")},
-		{ID: "k2", Name: "laptop", Owner: "Mia", Email: "mia.with.a.very.long.address@sales.europe.acme.test", Prefix: "hdl_mnopqrstuvwx", Scopes: []string{"chat"}, Created: made},
-		{ID: "k3", Name: "old", Owner: "Max", Email: "max@acme.test", Prefix: "hdl_yz234567abcd", Scopes: []string{"chat"}, Created: made,
+		{ID: "k2", Name: "laptop", Owner: "Mia", Email: "mia.with.a.very.long.address@sales.europe.acme.test", Prefix: "hdl_mnopqrstuvwx", Scopes: []string{"run"}, Created: made},
+		{ID: "k3", Name: "old", Owner: "Max", Email: "max@acme.test", Prefix: "hdl_yz234567abcd", Scopes: []string{"run"}, Created: made,
 			Expires: at("2026-11-02T08:00:00Z", "2 Nov 2026"), Expired: true},
 	}}
 }
