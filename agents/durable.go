@@ -127,6 +127,17 @@ type Claimed struct {
 	UserName string
 	// Worker is what the worker is called.
 	Worker string
+	// Head is where the thread stands, which nobody else moves while the lease holds;
+	// nil where that was not asked.
+	Head *Standing
+}
+
+// Standing is where a thread stands: its line, the newest step of it (-1 for none),
+// and whether something is kept of the tasks that are due.
+type Standing struct {
+	Line    LineID
+	Step    int
+	Pending bool
 }
 
 // TakenOver says what came of workers that were lost.

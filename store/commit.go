@@ -29,7 +29,7 @@ const sqlStepCommit = `with head as (
 	insert into messages (org_id, thread_id, id, revision, role, text, author_id, rest, run_id)
 	select @org::uuid, @thread::uuid, m.id, m.revision, m.role, m.text, m.author, m.rest, @run::uuid
 	from head, json_to_recordset(@messages::json) as m(id text, revision bigint, role text, text text, author uuid, rest json)
-	on conflict do nothing
+	on conflict do nothing returning id
 ), stepped as (
 	update lines set step = @step from head
 	where lines.org_id = @org and lines.id = @line and lines.step = @step - 1
@@ -44,7 +44,7 @@ const sqlStepCommit = `with head as (
 	update runs set failures = 0, lost = null, manifest = coalesce(@manifest::json, manifest), updated_at = now() from head
 	where runs.org_id = @org and runs.id = @run and (runs.failures > 0 or @manifest::json is not null)
 )
-select head.base, head.epoch::text as epoch from head, checkpointed`
+select head.base, head.epoch::text as epoch, now() as at, (select count(*) from written)::int as written from head, checkpointed`
 
 // sqlRunFinish ends a run under its token and frees the thread; the thread is
 // busy still if another run is in line. A finish that comes with a step names
@@ -68,7 +68,7 @@ const sqlRunFinish = `with head as (
 		else @thread_status::text end
 	from head where t.org_id = @org and t.id = @thread
 )
-select head.base, head.epoch::text as epoch from head`
+select head.base, head.epoch::text as epoch, now() as at, 0 as written from head`
 
 // someoneWaits holds for a thread t with a run in line. The offset lets it be looked
 // for among the thread's open runs, and not along the whole queue, which the planner
@@ -104,7 +104,8 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 			return stepped, finished, err
 		}
 		if e.at != nil {
-			return *e.at, agents.Appended{Base: e.at.Base + int64(len(step.Events)), Epoch: e.at.Epoch}, nil
+			db.keepStep(stateKey{scope.Org, lease.Thread}, e)
+			return e.at.appended(), agents.Appended{Base: e.at.Base + int64(len(step.Events)), Epoch: e.at.Epoch}, nil
 		}
 	}
 	if rolledUp(step) {
@@ -171,16 +172,16 @@ func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Leas
 		return agents.Appended{}, err
 	}
 	if e.at != nil {
-		return *e.at, nil
+		return e.at.appended(), nil
 	}
-	rows, err := many[agents.Appended](ctx, db, scope, "finishing a run", sqlRunFinish, args)
+	rows, err := many[writtenRow](ctx, db, scope, "finishing a run", sqlRunFinish, args)
 	if err != nil {
 		return agents.Appended{}, err
 	}
 	if len(rows) == 0 {
 		return agents.Appended{}, agents.ErrFenced
 	}
-	return rows[0], nil
+	return rows[0].appended(), nil
 }
 
 // plain reports whether a step, and the end that comes with it, has nothing that is
@@ -191,14 +192,14 @@ func plain(step agents.Step, finish *agents.Finish) bool {
 
 func readAppended(results pgx.BatchResults) (agents.Appended, error) {
 	rows, _ := results.Query()
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[agents.Appended])
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[writtenRow])
 	if err != nil {
 		return agents.Appended{}, translate(err)
 	}
 	if len(all) == 0 {
 		return agents.Appended{}, agents.ErrFenced
 	}
-	return all[0], nil
+	return all[0].appended(), nil
 }
 
 func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (named, error) {

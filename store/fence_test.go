@@ -59,8 +59,11 @@ func TestOldTokenChangesNoRowInAnyTable(t *testing.T) {
 func (b *bundle) picture(t *testing.T) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
+	if b.looking == nil {
+		b.looking = connect(t, b.url, "heddle_app")
+	}
+	conn := b.looking
 	for _, scope := range []struct{ org string }{{string(b.mia.Org)}, {string(b.gia.Org)}} {
-		conn := connect(t, b.url, "heddle_app")
 		_, err := conn.Exec(t.Context(), "select set_config('heddle.org', $1, false)", scope.org)
 		require.NoError(t, err)
 		for _, table := range tenantTables(t, conn) {

@@ -38,6 +38,8 @@ type bundle struct {
 	// The members of globex; gus is an admin.
 	gia, gus  auth.Scope
 	assistant agents.Assistant
+	// looking is the connection that takes pictures, once there is one.
+	looking *pgx.Conn
 }
 
 func setup(t testing.TB) *bundle {

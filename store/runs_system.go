@@ -16,6 +16,10 @@ type claimedRow struct {
 	Role     *string
 	UserName *string
 	Worker   *string
+	// Line, Step and Kept are where the thread stands.
+	Line *string
+	Step *int
+	Kept *bool
 }
 
 func (r claimedRow) claimed() agents.Claimed {
@@ -28,6 +32,9 @@ func (r claimedRow) claimed() agents.Claimed {
 	}
 	if r.Worker != nil {
 		out.Worker = *r.Worker
+	}
+	if r.Line != nil && r.Step != nil && r.Kept != nil {
+		out.Head = &agents.Standing{Line: agents.LineID(*r.Line), Step: *r.Step, Pending: *r.Kept}
 	}
 	return out
 }
@@ -86,9 +93,13 @@ const sqlClaim = `with held as (
 	from heads where r.org_id = heads.org_id and r.id = heads.run_id
 	returning r.*
 )
-select ` + runColumns + `, m.role, u.name as user_name, (select w.name from workers w where w.id = @worker) as worker from claimed r
+select ` + runColumns + `, m.role, u.name as user_name, (select w.name from workers w where w.id = @worker) as worker,
+	l.id as line, l.step, exists (select 1 from pending_writes p where p.org_id = l.org_id and p.line_id = l.id) as kept
+from claimed r
 left join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
 left join users u on u.id = r.user_id
+left join threads t on t.org_id = r.org_id and t.id = r.thread_id
+left join lines l on l.org_id = t.org_id and l.id = t.line_id
 order by r.position`
 
 // Claim gives up to limit due runs to a worker, each with a lease by the
@@ -209,7 +220,9 @@ const sqlClaimCancelled = `with head as materialized (
 	from taken where r.org_id = taken.org_id and r.id = @run
 	returning r.*
 )
-select ` + runColumns + `, m.role, u.name as user_name, null::text as worker from claimed r
+select ` + runColumns + `, m.role, u.name as user_name, null::text as worker,
+	null::uuid as line, null::int as step, null::bool as kept
+from claimed r
 left join memberships m on m.org_id = r.org_id and m.user_id = r.user_id
 left join users u on u.id = r.user_id`
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -40,7 +41,7 @@ const sqlTogether = `with input as materialized (
 	from unnest(@message_of::int[], @message_ids::text[], @message_revisions::bigint[], @message_roles::text[], @message_texts::text[],
 		@message_authors::uuid[], @message_rests::text[]) as m(n, id, revision, role, text, author, rest)
 	join heads h on h.n = m.n join input i on i.n = m.n
-	on conflict do nothing
+	on conflict do nothing returning thread_id
 ), stepped as (
 	update lines l set step = i.step from heads h join input i on i.n = h.n
 	where l.org_id = @org and l.id = i.line_id and l.step = i.step - 1
@@ -63,7 +64,8 @@ const sqlTogether = `with input as materialized (
 		else i.thread_status end
 	from heads h join input i on i.n = h.n where i.status is not null and t.org_id = @org and t.id = i.thread_id
 )
-select h.n, h.base, h.epoch::text as epoch from heads h`
+select h.n, h.base, h.epoch::text as epoch, now() as at,
+	(select count(*) from written w join input i on i.thread_id = w.thread_id where i.n = h.n)::int as written from heads h`
 
 // entry is one step, one end, or both.
 type entry struct {
@@ -71,15 +73,26 @@ type entry struct {
 	end      named // of sqlRunFinish, if the step ends its run
 	messages []messageForm
 
-	// at is where its events begin, if it was written.
-	at *agents.Appended
+	// at is where its events begin, if it was written, and when it was.
+	at *writtenRow
+}
+
+// writtenRow says what became of a step or an end that was written, and how many of
+// its messages were not there before.
+type writtenRow struct {
+	Base    int64
+	Epoch   string
+	At      time.Time
+	Written int
 }
 
 func (e *entry) thread() string { return e.args["thread"].(string) }
 
+func (r writtenRow) appended() agents.Appended { return agents.Appended{Base: r.Base, Epoch: r.Epoch} }
+
 type togetherRow struct {
-	N, Base int64
-	Epoch   string
+	N int64
+	writtenRow
 }
 
 // sqlSetOrgBriefly is sqlSetOrg where others wait behind the statement that follows:
@@ -92,7 +105,7 @@ func (db *DB) writeAlone(ctx context.Context, org auth.OrgID, e *entry) error {
 	if e.end != nil {
 		sql = sqlRunFinish
 	}
-	var rows []agents.Appended
+	var rows []writtenRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrgBriefly, string(org))
 	collect(&batch, &rows, sql, e.args)
@@ -155,7 +168,7 @@ func (db *DB) writeTogether(ctx context.Context, org auth.OrgID, some []*entry) 
 		return fmt.Errorf("writing %d steps together: %w", n, err)
 	}
 	for _, r := range rows {
-		some[r.N-1].at = &agents.Appended{Base: r.Base, Epoch: r.Epoch}
+		some[r.N-1].at = &r.writtenRow
 	}
 	return nil
 }

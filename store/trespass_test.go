@@ -230,6 +230,18 @@ var trespasses = map[string]trespass{
 			return err
 		})
 	}},
+	"DB.StateOf": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.StateOf(ctx, s, agents.Claimed{Run: agents.Run{Org: t.Org, Thread: t.ID}, Head: &agents.Standing{Line: t.Line, Step: -1}})
+			return err
+		})
+	}},
+	"DB.EndState": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.EndState(ctx, s, agents.Run{Org: t.Org, Thread: t.ID, ID: e.pending.ID})
+			return err
+		})
+	}},
 	"DB.RunAnywhere": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.RunAnywhere(ctx, s, e.pending.ID)
 		return err

@@ -137,7 +137,7 @@ func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agen
 			return "", err
 		}
 	}
-	appended, err := pgxOne[agents.Appended](ctx, tx, sqlStepCommit, args)
+	appended, err := pgxOne[writtenRow](ctx, tx, sqlStepCommit, args)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return "", fault.Conflict("The thread has moved on since it was read.").WithCode("checkpoint_old")
 	}
@@ -151,6 +151,6 @@ func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agen
 			return "", fmt.Errorf("keeping results of a step: %w", translate(err))
 		}
 	}
-	out.Appended, out.Events = appended, u.Step.Events
+	out.Appended, out.Events = appended.appended(), u.Step.Events
 	return agents.CheckpointID(u.Step.Line, u.Step.Step), nil
 }

@@ -117,7 +117,7 @@ func (a *attempt) guarded(ctx context.Context) (err error) {
 
 func (a *attempt) run(ctx context.Context) error {
 	r := a.claim.Run
-	loaded, err := a.w.o.Store.State(ctx, a.scope, r.Thread)
+	loaded, err := a.w.o.Store.StateOf(ctx, a.scope, a.claim)
 	if err != nil {
 		return unread(ctx, err)
 	}

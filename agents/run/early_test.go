@@ -21,7 +21,7 @@ type slowReader struct {
 	reads chan struct{}
 }
 
-func (s *slowReader) State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error) {
+func (s *slowReader) StateOf(ctx context.Context, scope auth.Scope, c agents.Claimed) (agents.State, error) {
 	wait := false
 	s.once.Do(func() { wait = true })
 	if wait {
@@ -29,7 +29,7 @@ func (s *slowReader) State(ctx context.Context, scope auth.Scope, thread agents.
 		<-ctx.Done()
 		return agents.State{}, ctx.Err()
 	}
-	return s.Store.State(ctx, scope, thread)
+	return s.Store.StateOf(ctx, scope, c)
 }
 
 // TestARunIsCancelledWhileItReadsWhatItBeginsWith: it ends then, and not when its

@@ -33,6 +33,9 @@ type Store interface {
 	ClaimCancelled(ctx context.Context, key agents.RunKey, lease time.Duration) (*agents.Claimed, error)
 	HandBack(ctx context.Context, org auth.OrgID, lease agents.Lease) error
 	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
+	// StateOf gives the state that a claimed run begins with, from memory where that
+	// is the same.
+	StateOf(ctx context.Context, scope auth.Scope, c agents.Claimed) (agents.State, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
 	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)

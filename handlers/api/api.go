@@ -32,6 +32,8 @@ type Threads interface {
 	// read any.
 	Opened(ctx context.Context, scope auth.Scope, thread agents.Thread, now time.Time) error
 	State(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
+	// EndState is State for whoever has just been told of a run's end.
+	EndState(ctx context.Context, scope auth.Scope, r agents.Run) (agents.State, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 }
 

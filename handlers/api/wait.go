@@ -179,7 +179,7 @@ func (w waiter) values(ctx context.Context, r agents.Run) any {
 	}
 	ctx, stop := context.WithTimeout(ctx, valuesLimit)
 	defer stop()
-	state, err := w.api.threads.State(ctx, w.scope, r.Thread)
+	state, err := w.api.threads.EndState(ctx, w.scope, r)
 	if err != nil {
 		return errorValues("unavailable", fault.Public(err))
 	}

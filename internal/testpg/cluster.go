@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/heddle/heddle/store/embedded"
 )
@@ -199,12 +200,27 @@ func (c *cluster) prepare(ctx context.Context, name string, t Template) error {
 
 func (c *cluster) drop(ctx context.Context, name string) error {
 	return c.do(ctx, func(conn *pgx.Conn) error {
-		if _, err := conn.Exec(ctx, "drop database if exists "+name+" with (force)"); err != nil {
-			return fmt.Errorf("dropping database %s: %w", name, err)
+		for {
+			_, err := conn.Exec(ctx, "drop database if exists "+name+" with (force)")
+			var refused *pgconn.PgError
+			switch {
+			case err == nil:
+				return nil
+			case !errors.As(err, &refused) || refused.Code != codeInsufficientPrivilege || ctx.Err() != nil:
+				return fmt.Errorf("dropping database %s: %w", name, err)
+			}
+			// The server's own housekeeping is at work there, which only a superuser may
+			// end; it is soon done.
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
-		return nil
 	})
 }
+
+// codeInsufficientPrivilege is PostgreSQL's word for what a role may not do.
+const codeInsufficientPrivilege = "42501"
 
 // close stops a private server and removes its files; a given one only loses
 // our templates.
