@@ -253,23 +253,34 @@ func (q *ourQueue) fill(ctx context.Context, n int) error {
 }
 
 // drain is the worker's loop, with its slots: it claims as many runs as there are
-// slots free, at most once in [run.ClaimPause], and the end of a run is on its way
-// when its slot goes to the next.
+// slots free, with the pauses of [run.Slots.Pause], and the end of a run is on its
+// way when its slot goes to the next.
 func (q *ourQueue) drain(ctx context.Context, n int) (time.Duration, error) {
 	slots := run.NewSlots(queueSlots)
 	seen := make(map[agents.RunID]bool, n)
 	ended := make(chan error, n)
-	over := 0
+	over, full := 0, false
 	var failed error
-	began := time.Now()
+	began, asked := time.Now(), time.Time{}
 	for over < n && failed == nil {
-		asked := time.Now()
+		if wait := slots.Pause(time.Since(asked), full); wait > 0 {
+			select {
+			case err := <-ended:
+				failed = errors.Join(failed, err)
+				over++
+			case <-slots.Freed():
+			case <-time.After(wait):
+			}
+			continue
+		}
+		asked = time.Now()
 		if free := slots.Free(); free > 0 && len(seen) < n {
 			claimed, err := q.db.Claim(ctx, q.worker, free, queueLease)
 			if err != nil {
 				failed = err
 				break
 			}
+			full = len(claimed) == free
 			for _, c := range claimed {
 				if seen[c.Run.ID] {
 					failed = fmt.Errorf("run %s was claimed twice", c.Run.ID)
@@ -298,7 +309,6 @@ func (q *ourQueue) drain(ctx context.Context, n int) (time.Duration, error) {
 				failed = ctx.Err()
 			}
 		}
-		time.Sleep(run.ClaimPause - time.Since(asked))
 	}
 	took := time.Since(began)
 	for ; over < len(seen); over++ {

@@ -15,8 +15,8 @@ import (
 // The bounds of what a process keeps of rows that never change: at most 32 MiB
 // of states' text, and a thousand versions of assistants (LG-44).
 const (
-	maxKeptStates    = 500
-	maxKeptStateSize = 64 << 10
+	maxKeptStates    = 32 << 20 // bytes of them all
+	maxKeptStateSize = 4 << 20  // bytes of one
 	maxKeptVersions  = 1000
 	maxKeptLines     = 10_000
 )
@@ -60,6 +60,9 @@ func (db *DB) keepState(key stateKey, k keptState) {
 	k.state.Pending = nil // changes while the step stands
 	db.states.put(key, k)
 }
+
+// weight is about what a state takes, one without text, too.
+func (k keptState) weight() int { return k.size + 1<<10 }
 
 // sizeOf is about how much text a state is.
 func sizeOf(s agents.State) int {

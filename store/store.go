@@ -107,8 +107,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	db := &DB{
 		app: app, system: system, links: links, url: o.URL, bounds: o.Bounds.withDefaults(), packs: newPacks(),
-		states: newLRU[stateKey, keptState](maxKeptStates), active: newLRU[stateKey, agents.LineID](maxKeptLines), versions: newLRU[versionKey, agents.Assistant](maxKeptVersions),
-		opened: newLRU[openedKey, time.Time](maxOpened),
+		states: newLRU[stateKey](maxKeptStates, keptState.weight), active: newLRU[stateKey, agents.LineID](maxKeptLines, nil),
+		versions: newLRU[versionKey, agents.Assistant](maxKeptVersions, nil),
+		opened:   newLRU[openedKey, time.Time](maxOpened, nil),
 	}
 	db.steps = newGather((*entry).thread, db.writeTogether)
 	db.places = newGather((*placing).thread, db.placeTogether)

@@ -5,10 +5,14 @@ import (
 	"time"
 )
 
-// ClaimPause is the least time between a claim that found runs and the next one. A
-// quiet worker claims at once; a busy one finds more free slots by waiting this long
-// than it loses by it.
-const ClaimPause = time.Millisecond
+// The least time between a claim that found runs and the next one. A quiet worker
+// claims at once; a busy one finds more free slots by waiting than it loses by it:
+// a moment, and where more runs wait than there are slots until half of these are
+// free, but no longer than fullPause.
+const (
+	claimPause = time.Millisecond
+	fullPause  = 5 * time.Millisecond
+)
 
 // Slots are how many runs a worker executes at once. A run whose end is on its way to
 // the database leaves its slot to the next one before the end is committed: the
@@ -30,6 +34,15 @@ func (s *Slots) Free() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return max(0, min(s.of-s.executing, 2*s.of-s.executing-s.ending))
+}
+
+// Pause says how long not to claim yet. since is the time since a claim that found
+// runs, full whether it found as many as it asked for.
+func (s *Slots) Pause(since time.Duration, full bool) time.Duration {
+	if full && s.Free() < (s.of+1)/2 {
+		return max(0, fullPause-since)
+	}
+	return max(0, claimPause-since)
 }
 
 // Freed receives after slots have become free; several may be one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,4 +78,24 @@ func TestNoWorkerExecutesMoreThanItsSlots(t *testing.T) {
 		require.Equal(t, agents.RunSuccess, b.wait(t, r).Status)
 	}
 	require.Equal(t, slots, most)
+}
+
+// A busy worker waits for company, but not for long; a quiet one doesn't.
+func TestAClaimWaitsForCompany(t *testing.T) {
+	t.Parallel()
+	s := run.NewSlots(4)
+	require.Zero(t, s.Pause(time.Hour, false))
+	require.Equal(t, time.Millisecond, s.Pause(0, false))
+	require.Equal(t, time.Millisecond, s.Pause(0, true), "all slots are free")
+	var taken []*run.Slot
+	for range 4 {
+		taken = append(taken, s.Take())
+	}
+	require.Equal(t, 5*time.Millisecond, s.Pause(0, true))
+	require.Equal(t, time.Millisecond, s.Pause(0, false), "nothing waits for a slot")
+	require.Zero(t, s.Pause(5*time.Millisecond, true))
+	taken[0].Gone()
+	require.Equal(t, 3*time.Millisecond, s.Pause(2*time.Millisecond, true))
+	taken[1].Ending()
+	require.Zero(t, s.Pause(2*time.Millisecond, true), "half of them are free")
 }

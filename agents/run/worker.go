@@ -265,7 +265,7 @@ func (w *Worker) session(ctx context.Context) error {
 			claims, do = false, w.sweep
 		}
 		if claims {
-			if wait := ClaimPause - time.Since(claimed); w.found && wait > 0 {
+			if wait := w.slots.Pause(time.Since(claimed), w.full); w.found && wait > 0 {
 				if again == nil {
 					again = time.After(wait)
 				}
