@@ -13,6 +13,10 @@ import (
 	"github.com/heddle/heddle/internal/fault"
 )
 
+// ErrAssistantUnsure says that a run was not placed because its assistant is to be
+// read anew first.
+var ErrAssistantUnsure = fault.Conflict("The assistant has changed. Try again.").WithCode("assistant_unsure")
+
 // Assistant is a named configuration of a graph, owned by an organisation, as
 // one of its versions defines it: the active one unless said otherwise.
 type Assistant struct {

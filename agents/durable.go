@@ -199,6 +199,9 @@ type Submission struct {
 	Input     RunInput
 	Request   json.RawMessage
 	Metadata  json.RawMessage
+	// Unsure says that the assistant may have changed since it was read: the run is
+	// placed only if it has not.
+	Unsure bool
 	// Webhook is the address that is told of the run's end; empty for none.
 	Webhook string
 	// After is how long the run waits before it takes its place in line, up to

@@ -84,7 +84,26 @@ func (db *DB) Assistant(ctx context.Context, scope auth.Scope, idOrGraph string)
 	if err != nil {
 		return agents.Assistant{}, err
 	}
-	return row.assistant(), nil
+	found := row.assistant()
+	db.known.put(knownKey{scope.Org, idOrGraph}, found)
+	return found, nil
+}
+
+// knownKey is what an assistant was asked for as.
+type knownKey struct {
+	org       auth.OrgID
+	idOrGraph string
+}
+
+// KnownAssistant is Assistant as it was when this process last read it, and false if
+// it never did. Whoever begins something with it has its version checked where that
+// is written.
+func (db *DB) KnownAssistant(_ context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, bool) {
+	if checkScope(scope) != nil {
+		return agents.Assistant{}, false
+	}
+	found, ok := db.known.get(knownKey{scope.Org, idOrGraph})
+	return found, ok && !found.Archived()
 }
 
 const sqlAssistantVersion = `select ` + assistantColumns + ` from assistants a join assistant_versions v

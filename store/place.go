@@ -35,6 +35,8 @@ const sqlPlaceTogether = `with input as materialized (
 	join thread_heads s on s.org_id = @org and s.thread_id = i.thread_id and s.seq = h.seq and s.token = h.token
 	where (t.owner_id = i.user_id or t.visibility = 'organisation')
 		and (t.assistant_id is distinct from i.assistant_id or t.assistant_version = i.version)
+		and exists (select 1 from assistants a where a.org_id = @org and a.id = i.assistant_id and a.archived_at is null
+			and (a.active_version = i.version or t.assistant_id = i.assistant_id))
 		and not exists (select 1 from runs r where r.org_id = @org and r.thread_id = i.thread_id and r.status in ('pending', 'running', 'waiting'))
 		and (select n from line) + @count <= @per_org
 		and (select count(*) from runs p where p.org_id = @org and p.user_id = i.user_id and p.status = 'pending') + @count <= @per_person

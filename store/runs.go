@@ -142,6 +142,9 @@ func (db *DB) Submit(ctx context.Context, scope auth.Scope, s agents.Submission)
 	if placed, ok, err := db.place(ctx, scope, s); ok || err != nil {
 		return placed, err
 	}
+	if s.Unsure {
+		return agents.Submitted{}, agents.ErrAssistantUnsure
+	}
 	var out agents.Submitted
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
 		if s.Create != nil {

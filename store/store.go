@@ -80,6 +80,7 @@ type DB struct {
 	states   *lru[stateKey, keptState]
 	active   *lru[stateKey, agents.LineID]
 	versions *lru[versionKey, agents.Assistant]
+	known    *lru[knownKey, agents.Assistant]
 	opened   *lru[openedKey, time.Time]
 }
 
@@ -108,6 +109,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db := &DB{
 		app: app, system: system, links: links, url: o.URL, bounds: o.Bounds.withDefaults(), packs: newPacks(),
 		states: newLRU[stateKey](maxKeptStates, keptState.weight), active: newLRU[stateKey, agents.LineID](maxKeptLines, nil),
+		known:    newLRU[knownKey, agents.Assistant](maxKeptVersions, nil),
 		versions: newLRU[versionKey, agents.Assistant](maxKeptVersions, nil),
 		opened:   newLRU[openedKey, time.Time](maxOpened, nil),
 	}

@@ -242,6 +242,18 @@ var trespasses = map[string]trespass{
 			return err
 		})
 	}},
+	"DB.KnownAssistant": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
+		found, _ := e.db.KnownAssistant(ctx, s, string(e.assistant.ID))
+		if s.Check() != nil || !id.Valid(string(s.Org)) || !id.Valid(string(s.User)) {
+			if found.ID == "" {
+				return fault.Unauthenticated("It knows none for such a scope.")
+			}
+		}
+		if found.Org != "" && found.Org != s.Org {
+			return fmt.Errorf("it shows what belongs to the other organisation: %+v", found)
+		}
+		return nil
+	}},
 	"DB.RunAnywhere": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		_, err := e.db.RunAnywhere(ctx, s, e.pending.ID)
 		return err

@@ -31,6 +31,8 @@ type Queue interface {
 	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)
 	Assistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, error)
+	// KnownAssistant is Assistant as this node last read it.
+	KnownAssistant(ctx context.Context, scope auth.Scope, idOrGraph string) (agents.Assistant, bool)
 	Decisions
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,13 +42,29 @@ func (s *Service) Text(scope auth.Scope, text string) agents.RunInput {
 	}}}
 }
 
-// Submit places a run in its thread's line and tells watchers and workers.
+// Submit places a run in its thread's line and tells watchers and workers. It begins
+// with what this node knows of the assistant; whether that still holds is found out
+// where the run is placed.
 func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agents.Run, error) {
+	if known, ok := s.queue.KnownAssistant(ctx, scope, r.Assistant); ok {
+		if made, err := s.submit(ctx, scope, r, known, true); !errors.Is(err, agents.ErrAssistantUnsure) {
+			return made, err
+		}
+	}
 	assistant, err := s.queue.Assistant(ctx, scope, r.Assistant)
 	if err != nil {
 		return agents.Run{}, err
 	}
+	return s.submit(ctx, scope, r, assistant, false)
+}
+
+// submit is Submit with an assistant, as it is or as it was a while ago. In doubt it
+// is agents.ErrAssistantUnsure, and nothing happened.
+func (s *Service) submit(ctx context.Context, scope auth.Scope, r Request, assistant agents.Assistant, unsure bool) (agents.Run, error) {
 	if err := s.fits(assistant, &r.Input); err != nil {
+		if unsure {
+			return agents.Run{}, agents.ErrAssistantUnsure
+		}
 		return agents.Run{}, err
 	}
 	run := agents.RunID(id.New())
@@ -63,7 +80,7 @@ func (s *Service) Submit(ctx context.Context, scope auth.Scope, r Request) (agen
 	}
 	title := titleOf(r.Input)
 	submitted, err := s.queue.Submit(ctx, scope, agents.Submission{
-		Run: run, Thread: r.Thread, Assistant: assistant, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
+		Run: run, Thread: r.Thread, Assistant: assistant, Unsure: unsure, Strategy: r.Strategy, Input: r.Input, Request: r.Raw,
 		Metadata: r.Metadata, Webhook: r.Webhook, After: r.After, Create: r.Create, Title: title, Supersede: r.Supersede,
 		Displacing: s.displacing(),
 		Pinned:     func(kept agents.Assistant) { assistant = kept },
