@@ -12,10 +12,10 @@ import (
 	"github.com/heddle/heddle/auth"
 )
 
-// The bounds of what a process keeps of rows that never change: at most 32 MiB
+// The bounds of what a process keeps of rows that never change: at most 16 MiB
 // of states' text, and a thousand versions of assistants (LG-44).
 const (
-	maxKeptStates    = 32 << 20 // bytes of them all
+	maxKeptStates    = 16 << 20 // bytes of them all
 	maxKeptStateSize = 4 << 20  // bytes of one
 	maxKeptVersions  = 1000
 	maxKeptLines     = 10_000
@@ -51,12 +51,26 @@ func (k keptState) copied() agents.State {
 	return s
 }
 
+// lent is copied for those who change no message in place, as an engine does not: a
+// long thread has a thousand.
+func (k keptState) lent() agents.State {
+	s := k.state
+	s.Messages, s.Values = slices.Clip(s.Messages), maps.Clone(s.Values)
+	return s
+}
+
+// keepState keeps a state that somebody else has, too.
 func (db *DB) keepState(key stateKey, k keptState) {
+	k.state = k.copied()
+	db.keepOwn(key, k)
+}
+
+// keepOwn keeps a state that nobody else has.
+func (db *DB) keepOwn(key stateKey, k keptState) {
 	if k.state.Head == nil || k.size > maxKeptStateSize {
 		db.states.drop(key)
 		return
 	}
-	k.state = k.copied()
 	k.state.Pending = nil // changes while the step stands
 	db.states.put(key, k)
 }

@@ -47,7 +47,7 @@ const sqlClaimTurn = `select pg_advisory_xact_lock(2, 0)`
 // sqlClaim takes the oldest due runs whose thread is free and has no earlier
 // run in line that is due, as many as the bounds of their people and organisations leave. The
 // line is read in its order and only as far as a claim may need: past those who have
-// all they may have, and four times as many runs as are asked for, so that one who
+// all they may have, and twice as many runs as are asked for, so that one who
 // is nearly there does not stand before the others. Whether an earlier one is due is
 // asked of those alone that began to wait on purpose: the others may have been placed
 // by transactions that began after this one. Taking the thread's lease gives
@@ -66,7 +66,7 @@ const sqlClaim = `with held as (
 			and p.status in ('pending', 'waiting') and p.position < r.position and (not p.delayed or p.run_after <= now()))
 		and not exists (select 1 from held where held.org_id = r.org_id and held.user_id = r.user_id and held.n >= @per_person)
 		and not exists (select 1 from of_org where of_org.org_id = r.org_id and of_org.n >= @per_org)
-	order by r.position limit 4 * @limit
+	order by r.position limit 2 * @limit
 ), by_person as (
 	select l.org_id, l.id, l.position, coalesce(held.n, 0)
 		+ row_number() over (partition by l.org_id, l.user_id order by l.position) as nth

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"maps"
+	"slices"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
@@ -17,7 +17,7 @@ import (
 
 // StateOf gives the state that a claimed run begins with: State, from memory where
 // that stands where the claim says. The lease must still be held, or what is written
-// on it will be refused.
+// on it will be refused; no message may be changed in place.
 func (db *DB) StateOf(ctx context.Context, scope auth.Scope, c agents.Claimed) (agents.State, error) {
 	if err := checkScope(scope); err != nil {
 		return agents.State{}, err
@@ -30,7 +30,7 @@ func (db *DB) StateOf(ctx context.Context, scope auth.Scope, c agents.Claimed) (
 		return agents.State{Line: at.Line, Step: -1, Values: map[string]json.RawMessage{}}, nil
 	}
 	if kept, ok := db.states.get(stateKey{scope.Org, c.Run.Thread}); ok && kept.state.Line == at.Line && kept.state.Step == at.Step {
-		return kept.copied(), nil
+		return kept.lent(), nil
 	}
 	return db.State(ctx, scope, c.Run.Thread)
 }
@@ -43,7 +43,7 @@ func (db *DB) EndState(ctx context.Context, scope auth.Scope, r agents.Run) (age
 	}
 	if kept, ok := db.states.get(stateKey{scope.Org, r.Thread}); ok && r.Org == scope.Org {
 		if h := kept.state.Head; h.Run == r.ID && (len(h.Next) == 0 || len(h.Interrupts) > 0) {
-			return kept.copied(), nil
+			return kept.lent(), nil
 		}
 	}
 	return db.State(ctx, scope, r.Thread)
@@ -64,7 +64,7 @@ func (db *DB) keepStep(key stateKey, e *entry) {
 		if !ok || found.state.Line != kept.state.Line || found.state.Step != step-1 {
 			return // somebody reads it when it is needed
 		}
-		kept = keptState{state: found.copied(), refs: found.refs}
+		kept = keptState{state: found.lent(), refs: found.refs, size: found.size}
 	}
 	row := checkpointRow{LineID: line.(string), Step: step, Source: e.args["source"].(string), EventSeq: e.at.Base + int64(e.args["events"].(int)),
 		CreatedAt: e.at.At}
@@ -86,11 +86,24 @@ func (db *DB) keepStep(key stateKey, e *entry) {
 func (db *DB) foldKept(key stateKey, kept keptState, row checkpointRow, e *entry) {
 	c, err := row.checkpoint()
 	if err == nil && c.Snapshot == nil {
-		kept.state.Values = maps.Clone(kept.state.Values)
 		kept.refs, err = agents.Replay(&kept.state, kept.refs, []agents.Checkpoint{c})
 	}
 	if err != nil || c.Snapshot != nil {
 		db.states.drop(key)
+		return
+	}
+	if grown, ok := onlyGrew(kept, c, e.messages); ok {
+		for _, f := range e.messages {
+			m, err := f.message(row)
+			if err != nil {
+				db.states.drop(key)
+				return
+			}
+			grown = append(grown, m)
+		}
+		added := agents.State{Messages: grown[len(grown)-len(e.messages):]}
+		kept.state.Messages, kept.size = grown, kept.size+sizeOf(added)
+		db.keepOwn(key, kept)
 		return
 	}
 	bodies := make(map[agents.Ref]agents.Message, len(kept.state.Messages)+len(e.messages))
@@ -115,7 +128,22 @@ func (db *DB) foldKept(key stateKey, kept keptState, row checkpointRow, e *entry
 		kept.state.Messages[i] = m
 	}
 	kept.size = sizeOf(kept.state)
-	db.keepState(key, kept)
+	db.keepOwn(key, kept)
+}
+
+// onlyGrew reports whether a step did nothing but append its messages, and gives
+// those before.
+func onlyGrew(kept keptState, c agents.Checkpoint, forms []messageForm) ([]agents.Message, bool) {
+	if len(c.Deltas) > 0 || len(c.Ops) != len(forms) || len(kept.refs) != len(kept.state.Messages)+len(forms) {
+		return nil, false
+	}
+	for i, op := range c.Ops {
+		at := kept.refs[len(kept.state.Messages)+i]
+		if op.Kind != agents.OpAppend || at.ID != forms[i].ID || at.Rev != forms[i].Revision {
+			return nil, false
+		}
+	}
+	return slices.Clip(kept.state.Messages), true
 }
 
 // message reads a form as readMessage reads its row.

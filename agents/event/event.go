@@ -88,6 +88,17 @@ type Envelope struct {
 	Node     string          `json:"node,omitempty"`
 	NS       []string        `json:"ns,omitempty"`
 	Data     json.RawMessage `json:"data"`
+
+	// sealed is the body, once it is rendered.
+	sealed []byte
+}
+
+// Sealed is an envelope whose body is rendered: whoever needs it again has it. What
+// the body says must not be changed after that.
+func (e Envelope) Sealed() (Envelope, error) {
+	raw, err := e.Body()
+	e.sealed = raw
+	return e, err
 }
 
 // body is an envelope without what the log adds. Its JSON is what the log
@@ -110,6 +121,9 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 // Body renders the part of e that is known before the log numbers it: a JSON
 // object that starts with "type".
 func (e Envelope) Body() ([]byte, error) {
+	if e.sealed != nil {
+		return e.sealed, nil
+	}
 	data := e.Data
 	if data == nil {
 		data = json.RawMessage("{}")

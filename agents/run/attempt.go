@@ -353,6 +353,11 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		alone := *finish
 		alone.Events, end = nil, &alone
 	}
+	for i, e := range step.Events { // for the log and for who watches
+		if step.Events[i], err = e.Sealed(); err != nil {
+			return err
+		}
+	}
 	failpoint.Reach(failpoint.BeforeCommit, string(source))
 	stepped, _, err := a.committed(ctx, step, end)
 	if err = a.stored(ctx, err); err != nil {

@@ -129,6 +129,35 @@ func (e *encoder) values(out *bytes.Buffer, s agents.State, sel selection) error
 	return nil
 }
 
+// valuesJSON gives a state's public channels on one line, with what is asked for
+// under __interrupt__ if something is.
+func valuesJSON(s agents.State) ([]byte, error) {
+	var out bytes.Buffer
+	if err := newEncoder().values(&out, s, selection{}); err != nil {
+		return nil, err
+	}
+	body := out.Bytes()
+	if open := presentInterrupts(s.Head); len(open) > 0 {
+		raw, err := json.Marshal(open)
+		if err != nil {
+			return nil, fmt.Errorf("writing interrupts as JSON: %w", err)
+		}
+		body = body[:len(body)-1]
+		if len(body) > 1 {
+			body = append(body, ',')
+		}
+		body = append(append(append(body, `"__interrupt__":`...), raw...), '}')
+	}
+	if bytes.IndexByte(body, '\n') < 0 {
+		return body, nil
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, body); err != nil {
+		return nil, fmt.Errorf("writing values on one line: %w", err)
+	}
+	return line.Bytes(), nil
+}
+
 // join writes fields, and the values among them if they are wanted.
 func (e *encoder) join(out *bytes.Buffer, fields fiber.Map, s agents.State, sel selection) error {
 	raw, err := json.Marshal(fields)

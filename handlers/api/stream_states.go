@@ -52,9 +52,9 @@ func (p *projector) stateFrames(e event.Envelope, state agents.State) error {
 		}
 	}
 	if p.modes[modeValues] {
-		values := presentValues(state)
-		if len(open) > 0 {
-			values["__interrupt__"] = open
+		values, err := valuesJSON(state)
+		if err != nil {
+			return err
 		}
 		if err := p.add(modeValues, "values", e.NS, values); err != nil {
 			return err

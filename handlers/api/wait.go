@@ -3,7 +3,6 @@ package api
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -169,7 +168,7 @@ func (w waiter) gone(ctx context.Context) {
 }
 
 // values is what a waiting call answers: the thread's values, or why not.
-func (w waiter) values(ctx context.Context, r agents.Run) any {
+func (w waiter) values(ctx context.Context, r agents.Run) []byte {
 	if r.Status == agents.RunFailed || r.Status == agents.RunTimeout {
 		failure := agents.RunError{Code: "error", Message: "The run failed."}
 		if r.Error != nil {
@@ -183,25 +182,22 @@ func (w waiter) values(ctx context.Context, r agents.Run) any {
 	if err != nil {
 		return errorValues("unavailable", fault.Public(err))
 	}
-	values := presentValues(state)
-	if open := presentInterrupts(state.Head); len(open) > 0 {
-		values["__interrupt__"] = open
+	values, err := valuesJSON(state)
+	if err != nil {
+		w.api.log.WarnContext(ctx, "a run's values could not be written", "run_id", r.ID, "err", err)
+		return errorValues("internal", "The values could not be written as JSON.")
 	}
 	return values
 }
 
 // errorValues is the form a failed run has inside a 200 answer; the SDK turns
 // it into an exception.
-func errorValues(code, message string) any {
-	return fiber.Map{"__error__": fiber.Map{"error": code, "message": message}}
+func errorValues(code, message string) []byte {
+	return append(append([]byte(`{"__error__":`), errorData(code, message)...), '}')
 }
 
-func (w waiter) send(out *bufio.Writer, values any) {
-	body, err := json.Marshal(values)
-	if err != nil {
-		body = []byte(`{"__error__":{"error":"internal","message":"The values could not be written as JSON."}}`)
-	}
-	if _, err := out.Write(body); err == nil {
+func (w waiter) send(out *bufio.Writer, values []byte) {
+	if _, err := out.Write(values); err == nil {
 		_ = out.Flush() // the caller is gone: nobody is left to tell
 	}
 }
