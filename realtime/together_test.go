@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -27,6 +28,21 @@ func TestWhoSpeaksAtOnceIsHeardWholeAndInOrder(t *testing.T) {
 			require.NoError(t, err)
 			defer subs[i].Close()
 		}
+		// What is said before Redis has confirmed a subscription is not heard.
+		const ready = `"ready"`
+		for i, s := range subs {
+			for {
+				require.NoError(t, a.PublishAll(ctx, realtime.Publication{Topic: topic(i), Messages: []realtime.Message{{Event: "notice", Payload: []byte(ready)}}}))
+				brief, stop := context.WithTimeout(ctx, 50*time.Millisecond)
+				ds, err := s.Next(brief)
+				stop()
+				if len(ds) > 0 {
+					break
+				}
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.NoError(t, ctx.Err())
+			}
+		}
 		var wg sync.WaitGroup
 		for i := range speakers {
 			wg.Go(func() {
@@ -46,6 +62,9 @@ func TestWhoSpeaksAtOnceIsHeardWholeAndInOrder(t *testing.T) {
 				ds, err := s.Next(ctx)
 				require.NoError(t, err)
 				for _, d := range ds {
+					if string(d.Payload) == ready {
+						continue
+					}
 					var i, n int
 					_, err := fmt.Sscanf(string(d.Payload), `"%d:%d"`, &i, &n)
 					require.NoError(t, err)
