@@ -60,14 +60,14 @@ type sampleCheckpoint struct {
 	Ops, Deltas, Next, Wrote, Interrupts, Metadata *string
 }
 
-// sqlSampleRun finds the newest run of a graph whose log took the usual four
-// rows: that it is queued, its first step, what the node said, its last step.
+// sqlSampleRun finds the newest run of a graph whose log took the usual three
+// rows: that it is queued, its first step, its last step with what the node said.
 const sqlSampleRun = `select r.org_id::text, r.user_id::text, r.id::text, r.thread_id::text, r.assistant_id::text, r.assistant_version, r.key_id::text,
 		r.input::text, r.request::text, r.metadata::text, r.manifest::text, t.metadata::text, t.line_id::text
 	from runs r join threads t on t.org_id = r.org_id and t.id = r.thread_id
 	join assistants a on a.org_id = r.org_id and a.id = r.assistant_id
 	where a.graph = $1 and r.status = 'success' and r.key_id is not null
-		and (select count(*) from events e where e.org_id = r.org_id and e.thread_id = r.thread_id and e.run_id = r.id) = 4
+		and (select count(*) from events e where e.org_id = r.org_id and e.thread_id = r.thread_id and e.run_id = r.id) = 3
 	order by r.ended_at desc limit 1`
 
 const sqlSampleEvents = `select seq - from_seq + 1 as n, pack from events where run_id = $1 and thread_id = $2 and org_id = $3 order by seq`
@@ -134,7 +134,7 @@ func (h *byHand) take(ctx context.Context, org, graph string) error {
 		if s.checkpoints, err = pgx.CollectRows(rows, pgx.RowToStructByPos[sampleCheckpoint]); err != nil {
 			return fmt.Errorf("reading the steps of a run: %w", err)
 		}
-		if len(s.events) != 4 || len(s.messages) != 2 || len(s.checkpoints) != 2 || s.messages[0].Role != "user" {
+		if len(s.events) != 3 || len(s.messages) != 2 || len(s.checkpoints) != 2 || s.messages[0].Role != "user" {
 			return fmt.Errorf("a run of %s has %d rows of the log, %d messages and %d steps", graph, len(s.events), len(s.messages), len(s.checkpoints))
 		}
 		h.of = s
@@ -204,7 +204,7 @@ const (
 // handWorker stands for the worker that holds the leases.
 const handWorker = "00000000-0000-7000-8000-000000000001"
 
-// run writes the five transactions of a run.
+// run writes the transactions of a run.
 func (h *byHand) run(ctx context.Context, l *handLine) (outcome, error) {
 	s, run := h.of, id.New()
 	began := time.Now()
@@ -225,9 +225,8 @@ func (h *byHand) run(ctx context.Context, l *handLine) (outcome, error) {
 			h.step(b, l, run, 0)
 			b.Queue(handManifest, s.org, run, s.manifest)
 		},
-		func(b *pgx.Batch) { h.log(b, l, run, 2, handSeq) },
 		func(b *pgx.Batch) {
-			h.log(b, l, run, 3, handFree)
+			h.log(b, l, run, 2, handFree)
 			h.step(b, l, run, 1)
 			b.Queue(handEnd, s.org, run)
 			b.Queue(handIdle, s.org, l.thread)
@@ -238,7 +237,7 @@ func (h *byHand) run(ctx context.Context, l *handLine) (outcome, error) {
 		if err := h.pool.SendBatch(ctx, &b).Close(); err != nil {
 			return out, fmt.Errorf("writing rows by hand, commit %d: %w", i+1, err)
 		}
-		if i == commitsPerRun-2 {
+		if i == commitsPerRun-1 {
 			out.first = time.Since(began)
 		}
 	}
