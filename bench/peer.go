@@ -8,6 +8,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -35,6 +36,9 @@ const installLimit = 5 * time.Minute
 type peerServer struct {
 	*child
 	addr string
+	dir  string
+	// drained is closed when nobody reads what it says any more.
+	drained chan struct{}
 }
 
 // installPeer puts the peer into the cache, once for each content of its files.
@@ -123,22 +127,24 @@ func startPeer(ctx context.Context, workers int) (*peerServer, error) {
 		return nil, fmt.Errorf("describing the peer: %w", err)
 	}
 	code := filepath.Join(dir, "node_modules", "@langchain", "langgraph-api", "dist")
-	p := &peerServer{addr: addr}
+	p := &peerServer{addr: addr, dir: own, drained: make(chan struct{})}
 	p.child, err = spawn("/usr/bin/env", "LANGGRAPH_CLI_NO_ANALYTICS=1", "LANGSMITH_TRACING=false", "LANGCHAIN_TRACING_V2=false",
 		"NODE_ENV=development", "LANGGRAPH_API_URL=http://"+addr, "--chdir="+own,
 		"node", filepath.Join(dir, "node_modules", "tsx", "dist", "cli.mjs"), "--import", filepath.Join(code, "preload.mjs"),
 		filepath.Join(code, "cli", "entrypoint.mjs"), strconv.Itoa(os.Getpid()), string(start))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(own))
 	}
 	go p.drain()
+	client := &http.Client{Timeout: time.Second}
 	deadline := time.Now().Add(startLimit)
 	for time.Now().Before(deadline) && p.alive() && ctx.Err() == nil {
-		response, err := http.Get("http://" + addr + "/ok")
+		response, err := client.Get("http://" + addr + "/ok")
 		if err == nil {
 			_ = response.Body.Close() // it answers: that is all
 			return p, nil
 		}
+		// It says nowhere that it is ready: all there is to do is to ask again.
 		time.Sleep(50 * time.Millisecond)
 	}
 	_ = p.stop() // what it said is the news
@@ -147,12 +153,20 @@ func startPeer(ctx context.Context, workers int) (*peerServer, error) {
 
 // drain throws away what the peer logs.
 func (p *peerServer) drain() {
+	defer close(p.drained)
 	buffer := make([]byte, 32<<10)
 	for {
 		if _, err := p.out.Read(buffer); err != nil {
 			return
 		}
 	}
+}
+
+// stop ends the peer and removes its directory.
+func (p *peerServer) stop() error {
+	err := p.child.stop()
+	<-p.drained
+	return errors.Join(err, os.RemoveAll(p.dir))
 }
 
 // resident is the memory of the peer's processes: the program that starts it, and

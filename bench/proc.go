@@ -40,20 +40,29 @@ func cpuOfFamily(parent int) float64 {
 			sum += ticks / ticksPerSecond
 		}
 	}
+	for _, pid := range childrenOf(parent) {
+		sum += cpuOf(pid)
+	}
+	return sum
+}
+
+// childrenOf lists the processes that a process has started and that still run.
+func childrenOf(parent int) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return sum
+		return nil
 	}
+	var out []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
 		if fields := statOf(pid); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
-			sum += cpuOf(pid)
+			out = append(out, pid)
 		}
 	}
-	return sum
+	return out
 }
 
 // statOf gives the fields of /proc/PID/stat from the third on; none of a process
@@ -78,18 +87,8 @@ func residentOf(pid int) int64 {
 // from it, in KiB.
 func residentOfFamily(parent int) int64 {
 	sum := residentOf(parent)
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return sum
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if fields := statOf(pid); len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
-			sum += residentOfFamily(pid)
-		}
+	for _, pid := range childrenOf(parent) {
+		sum += residentOfFamily(pid)
 	}
 	return sum
 }

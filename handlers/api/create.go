@@ -90,6 +90,16 @@ func (a *API) submit(c *fiber.Ctx, thread agents.ThreadID) (agents.Run, createRu
 	return made, w.createRun, err
 }
 
+// asked reads the body of a run whose end the caller waits for, and where it goes:
+// without a thread it is stateless, and its own is named here, so that whoever waits
+// can begin before it is there.
+func (a *API) asked(c *fiber.Ctx, thread agents.ThreadID) (w wanted, on agents.ThreadID, stateless bool, err error) {
+	if w, err = a.read(c.Body(), middleware.Scope(c)); err != nil || thread != "" {
+		return w, thread, false, err
+	}
+	return w, agents.ThreadID(id.New()), true, nil
+}
+
 // read reads and checks the body of a run.
 func (a *API) read(body []byte, scope auth.Scope) (wanted, error) {
 	var w wanted

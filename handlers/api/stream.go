@@ -12,7 +12,6 @@ import (
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
-	"github.com/heddle/heddle/internal/id"
 )
 
 // Streams is what streaming needs beside threads and runs. None of it checks
@@ -63,13 +62,9 @@ func (a *API) submitAndStream(c *fiber.Ctx, thread agents.ThreadID) error {
 		return err
 	}
 	scope := middleware.Scope(c)
-	read, err := a.read(c.Body(), scope)
+	read, thread, stateless, err := a.asked(c, thread)
 	if err != nil {
 		return err
-	}
-	stateless := thread == ""
-	if stateless {
-		thread = agents.ThreadID(id.New())
 	}
 	feed, err := a.streams.Follow(c.UserContext(), scope.Org, thread)
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/handlers/middleware"
 	"github.com/heddle/heddle/internal/fault"
-	"github.com/heddle/heddle/internal/id"
 )
 
 // waitBeat is how often a waiting call sends a newline: proxies and clients know that
@@ -39,13 +38,9 @@ func (a *API) WaitRun(c *fiber.Ctx) error {
 // thread the run is stateless.
 func (a *API) submitAndWait(c *fiber.Ctx, thread agents.ThreadID) error {
 	scope := middleware.Scope(c)
-	read, err := a.read(c.Body(), scope)
+	read, thread, stateless, err := a.asked(c, thread)
 	if err != nil {
 		return err
-	}
-	stateless := thread == ""
-	if stateless {
-		thread = agents.ThreadID(id.New())
 	}
 	ctx, stop := context.WithTimeout(context.Background(), waitLimit)
 	waiting, err := a.runs.Await(ctx, scope, thread)
@@ -146,7 +141,7 @@ func (w waiter) write(out *bufio.Writer) {
 			return
 		case <-beat.C:
 			if _, err := out.WriteString("\n"); err != nil || out.Flush() != nil {
-				w.gone(ctx)
+				w.gone()
 				w.stop()
 				<-ended
 				return
@@ -156,14 +151,9 @@ func (w waiter) write(out *bufio.Writer) {
 }
 
 // gone cancels the run of a caller that hung up, unless it asked otherwise.
-func (w waiter) gone(ctx context.Context) {
-	if !w.cancel {
-		return
-	}
-	ctx, stop := context.WithTimeout(ctx, valuesLimit)
-	defer stop()
-	if _, err := w.api.runs.Cancel(ctx, w.scope, w.run.Thread, w.run.ID, "caller disconnected"); err != nil {
-		w.api.log.WarnContext(ctx, "run of a caller that hung up could not be cancelled", "run_id", w.run.ID, "err", err)
+func (w waiter) gone() {
+	if w.cancel {
+		w.api.cancelling(w.scope, w.run)()
 	}
 }
 
