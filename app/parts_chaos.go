@@ -159,8 +159,8 @@ func (u *unfenced) Renew(ctx context.Context, worker agents.WorkerID, runs []age
 	return held, nil
 }
 
-func (u *unfenced) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
-	return u.DB.CommitStep(ctx, scope, u.lease(ctx, lease), step, finish)
+func (u *unfenced) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+	return u.DB.CommitSteps(ctx, scope, u.lease(ctx, lease), steps, finish)
 }
 
 func (u *unfenced) Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error {

@@ -14,9 +14,10 @@ import (
 )
 
 // commitsPerRun is how many transactions a run of one step cannot do without
-// when nobody shares its batches: submit; claim; the input's step; the last step
-// with what the node said, together with the run's end.
-const commitsPerRun = 4
+// when nobody shares its batches and its node answers at once: submit; claim; the
+// input's step and the last one,
+// with what the node said and the run's end.
+const commitsPerRun = 3
 
 // poolSize is how many connections the product holds in its two pools (20 and
 // 5); the bare commits get as many.

@@ -60,14 +60,14 @@ type sampleCheckpoint struct {
 	Ops, Deltas, Next, Wrote, Interrupts, Metadata *string
 }
 
-// sqlSampleRun finds the newest run of a graph whose log took the usual three
-// rows: that it is queued, its first step, its last step with what the node said.
+// sqlSampleRun finds the newest run of a graph whose log took the usual two
+// rows: that it is queued, and its steps with what the node said.
 const sqlSampleRun = `select r.org_id::text, r.user_id::text, r.id::text, r.thread_id::text, r.assistant_id::text, r.assistant_version, r.key_id::text,
 		r.input::text, r.request::text, r.metadata::text, r.manifest::text, t.metadata::text, t.line_id::text
 	from runs r join threads t on t.org_id = r.org_id and t.id = r.thread_id
 	join assistants a on a.org_id = r.org_id and a.id = r.assistant_id
 	where a.graph = $1 and r.status = 'success' and r.key_id is not null
-		and (select count(*) from events e where e.org_id = r.org_id and e.thread_id = r.thread_id and e.run_id = r.id) = 3
+		and (select count(*) from events e where e.org_id = r.org_id and e.thread_id = r.thread_id and e.run_id = r.id) = 2
 	order by r.ended_at desc limit 1`
 
 const sqlSampleEvents = `select seq - from_seq + 1 as n, pack from events where run_id = $1 and thread_id = $2 and org_id = $3 order by seq`
@@ -134,7 +134,7 @@ func (h *byHand) take(ctx context.Context, org, graph string) error {
 		if s.checkpoints, err = pgx.CollectRows(rows, pgx.RowToStructByPos[sampleCheckpoint]); err != nil {
 			return fmt.Errorf("reading the steps of a run: %w", err)
 		}
-		if len(s.events) != 3 || len(s.messages) != 2 || len(s.checkpoints) != 2 || s.messages[0].Role != "user" {
+		if len(s.events) != 2 || len(s.messages) != 2 || len(s.checkpoints) != 2 || s.messages[0].Role != "user" {
 			return fmt.Errorf("a run of %s has %d rows of the log, %d messages and %d steps", graph, len(s.events), len(s.messages), len(s.checkpoints))
 		}
 		h.of = s
@@ -195,10 +195,9 @@ const (
 	handStep       = `update bench.lines set step = $3 where org_id = $1 and id = $2`
 	handCheckpoint = `insert into bench.checkpoints (org_id, line_id, step, run_id, source, ops, deltas, next, wrote, interrupts, metadata, event_seq)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
-	handManifest = `update bench.runs set manifest = $3, updated_at = now() where org_id = $1 and id = $2`
-	handFree     = `update bench.thread_heads set seq = $3, run_id = null, worker_id = null, lease_until = null where org_id = $1 and thread_id = $2`
-	handEnd      = `update bench.runs set status = 'success', ended_at = now(), updated_at = now() where org_id = $1 and id = $2`
-	handIdle     = `update bench.threads set status = 'idle', updated_at = now() where org_id = $1 and id = $2`
+	handFree = `update bench.thread_heads set seq = $3, run_id = null, worker_id = null, lease_until = null where org_id = $1 and thread_id = $2`
+	handEnd  = `update bench.runs set status = 'success', manifest = $3, ended_at = now(), updated_at = now() where org_id = $1 and id = $2`
+	handIdle = `update bench.threads set status = 'idle', updated_at = now() where org_id = $1 and id = $2`
 )
 
 // handWorker stands for the worker that holds the leases.
@@ -221,14 +220,11 @@ func (h *byHand) run(ctx context.Context, l *handLine) (outcome, error) {
 			b.Queue(handStart, s.org, run, l.token)
 		},
 		func(b *pgx.Batch) {
-			h.log(b, l, run, 1, handSeq)
+			h.log(b, l, run, 1, handFree)
 			h.step(b, l, run, 0)
-			b.Queue(handManifest, s.org, run, s.manifest)
-		},
-		func(b *pgx.Batch) {
-			h.log(b, l, run, 2, handFree)
 			h.step(b, l, run, 1)
-			b.Queue(handEnd, s.org, run)
+			b.Queue(handStep, s.org, l.line, l.step-1)
+			b.Queue(handEnd, s.org, run, s.manifest)
 			b.Queue(handIdle, s.org, l.thread)
 		},
 	} {
@@ -258,7 +254,6 @@ func (h *byHand) log(b *pgx.Batch, l *handLine, run string, i int, counter strin
 func (h *byHand) step(b *pgx.Batch, l *handLine, run string, i int) {
 	m, c := h.of.messages[i], h.of.checkpoints[i]
 	b.Queue(handMessage, h.of.org, l.thread, id.New(), m.Role, m.Text, m.Author, m.Rest, run)
-	b.Queue(handStep, h.of.org, l.line, l.step)
 	b.Queue(handCheckpoint, h.of.org, l.line, l.step, run, c.Source, c.Ops, c.Deltas, c.Next, c.Wrote, c.Interrupts, c.Metadata, l.seq)
 	l.step++
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -80,50 +81,87 @@ const someoneWaits = `exists (select 1 from (select r.status from runs r where r
 // there before shows that the step was refused.
 const madeNow = `c.xmin = pg_current_xact_id()::xid`
 
-// CommitStep writes one super-step and, when finish is given, the run's end in
-// the same transaction. agents.ErrFenced means the lease is gone and nothing was
-// written.
+// CommitStep is [DB.CommitSteps] of one step.
 func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+	return db.CommitSteps(ctx, scope, lease, []agents.Step{step}, finish)
+}
+
+// CommitSteps writes one super-step, or two that follow each other on one line, and,
+// when finish is given, the run's end, all in one transaction. agents.ErrFenced means
+// that the lease is gone and nothing was written. The events of the steps are
+// numbered one after the other.
+func (db *DB) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
 	if err := checkScope(scope); err != nil {
 		return stepped, finished, err
 	}
-	args, err := db.stepArgs(scope, lease, step)
-	if err != nil {
-		return stepped, finished, err
+	all := make([]named, len(steps))
+	for i, step := range steps {
+		if all[i], err = stepArgs(scope, lease, step); err != nil {
+			return stepped, finished, err
+		}
 	}
 	var end named
 	if finish != nil {
 		if end, err = db.finishArgs(scope, lease, *finish); err != nil {
 			return stepped, finished, err
 		}
-		end["line"], end["step"] = args["line"], args["step"]
+		last := all[len(all)-1]
+		end["line"], end["step"] = last["line"], last["step"]
 	}
-	if plain(step, finish) {
-		e := &entry{args: args, end: end, messages: args["messages"].([]messageForm)}
+	if plain(steps, finish) {
+		e := &entry{steps: all, end: end}
+		events := eventsOf(steps)
+		if e.pack, err = db.packed(lease.Thread, runOf(steps[len(steps)-1], lease), events); err != nil {
+			return stepped, finished, err
+		}
 		if err := db.steps.write(ctx, scope.Org, e); err != nil {
 			return stepped, finished, err
 		}
 		if e.at != nil {
-			db.keepStep(stateKey{scope.Org, lease.Thread}, e)
-			return e.at.appended(), agents.Appended{Base: e.at.Base + int64(len(step.Events)), Epoch: e.at.Epoch}, nil
+			db.keepSteps(stateKey{scope.Org, lease.Thread}, e)
+			return e.at.appended(), agents.Appended{Base: e.at.Base + int64(len(events)), Epoch: e.at.Epoch}, nil
 		}
 	}
-	if rolledUp(step) {
-		rows, err := many[changedRow](ctx, db, scope, "reading what to roll up", sqlChangesSince, args)
-		if err != nil {
-			return stepped, finished, err
-		}
-		if args["rollup"], err = rollup(rows, step); err != nil {
-			return stepped, finished, err
-		}
+	return db.commitByItself(ctx, scope, lease, steps, all, finish, end)
+}
+
+func eventsOf(steps []agents.Step) []event.Envelope {
+	if len(steps) == 1 {
+		return steps[0].Events
 	}
+	var all []event.Envelope
+	for _, s := range steps {
+		all = append(all, s.Events...)
+	}
+	return all
+}
+
+// commitByItself writes steps that have more to write than rows of their own, or that
+// could not be written together with others.
+func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, all []named, finish *agents.Finish, end named,
+) (stepped, finished agents.Appended, err error) {
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(scope.Org))
-	batch.Queue(sqlStepCommit, args)
-	queuePending(&batch, args, step)
-	if len(step.Reviews) > 0 {
-		batch.Queue(sqlReviewsInsert, named{"org": args["org"], "thread": args["thread"], "line": args["line"],
-			"run": args["run"], "step": args["step"], "reviews": requestForms(step.Reviews)})
+	for i, step := range steps {
+		args := all[i]
+		if args["pack"], err = db.packed(lease.Thread, runOf(step, lease), step.Events); err != nil {
+			return stepped, finished, err
+		}
+		if rolledUp(step) {
+			rows, err := many[changedRow](ctx, db, scope, "reading what to roll up", sqlChangesSince, args)
+			if err != nil {
+				return stepped, finished, err
+			}
+			if args["rollup"], err = rollup(rows, steps[:i+1]); err != nil {
+				return stepped, finished, err
+			}
+		}
+		batch.Queue(sqlStepCommit, args)
+		queuePending(&batch, args, step)
+		if len(step.Reviews) > 0 {
+			batch.Queue(sqlReviewsInsert, named{"org": args["org"], "thread": args["thread"], "line": args["line"],
+				"run": args["run"], "step": args["step"], "reviews": requestForms(step.Reviews)})
+		}
 	}
 	if finish != nil {
 		batch.Queue(sqlRunFinish, end)
@@ -133,17 +171,23 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 	if _, err := results.Exec(); err != nil {
 		return stepped, finished, fmt.Errorf("committing a step: %w", translate(err))
 	}
-	if stepped, err = readAppended(results); err != nil {
-		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
-	}
-	for range pendingStatements(step) {
-		if _, err := results.Exec(); err != nil {
-			return stepped, finished, fmt.Errorf("keeping results of a step: %w", translate(err))
+	for i, step := range steps {
+		at, err := readAppended(results)
+		if err != nil {
+			return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
 		}
-	}
-	if len(step.Reviews) > 0 {
-		if _, err := results.Exec(); err != nil {
-			return stepped, finished, fmt.Errorf("writing requests for review: %w", translate(err))
+		if i == 0 {
+			stepped = at
+		}
+		for range pendingStatements(step) {
+			if _, err := results.Exec(); err != nil {
+				return stepped, finished, fmt.Errorf("keeping results of a step: %w", translate(err))
+			}
+		}
+		if len(step.Reviews) > 0 {
+			if _, err := results.Exec(); err != nil {
+				return stepped, finished, fmt.Errorf("writing requests for review: %w", translate(err))
+			}
 		}
 	}
 	if finish != nil {
@@ -152,7 +196,7 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 		}
 	}
 	if err := results.Close(); err != nil {
-		return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
+		return stepped, finished, fmt.Errorf("committing step %d: %w", steps[len(steps)-1].Step, err)
 	}
 	return stepped, finished, nil
 }
@@ -167,7 +211,7 @@ func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Leas
 		return agents.Appended{}, err
 	}
 	args["holder"] = args["run"]
-	e := &entry{args: args, end: args}
+	e := &entry{end: args, pack: args["pack"].([]byte)}
 	if err := db.steps.write(ctx, scope.Org, e); err != nil {
 		return agents.Appended{}, err
 	}
@@ -184,10 +228,15 @@ func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Leas
 	return rows[0].appended(), nil
 }
 
-// plain reports whether a step, and the end that comes with it, has nothing that is
+// plain reports whether steps, and the end that comes with them, have nothing that is
 // written beside them.
-func plain(step agents.Step, finish *agents.Finish) bool {
-	return !rolledUp(step) && !step.Clear && len(step.Pending) == 0 && len(step.Reviews) == 0 && (finish == nil || len(finish.Events) == 0)
+func plain(steps []agents.Step, finish *agents.Finish) bool {
+	for _, s := range steps {
+		if rolledUp(s) || s.Clear || len(s.Pending) > 0 || len(s.Reviews) > 0 {
+			return false
+		}
+	}
+	return finish == nil || len(finish.Events) == 0
 }
 
 func readAppended(results pgx.BatchResults) (agents.Appended, error) {
@@ -202,22 +251,18 @@ func readAppended(results pgx.BatchResults) (agents.Appended, error) {
 	return all[0].appended(), nil
 }
 
-func (db *DB) stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (named, error) {
-	run := step.Run
-	if run == "" {
-		run = lease.Run
-	}
-	pack, err := db.packed(lease.Thread, run, step.Events)
-	if err != nil {
-		return nil, err
-	}
+// runOf says which run made a step.
+func runOf(step agents.Step, lease agents.Lease) agents.RunID { return cmp.Or(step.Run, lease.Run) }
+
+// stepArgs are the arguments of sqlStepCommit, but for the pack of its events.
+func stepArgs(scope auth.Scope, lease agents.Lease, step agents.Step) (named, error) {
 	messages, err := messageForms(step.Messages)
 	if err != nil {
 		return nil, err
 	}
 	args := named{
-		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(run)), "holder": orNull(string(lease.Run)),
-		"token": lease.Token, "events": len(step.Events), "pack": pack, "messages": messages, "line": string(step.Line), "step": step.Step,
+		"org": string(scope.Org), "thread": string(lease.Thread), "run": orNull(string(runOf(step, lease))), "holder": orNull(string(lease.Run)),
+		"token": lease.Token, "events": len(step.Events), "messages": messages, "line": string(step.Line), "step": step.Step,
 		"source": string(step.Source), "ops": opsOrNone(step.Ops), "rollup": nil, "metadata": orNoObject(step.Metadata),
 		"since_steps": agents.RollupEvery,
 	}
@@ -266,7 +311,8 @@ type changedRow struct {
 	Deltas map[string][]agents.Delta
 }
 
-func rollup(rows []changedRow, step agents.Step) (agents.Rollup, error) {
+// rollup folds what is stored of the steps since the last one with the new ones.
+func rollup(rows []changedRow, steps []agents.Step) (agents.Rollup, error) {
 	var out agents.Rollup
 	for _, r := range rows {
 		var ops []agents.Op
@@ -278,7 +324,9 @@ func rollup(rows []changedRow, step agents.Step) (agents.Rollup, error) {
 		}
 		out.Add(ops, r.Deltas)
 	}
-	out.Add(step.Ops, step.Deltas)
+	for _, s := range steps {
+		out.Add(s.Ops, s.Deltas)
+	}
 	return out, nil
 }
 

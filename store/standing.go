@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/auth"
@@ -49,26 +50,43 @@ func (db *DB) EndState(ctx context.Context, scope auth.Scope, r agents.Run) (age
 	return db.State(ctx, scope, r.Thread)
 }
 
-// keepStep folds a step that was written onto the state that is kept of its thread.
-// It is read from what was sent to the database, so that it is what a reader would
-// find there.
-func (db *DB) keepStep(key stateKey, e *entry) {
-	line, step := e.args["line"], e.args["step"].(int)
-	if e.at.Written < len(e.messages) {
+// keepSteps folds steps that were written onto the state that is kept of their
+// thread. They are read from what was sent to the database, so that it is what a
+// reader would find there.
+func (db *DB) keepSteps(key stateKey, e *entry) {
+	first, messages := e.steps[0], 0
+	for _, s := range e.steps {
+		messages += len(s["messages"].([]messageForm))
+	}
+	if e.at.Written < messages {
 		db.states.drop(key) // one of them was there already, and stays as it was
 		return
 	}
-	kept := keptState{state: agents.State{Line: agents.LineID(line.(string)), Step: -1, Values: map[string]json.RawMessage{}}}
-	if step > 0 {
+	line, stands := first["line"].(string), first["step"].(int)-1
+	kept := keptState{state: agents.State{Line: agents.LineID(line), Step: -1, Values: map[string]json.RawMessage{}}}
+	if stands >= 0 {
 		found, ok := db.states.get(key)
-		if !ok || found.state.Line != kept.state.Line || found.state.Step != step-1 {
+		if !ok || found.state.Line != kept.state.Line || found.state.Step != stands {
 			return // somebody reads it when it is needed
 		}
 		kept = keptState{state: found.lent(), refs: found.refs, size: found.size}
 	}
-	row := checkpointRow{LineID: line.(string), Step: step, Source: e.args["source"].(string), EventSeq: e.at.Base + int64(e.args["events"].(int)),
-		CreatedAt: e.at.At}
-	if run := textOf(e.args["run"]); run != nil {
+	upto := e.at.Base
+	for _, s := range e.steps {
+		upto += int64(s["events"].(int))
+		var ok bool
+		if kept, ok = folded(kept, rowOf(s, upto, e.at.At), s["messages"].([]messageForm)); !ok {
+			db.states.drop(key)
+			return
+		}
+	}
+	db.keepOwn(key, kept)
+}
+
+// rowOf gives a step as a reader finds it.
+func rowOf(args named, upto int64, at time.Time) checkpointRow {
+	row := checkpointRow{LineID: args["line"].(string), Step: args["step"].(int), Source: args["source"].(string), EventSeq: upto, CreatedAt: at}
+	if run := textOf(args["run"]); run != nil {
 		row.RunID = run
 	}
 	for _, column := range []struct {
@@ -76,59 +94,47 @@ func (db *DB) keepStep(key stateKey, e *entry) {
 		name string
 	}{{&row.Ops, "ops"}, {&row.Deltas, "deltas"}, {&row.Snapshot, "snapshot"}, {&row.Next, "next"}, {&row.Wrote, "wrote"}, {&row.Interrupts, "interrupts"},
 		{&row.Metadata, "metadata"}} {
-		if text := textOf(e.args[column.name]); text != nil {
+		if text := textOf(args[column.name]); text != nil {
 			*column.into = []byte(*text)
 		}
 	}
-	db.foldKept(key, kept, row, e)
+	return row
 }
 
-func (db *DB) foldKept(key stateKey, kept keptState, row checkpointRow, e *entry) {
+// folded folds one step and its messages onto a state; false where only a reader can.
+func folded(kept keptState, row checkpointRow, forms []messageForm) (keptState, bool) {
 	c, err := row.checkpoint()
-	if err == nil && c.Snapshot == nil {
-		kept.refs, err = agents.Replay(&kept.state, kept.refs, []agents.Checkpoint{c})
-	}
 	if err != nil || c.Snapshot != nil {
-		db.states.drop(key)
-		return
+		return kept, false
 	}
-	if grown, ok := onlyGrew(kept, c, e.messages); ok {
-		for _, f := range e.messages {
-			m, err := f.message(row)
-			if err != nil {
-				db.states.drop(key)
-				return
-			}
-			grown = append(grown, m)
+	if kept.refs, err = agents.Replay(&kept.state, kept.refs, []agents.Checkpoint{c}); err != nil {
+		return kept, false
+	}
+	added := make([]agents.Message, len(forms))
+	for i, f := range forms {
+		if added[i], err = f.message(row); err != nil {
+			return kept, false
 		}
-		added := agents.State{Messages: grown[len(grown)-len(e.messages):]}
-		kept.state.Messages, kept.size = grown, kept.size+sizeOf(added)
-		db.keepOwn(key, kept)
-		return
 	}
-	bodies := make(map[agents.Ref]agents.Message, len(kept.state.Messages)+len(e.messages))
-	for _, m := range kept.state.Messages {
-		bodies[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
+	if before, ok := onlyGrew(kept, c, forms); ok {
+		kept.state.Messages = append(before, added...)
+		kept.size += sizeOf(agents.State{Messages: added})
+		return kept, true
 	}
-	for _, f := range e.messages {
-		m, err := f.message(row)
-		if err != nil {
-			db.states.drop(key)
-			return
-		}
+	bodies := make(map[agents.Ref]agents.Message, len(kept.state.Messages)+len(added))
+	for _, m := range slices.Concat(kept.state.Messages, added) {
 		bodies[agents.Ref{ID: m.ID, Rev: m.Revision}] = m
 	}
 	kept.state.Messages = make([]agents.Message, len(kept.refs))
 	for i, ref := range kept.refs {
 		m, ok := bodies[ref]
 		if !ok {
-			db.states.drop(key)
-			return
+			return kept, false
 		}
 		kept.state.Messages[i] = m
 	}
 	kept.size = sizeOf(kept.state)
-	db.keepOwn(key, kept)
+	return kept, true
 }
 
 // onlyGrew reports whether a step did nothing but append its messages, and gives

@@ -13,18 +13,17 @@ import (
 )
 
 // sqlTogether is sqlStepCommit and sqlRunFinish for several threads. An entry
-// without a step is only an end, one without a status only a step.
+// without a step is only an end, one without a status only steps: those after the
+// one that the line stands at, up to i.step.
 const sqlTogether = `with input as materialized (
 	select * from unnest(@threads::uuid[], @runs::uuid[], @holders::uuid[], @tokens::bigint[], @events::int[], @packs::bytea[],
-		@lines::uuid[], @steps::int[], @sources::text[], @ops::text[], @deltas::text[], @snapshots::text[], @nexts::text[], @wrotes::text[],
-		@interrupts::text[], @metadata::text[], @manifests::text[], @statuses::text[], @errors::text[], @thread_statuses::text[])
-		with ordinality as i(thread_id, run_id, holder, token, events, pack, line_id, step, source, ops, deltas, snapshot, next, wrote,
-			interrupts, metadata, manifest, status, error, thread_status, n)
+		@lines::uuid[], @stands::int[], @lasts::int[], @manifests::text[], @statuses::text[], @errors::text[], @thread_statuses::text[])
+		with ordinality as i(thread_id, run_id, holder, token, events, pack, line_id, stands, step, manifest, status, error, thread_status, n)
 ), held as materialized (
 	select i.n from input i join thread_heads h on h.org_id = @org and h.thread_id = i.thread_id
 	left join lines l on l.org_id = @org and l.id = i.line_id
 	where h.token = i.token and h.run_id is not distinct from i.holder
-		and (i.step is null or l.thread_id = i.thread_id and l.step = i.step - 1)
+		and (i.step is null or l.thread_id = i.thread_id and l.step = i.stands)
 	for update of h skip locked
 ), heads as (
 	update thread_heads h set seq = h.seq + i.events,
@@ -44,13 +43,16 @@ const sqlTogether = `with input as materialized (
 	on conflict do nothing returning thread_id
 ), stepped as (
 	update lines l set step = i.step from heads h join input i on i.n = h.n
-	where l.org_id = @org and l.id = i.line_id and l.step = i.step - 1
+	where l.org_id = @org and l.id = i.line_id and l.step = i.stands
 	returning i.n
 ), checkpointed as (
 	insert into checkpoints (org_id, line_id, step, run_id, source, ops, deltas, snapshot, next, wrote, interrupts, metadata, event_seq)
-	select @org::uuid, i.line_id, i.step, i.run_id, i.source, i.ops::json, i.deltas::json, i.snapshot::json, i.next::json, i.wrote::json,
-		i.interrupts::json, i.metadata::json, h.seq
-	from stepped s join heads h on h.n = s.n join input i on i.n = s.n
+	select @org::uuid, i.line_id, c.step, i.run_id, c.source, c.ops::json, c.deltas::json, c.snapshot::json, c.next::json, c.wrote::json,
+		c.interrupts::json, c.metadata::json, h.base + c.upto
+	from unnest(@step_of::int[], @steps::int[], @sources::text[], @ops::text[], @deltas::text[], @snapshots::text[], @nexts::text[],
+		@wrotes::text[], @interrupts::text[], @metadata::text[], @uptos::int[])
+		as c(n, step, source, ops, deltas, snapshot, next, wrote, interrupts, metadata, upto)
+	join stepped s on s.n = c.n join heads h on h.n = c.n join input i on i.n = c.n
 ), ended as (
 	update runs r set failures = case when i.step is null then r.failures else 0 end, lost = case when i.step is null then r.lost end,
 		manifest = coalesce(i.manifest::json, r.manifest), updated_at = now(),
@@ -67,18 +69,19 @@ const sqlTogether = `with input as materialized (
 select h.n, h.base, h.epoch::text as epoch, now() as at,
 	(select count(*) from written w join input i on i.thread_id = w.thread_id where i.n = h.n)::int as written from heads h`
 
-// entry is one step, one end, or both.
+// entry is steps of one line that follow each other, an end, or both.
 type entry struct {
-	args     named // of sqlStepCommit; of sqlRunFinish alone if there is no step
-	end      named // of sqlRunFinish, if the step ends its run
-	messages []messageForm
+	steps []named // of sqlStepCommit
+	end   named   // of sqlRunFinish, if the steps end their run or there are none
+	// pack are the events of all of it.
+	pack []byte
 
 	// at is where its events begin, if it was written, and when it was.
 	at *writtenRow
 }
 
-// writtenRow says what became of a step or an end that was written, and how many of
-// its messages were not there before.
+// writtenRow says what became of steps or an end that were written, and how many of
+// their messages were not there before.
 type writtenRow struct {
 	Base    int64
 	Epoch   string
@@ -86,7 +89,27 @@ type writtenRow struct {
 	Written int
 }
 
-func (e *entry) thread() string { return e.args["thread"].(string) }
+// last are the arguments that say which thread, run and line it is about.
+func (e *entry) last() named {
+	if len(e.steps) == 0 {
+		return e.end
+	}
+	return e.steps[len(e.steps)-1]
+}
+
+func (e *entry) thread() string { return e.last()["thread"].(string) }
+
+// events counts what it appends to the log.
+func (e *entry) events() int {
+	if len(e.steps) == 0 {
+		return e.end["events"].(int)
+	}
+	n := 0
+	for _, s := range e.steps {
+		n += s["events"].(int)
+	}
+	return n
+}
 
 func (r writtenRow) appended() agents.Appended { return agents.Appended{Base: r.Base, Epoch: r.Epoch} }
 
@@ -101,14 +124,15 @@ const sqlSetOrgBriefly = sqlSetOrg + `, set_config('lock_timeout', '20ms', true)
 
 // writeAlone writes a step or an end, for which there is a shorter statement.
 func (db *DB) writeAlone(ctx context.Context, org auth.OrgID, e *entry) error {
-	sql := sqlStepCommit
+	sql, args := sqlStepCommit, e.last()
 	if e.end != nil {
 		sql = sqlRunFinish
 	}
+	args["pack"] = e.pack
 	var rows []writtenRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrgBriefly, string(org))
-	collect(&batch, &rows, sql, e.args)
+	collect(&batch, &rows, sql, args)
 	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("writing a step or an end: %w", err)
 	}
@@ -120,52 +144,20 @@ func (db *DB) writeAlone(ctx context.Context, org auth.OrgID, e *entry) error {
 
 // writeTogether writes steps and ends in one statement.
 func (db *DB) writeTogether(ctx context.Context, org auth.OrgID, some []*entry) error {
-	if len(some) == 1 && (some[0].end == nil || some[0].args["step"] == nil) {
-		return db.writeAlone(ctx, org, some[0])
+	if e := some[0]; len(some) == 1 && (len(e.steps) == 0 || len(e.steps) == 1 && e.end == nil) {
+		return db.writeAlone(ctx, org, e)
 	}
 	args := named{"org": string(org)}
-	for column, of := range map[string]string{
-		"threads": "thread", "runs": "run", "holders": "holder", "lines": "line", "sources": "source", "ops": "ops", "deltas": "deltas",
-		"snapshots": "snapshot", "nexts": "next", "wrotes": "wrote", "interrupts": "interrupts", "metadata": "metadata", "manifests": "manifest",
-	} {
-		args[column] = textsOf(some, of)
-	}
-	n := len(some)
-	tokens, events, packs, steps := make([]int64, n), make([]int, n), make([][]byte, n), make([]*int, n)
-	statuses, failures, threadStatuses := make([]*string, n), make([]*string, n), make([]*string, n)
-	var of []int
-	var revisions []int64
-	var ids, roles, texts []string
-	var authors, rests []*string
-	for i, e := range some {
-		tokens[i], events[i] = e.args["token"].(int64), e.args["events"].(int)
-		packs[i], _ = e.args["pack"].([]byte)
-		if step, ok := e.args["step"].(int); ok {
-			steps[i] = &step
-		}
-		if e.end != nil {
-			statuses[i], failures[i], threadStatuses[i] = textOf(e.end["status"]), textOf(e.end["error"]), textOf(e.end["thread_status"])
-		}
-		for _, m := range e.messages {
-			of, ids, revisions, roles, texts, authors = append(of, i+1), append(ids, string(m.ID)), append(revisions, m.Revision),
-				append(roles, string(m.Role)), append(texts, m.Text), append(authors, m.Author)
-			rests = append(rests, textOf(m.Rest))
-		}
-	}
-	for column, values := range map[string]any{
-		"tokens": tokens, "events": events, "packs": packs, "steps": steps, "statuses": statuses, "errors": failures,
-		"thread_statuses": threadStatuses, "message_of": of, "message_ids": ids, "message_revisions": revisions, "message_roles": roles,
-		"message_texts": texts, "message_authors": authors, "message_rests": rests,
-	} {
-		args[column] = values
-	}
+	entryArrays(args, some)
+	stepArrays(args, some)
+	messageArrays(args, some)
 	var rows []togetherRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(org))
 	batch.Queue(sqlProbe)
 	collect(&batch, &rows, sqlTogether, args)
 	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("writing %d steps together: %w", n, err)
+		return fmt.Errorf("writing the steps of %d runs together: %w", len(some), err)
 	}
 	for _, r := range rows {
 		some[r.N-1].at = &r.writtenRow
@@ -173,10 +165,82 @@ func (db *DB) writeTogether(ctx context.Context, org auth.OrgID, some []*entry) 
 	return nil
 }
 
-func textsOf(some []*entry, name string) []*string {
-	out := make([]*string, len(some))
+// entryArrays are the arguments of which there is one for each entry.
+func entryArrays(args named, some []*entry) {
+	n := len(some)
+	last, ends := make([]named, n), make([]named, n)
+	tokens, events, packs := make([]int64, n), make([]int, n), make([][]byte, n)
+	stands, lasts, manifests := make([]*int, n), make([]*int, n), make([]*string, n)
 	for i, e := range some {
-		out[i] = textOf(e.args[name])
+		last[i], ends[i] = e.last(), e.end
+		tokens[i], events[i], packs[i] = last[i]["token"].(int64), e.events(), e.pack
+		for j, s := range e.steps {
+			step := s["step"].(int)
+			if j == 0 {
+				before := step - 1
+				stands[i] = &before
+			}
+			lasts[i] = &step
+			if m := textOf(s["manifest"]); m != nil {
+				manifests[i] = m
+			}
+		}
+	}
+	for column, of := range map[string]string{"threads": "thread", "runs": "run", "holders": "holder", "lines": "line"} {
+		args[column] = textsOf(last, of)
+	}
+	for column, of := range map[string]string{"statuses": "status", "errors": "error", "thread_statuses": "thread_status"} {
+		args[column] = textsOf(ends, of)
+	}
+	args["tokens"], args["events"], args["packs"], args["stands"], args["lasts"], args["manifests"] = tokens, events, packs, stands, lasts, manifests
+}
+
+// stepArrays are the arguments of which there is one for each step: those of one
+// entry's steps follow each other, and each says up to which of the entry's events it
+// has seen.
+func stepArrays(args named, some []*entry) {
+	var all []named
+	var of, steps, uptos []int
+	for i, e := range some {
+		upto := 0
+		for _, s := range e.steps {
+			upto += s["events"].(int)
+			all, of, steps, uptos = append(all, s), append(of, i+1), append(steps, s["step"].(int)), append(uptos, upto)
+		}
+	}
+	for column, of := range map[string]string{
+		"sources": "source", "ops": "ops", "deltas": "deltas", "snapshots": "snapshot", "nexts": "next", "wrotes": "wrote",
+		"interrupts": "interrupts", "metadata": "metadata",
+	} {
+		args[column] = textsOf(all, of)
+	}
+	args["step_of"], args["steps"], args["uptos"] = of, steps, uptos
+}
+
+// messageArrays are the arguments of which there is one for each message.
+func messageArrays(args named, some []*entry) {
+	var of []int
+	var revisions []int64
+	var ids, roles, texts []string
+	var authors, rests []*string
+	for i, e := range some {
+		for _, s := range e.steps {
+			for _, m := range s["messages"].([]messageForm) {
+				of, ids, revisions, roles, texts, authors = append(of, i+1), append(ids, string(m.ID)), append(revisions, m.Revision),
+					append(roles, string(m.Role)), append(texts, m.Text), append(authors, m.Author)
+				rests = append(rests, textOf(m.Rest))
+			}
+		}
+	}
+	args["message_of"], args["message_ids"], args["message_revisions"], args["message_roles"] = of, ids, revisions, roles
+	args["message_texts"], args["message_authors"], args["message_rests"] = texts, authors, rests
+}
+
+// textsOf gives one argument of many; nil of who has none.
+func textsOf(all []named, name string) []*string {
+	out := make([]*string, len(all))
+	for i, args := range all {
+		out[i] = textOf(args[name])
 	}
 	return out
 }

@@ -211,6 +211,10 @@ var trespasses = map[string]trespass{
 		_, _, err := e.db.CommitStep(ctx, s, e.running, text(e.private.Line, 1, "m1", envelope(e.private.ID, "x")), &finish)
 		return err
 	}},
+	"DB.CommitSteps": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
+		_, _, err := e.db.CommitSteps(ctx, s, e.running, []agents.Step{text(e.private.Line, 1, "m1"), text(e.private.Line, 2, "m2", envelope(e.private.ID, "x"))}, nil)
+		return err
+	}},
 	"DB.Pend": {fault.KindConflict, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return e.db.Pend(ctx, s, e.running, agents.PendingWrites{Line: e.private.Line, Step: 0, Pending: []agents.Pending{{Task: 0}}})
 	}},

@@ -122,18 +122,21 @@ func (db *DB) stepAlone(ctx context.Context, tx pgx.Tx, scope auth.Scope, t agen
 	if err != nil {
 		return "", fmt.Errorf("taking a thread's lease: %w", err)
 	}
-	args, err := db.stepArgs(scope, agents.Lease{Thread: t.ID, Token: token}, u.Step)
+	args, err := stepArgs(scope, agents.Lease{Thread: t.ID, Token: token}, u.Step)
 	if err != nil {
 		return "", err
 	}
 	args["run"], args["holder"] = nil, nil
+	if args["pack"], err = db.packed(t.ID, u.Step.Run, u.Step.Events); err != nil {
+		return "", err
+	}
 	if rolledUp(u.Step) {
 		rows, _ := tx.Query(ctx, sqlChangesSince, args)
 		changed, err := pgx.CollectRows(rows, pgx.RowToStructByName[changedRow])
 		if err != nil {
 			return "", fmt.Errorf("reading what to roll up: %w", translate(err))
 		}
-		if args["rollup"], err = rollup(changed, u.Step); err != nil {
+		if args["rollup"], err = rollup(changed, []agents.Step{u.Step}); err != nil {
 			return "", err
 		}
 	}

@@ -64,19 +64,25 @@ func (w *Worker) newAttempt(claim agents.Claimed, fail context.CancelCauseFunc) 
 		// needs no more than a member's scope.
 		role = auth.RoleMember
 	}
-	return &attempt{
+	a := &attempt{
 		w: w, claim: claim, lease: agents.Lease{Thread: r.Thread, Run: r.ID, Token: r.Token},
 		scope:  auth.Scope{User: r.User, Org: r.Org, Role: role, RequestID: string(r.ID)},
 		logger: w.o.Logger.With("org_id", r.Org, "thread_id", r.Thread, "run_id", r.ID, "attempt", r.Attempt),
-		out:    newEmitter(claim, w.o, fail),
 	}
+	a.out = newEmitter(claim, w.o, a.beginAlone, fail)
+	return a
+}
+
+// beginAlone commits the step that begins the run where the next one takes longer.
+func (a *attempt) beginAlone(step agents.Step) error {
+	return a.write(context.Background(), []agents.Step{step}, nil) // it has a limit of its own
 }
 
 // execute carries the run to its end, or to where another attempt goes on.
 func (a *attempt) execute(ctx context.Context) {
 	err := a.guarded(ctx)
-	if closeErr := a.out.close(); err == nil && closeErr != nil {
-		err = closeErr
+	if lost := a.out.close(); lost != nil && !errors.Is(err, errHandBack) && !errors.Is(err, errShutdown) {
+		err = lost // the run's beginning may be what was lost: another attempt makes it
 	}
 	// What follows must not be cut short by the reason the attempt ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
@@ -256,11 +262,17 @@ func (a *attempt) Pend(ctx context.Context, p agents.PendingWrites) error {
 	if p.Line == a.line {
 		a.kept = true
 	}
+	if err := a.out.begun(ctx); err != nil {
+		return err
+	}
 	return a.stored(ctx, a.w.o.Store.Pend(ctx, a.scope, a.lease, p))
 }
 
 // Sub implements [graph.Host].
 func (a *attempt) Sub(ctx context.Context, s agents.SubLine) (agents.State, error) {
+	if err := a.out.begun(ctx); err != nil {
+		return agents.State{}, err
+	}
 	state, err := a.w.o.Store.SubLine(ctx, a.scope, a.lease, s)
 	return state, a.stored(ctx, err)
 }
@@ -336,58 +348,97 @@ func (a *attempt) envelope(t event.Type, data []byte) event.Envelope {
 }
 
 // commit stores a step together with all that was emitted before it and is not in
-// the log yet, and with the run's end, if it is one.
+// the log yet, with the step that begins the run, if that is not stored yet, and with
+// the run's end, if it is one.
 func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c graph.Commit, events []event.Envelope, finish *agents.Finish) error {
-	said, err := a.out.take(ctx)
+	waits, err := a.out.take(ctx)
 	if err != nil {
 		return err
 	}
-	step := c.AsStep(source)
-	step.Clear, step.Manifest = a.kept, a.begins
-	step.Events = append(said, events...)
-	step.Events = append(step.Events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
+	step, err := a.stepOf(source, c, append(waits.said, events...), finish)
+	if err != nil {
+		return err
+	}
+	steps := []agents.Step{step}
+	if waits.opening != nil {
+		steps = []agents.Step{*waits.opening, step}
+	}
 	end := finish
 	if finish != nil {
 		a.slot.Ending()
-		step.Events = append(step.Events, finish.Events...)
 		alone := *finish
 		alone.Events, end = nil, &alone
 	}
-	for i, e := range step.Events { // for the log and for who watches
-		if step.Events[i], err = e.Sealed(); err != nil {
-			return err
-		}
-	}
-	failpoint.Reach(failpoint.BeforeCommit, string(source))
-	stepped, _, err := a.committed(ctx, step, end)
-	if err = a.stored(ctx, err); err != nil {
+	if err := a.write(ctx, steps, end); err != nil {
 		return err
 	}
-	failpoint.Reach(failpoint.AfterCommit, string(source))
-	a.stepped.Store(true)
-	a.kept, a.begins = len(step.Pending) > 0, nil
-	a.step = c.Step
-	a.publish(ctx, stepped, step.Events)
+	a.moved(step)
 	if finish != nil {
 		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
 	}
 	return nil
 }
 
-// committed writes a step, whatever ends the attempt meanwhile: what was written must
+// stepOf makes the step that a commit stores, with what tells of it and of the run's
+// end.
+func (a *attempt) stepOf(source agents.CheckpointSource, c graph.Commit, events []event.Envelope, finish *agents.Finish) (agents.Step, error) {
+	step := c.AsStep(source)
+	step.Clear, step.Manifest = a.kept, a.begins
+	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
+	if finish != nil {
+		step.Events = append(step.Events, finish.Events...)
+	}
+	var err error
+	for i, e := range step.Events { // for the log and for who watches
+		if step.Events[i], err = e.Sealed(); err != nil {
+			return step, err
+		}
+	}
+	return step, nil
+}
+
+// moved notes that the thread stands at a step, or will once what waits is committed.
+func (a *attempt) moved(step agents.Step) {
+	a.kept, a.begins = len(step.Pending) > 0, nil
+	a.step = step.Step
+}
+
+// write commits steps that follow each other, and tells of them.
+func (a *attempt) write(ctx context.Context, steps []agents.Step, end *agents.Finish) error {
+	var events []event.Envelope
+	for _, s := range steps {
+		failpoint.Reach(failpoint.BeforeCommit, string(s.Source))
+		events = append(events, s.Events...)
+	}
+	stepped, _, err := a.committed(ctx, steps, end)
+	if err = a.stored(ctx, err); err != nil {
+		return err
+	}
+	for _, s := range steps {
+		failpoint.Reach(failpoint.AfterCommit, string(s.Source))
+	}
+	a.stepped.Store(true)
+	a.publish(ctx, stepped, events)
+	return nil
+}
+
+// committed writes steps, whatever ends the attempt meanwhile: what was written must
 // be told, and whether it was is known from the answer alone. An attempt whose end is
 // written has its thread no longer, and a renewal that sees this would cut off that
 // very answer. The token refuses what may not be written.
-func (a *attempt) committed(ctx context.Context, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (a *attempt) committed(ctx context.Context, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
 	defer cancel()
 	defer a.w.over(cancel)()
-	return a.w.o.Store.CommitStep(ctx, a.scope, a.lease, step, finish)
+	return a.w.o.Store.CommitSteps(ctx, a.scope, a.lease, steps, finish)
 }
 
 // commitSub stores a step of a subgraph on its own line.
 func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
-	said, err := a.out.take(ctx)
+	if err := a.out.begun(ctx); err != nil { // it stands on another line
+		return err
+	}
+	waits, err := a.out.take(ctx)
 	if err != nil {
 		return err
 	}
@@ -395,16 +446,8 @@ func (a *attempt) commitSub(ctx context.Context, c graph.Commit) error {
 	step.Clear = true
 	e := a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step)))
 	e.Step, e.NS = c.Step, c.NS
-	step.Events = append(said, e)
-	failpoint.Reach(failpoint.BeforeCommit, string(agents.SourceLoop))
-	stepped, _, err := a.committed(ctx, step, nil)
-	if err = a.stored(ctx, err); err != nil {
-		return err
-	}
-	failpoint.Reach(failpoint.AfterCommit, string(agents.SourceLoop))
-	a.stepped.Store(true)
-	a.publish(ctx, stepped, step.Events)
-	return nil
+	step.Events = append(waits.said, e)
+	return a.write(ctx, []agents.Step{step}, nil)
 }
 
 func checkpointValue(s agents.Step) event.CheckpointValue {

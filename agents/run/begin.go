@@ -56,8 +56,9 @@ func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State
 // was said elsewhere is no part of it any more.
 func branched(loaded agents.State) bool { return loaded.Head != nil && loaded.Head.Line != loaded.Line }
 
-// begin commits, as a step of its own, what the run brings: its messages, or
-// that it goes on from a pause. A run that finds nothing to do ends with it.
+// begin makes a step of its own of what the run brings: its messages, or that it goes
+// on from a pause. It is committed with the next one, or alone a moment later; a run
+// that finds nothing to do ends with it.
 func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State, from beginning) (beginning, error) {
 	r := a.claim.Run
 	var events []event.Envelope
@@ -96,7 +97,17 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 		begun = append([]event.Envelope{a.envelope(event.MessagesSnapshot, event.Data(event.SnapshotData{Messages: []json.RawMessage{}}))}, begun...)
 	}
 	from = beginning{state: c.State, next: c.Next, pending: c.Pending, resume: b.Resume}
-	return from, a.commit(ctx, agents.SourceInput, c, append(begun, events...), a.finishOf(c))
+	told := append(begun, events...)
+	if finish := a.finishOf(c); finish != nil || a.kept || len(c.Pending) > 0 {
+		return from, a.commit(ctx, agents.SourceInput, c, told, finish)
+	}
+	step, err := a.stepOf(agents.SourceInput, c, told, nil)
+	if err != nil {
+		return from, err
+	}
+	a.out.hold(step)
+	a.moved(step)
+	return from, nil
 }
 
 // started is the envelope that tells of the run's beginning.

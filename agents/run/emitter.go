@@ -31,19 +31,27 @@ const linger = 2 * time.Millisecond
 const maxPending = 4096
 
 // emitter carries one attempt's envelopes to the log, in order, and merges
-// consecutive text deltas on the way.
+// consecutive text deltas on the way. Before the first of them goes the step that
+// begins the run, which lingers like they do: where the next step follows at once,
+// both are one write.
 type emitter struct {
 	claim agents.Claimed
 	log   *Log
 	clock clock.Clock
 	// merging is how long deltas are gathered; they are not where it is negative.
 	merging time.Duration
+	// begin commits the step that begins the run, by itself.
+	begin func(agents.Step) error
 	// fail ends the attempt when the log refuses it.
 	fail context.CancelCauseFunc
 
 	mu      sync.Mutex
 	room    *sync.Cond
 	pending []waiting
+	// opening is the step that begins the run, until it is committed, and opened
+	// since when it waits.
+	opening *agents.Step
+	opened  time.Time
 	// lastDelta is when a delta of a message last went to the log.
 	lastDelta map[string]time.Time
 	closed    bool
@@ -51,8 +59,14 @@ type emitter struct {
 
 	wake chan struct{}
 	idle chan chan error
-	give chan chan []event.Envelope
+	give chan chan given
 	done chan struct{}
+}
+
+// given is what waits for the log, for a commit that writes it.
+type given struct {
+	opening *agents.Step
+	said    []event.Envelope
 }
 
 // waiting is an envelope on its way to the log. The text of a delta is kept
@@ -82,10 +96,10 @@ func (w waiting) envelope() event.Envelope {
 	return w.Envelope
 }
 
-func newEmitter(claim agents.Claimed, o Options, fail context.CancelCauseFunc) *emitter {
+func newEmitter(claim agents.Claimed, o Options, begin func(agents.Step) error, fail context.CancelCauseFunc) *emitter {
 	e := &emitter{
-		claim: claim, log: o.Log, clock: o.Clock, merging: o.Merge, fail: fail, lastDelta: map[string]time.Time{},
-		wake: make(chan struct{}, 1), idle: make(chan chan error), give: make(chan chan []event.Envelope), done: make(chan struct{}),
+		claim: claim, log: o.Log, clock: o.Clock, merging: o.Merge, begin: begin, fail: fail, lastDelta: map[string]time.Time{},
+		wake: make(chan struct{}, 1), idle: make(chan chan error), give: make(chan chan given), done: make(chan struct{}),
 	}
 	e.room = sync.NewCond(&e.mu)
 	go e.run()
@@ -150,18 +164,37 @@ func (e *emitter) flush(ctx context.Context) error {
 	return <-reply
 }
 
-// take gives what waits to a commit, which appends it in its own transaction.
-// Nothing is on its way to the log then.
-func (e *emitter) take(ctx context.Context) ([]event.Envelope, error) {
-	reply := make(chan []event.Envelope, 1)
+// hold takes the step that begins the run, before anything is said.
+func (e *emitter) hold(step agents.Step) {
+	e.mu.Lock()
+	e.opening, e.opened = &step, e.clock.Now()
+	e.mu.Unlock()
+	e.poke()
+}
+
+// begun waits until the step that begins the run is committed, for what builds on it.
+func (e *emitter) begun(ctx context.Context) error {
+	e.mu.Lock()
+	held := e.opening != nil
+	e.mu.Unlock()
+	if !held {
+		return nil
+	}
+	return e.flush(ctx)
+}
+
+// take gives what waits to a commit, which writes it in its own transaction. Nothing
+// is on its way to the log then.
+func (e *emitter) take(ctx context.Context) (given, error) {
+	reply := make(chan given, 1)
 	select {
 	case e.give <- reply:
 	case <-e.done:
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		return nil, e.err
+		return given{}, e.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return given{}, context.Cause(ctx)
 	}
 	taken := <-reply
 	e.mu.Lock()
@@ -198,9 +231,11 @@ func (e *emitter) run() {
 			reply <- e.write(true)
 			continue
 		case reply := <-e.give:
-			var out []event.Envelope
-			for _, w := range e.drain() {
-				out = append(out, w.envelope())
+			opening, batch := e.drain()
+			e.committed()
+			out := given{opening: opening}
+			for _, w := range batch {
+				out.said = append(out.said, w.envelope())
 			}
 			reply <- out
 			continue
@@ -225,11 +260,14 @@ func (e *emitter) run() {
 func (e *emitter) due() (time.Duration, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.pending) == 0 {
+	if len(e.pending) == 0 && e.opening == nil {
 		return 0, false
 	}
 	now := e.clock.Now()
 	pause := max(quietFor, e.merging)
+	if e.opening != nil {
+		pause = linger - now.Sub(e.opened)
+	}
 	for _, w := range e.pending {
 		left := linger - now.Sub(w.since)
 		last, seen := e.lastDelta[w.message]
@@ -257,14 +295,22 @@ func endsSentence(text []byte) bool {
 // too: it would only be split from its successors, never reordered.
 func (e *emitter) write(all bool) error {
 	for {
-		batch := e.drain()
+		opening, batch := e.drain()
 		e.mu.Lock()
 		err := e.err
 		e.mu.Unlock()
-		if err != nil || len(batch) == 0 {
+		if err != nil || opening == nil && len(batch) == 0 {
 			return err
 		}
-		if err := e.append(batch); err != nil {
+		if opening != nil {
+			if err = e.begin(*opening); err == nil {
+				e.committed()
+			}
+		}
+		if err == nil && len(batch) > 0 {
+			err = e.append(batch)
+		}
+		if err != nil {
 			if !errors.Is(err, agents.ErrFenced) {
 				err = &agents.StorageError{Err: err} // no fault of the node: another attempt follows
 			}
@@ -281,11 +327,18 @@ func (e *emitter) write(all bool) error {
 	}
 }
 
-// drain takes what waits.
-func (e *emitter) drain() []waiting {
+// committed says that the beginning is not the emitter's to commit any more.
+func (e *emitter) committed() {
+	e.mu.Lock()
+	e.opening = nil
+	e.mu.Unlock()
+}
+
+// drain takes what waits; the beginning stays until it is committed.
+func (e *emitter) drain() (*agents.Step, []waiting) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	batch := e.pending
+	opening, batch := e.opening, e.pending
 	e.pending = nil
 	now := e.clock.Now()
 	for _, v := range batch {
@@ -294,7 +347,7 @@ func (e *emitter) drain() []waiting {
 		}
 	}
 	e.room.Broadcast()
-	return batch
+	return opening, batch
 }
 
 func (e *emitter) append(batch []waiting) error {

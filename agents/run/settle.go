@@ -67,7 +67,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	if err != nil {
 		return err
 	}
-	a.out = newEmitter(a.claim, a.w.o, func(error) {})
+	a.out = newEmitter(a.claim, a.w.o, a.beginAlone, func(error) {})
 	defer a.out.close() //nolint:errcheck // nothing is emitted any more
 	c := graph.Commit{Line: a.line, Step: a.step + 1, Changes: changes, State: state}
 	if head := view.State.Head; finish.Status != agents.RunCancelled && head != nil && head.Run == a.claim.Run.ID {
@@ -95,9 +95,11 @@ func (a *attempt) keepInput(ctx context.Context, loaded agents.State) (bool, err
 	if !ok {
 		return false, nil
 	}
-	a.out = newEmitter(a.claim, a.w.o, func(error) {})
+	a.out = newEmitter(a.claim, a.w.o, a.beginAlone, func(error) {})
 	defer a.out.close() //nolint:errcheck // nothing is emitted
-	_, err = a.begin(ctx, g, loaded, beginning{})
+	if _, err = a.begin(ctx, g, loaded, beginning{}); err == nil {
+		err = a.out.flush(ctx)
+	}
 	if errors.As(err, new(*graph.InputError)) {
 		a.logger.WarnContext(ctx, "input of a displaced run does not fit its graph any more", "err", err)
 		return false, nil

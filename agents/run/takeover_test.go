@@ -214,8 +214,8 @@ type lateStore struct {
 	seen    chan struct{}
 }
 
-func (s *lateStore) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
-	stepped, finished, err = s.Store.CommitStep(ctx, scope, lease, step, finish)
+func (s *lateStore) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+	stepped, finished, err = s.Store.CommitSteps(ctx, scope, lease, steps, finish)
 	if finish == nil || err != nil {
 		return stepped, finished, err
 	}

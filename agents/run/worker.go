@@ -38,7 +38,7 @@ type Store interface {
 	StateOf(ctx context.Context, scope auth.Scope, c agents.Claimed) (agents.State, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
-	CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
+	CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
 	Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error
 	Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, checkpoint string) (agents.LineID, error)
 	SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error)
