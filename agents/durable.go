@@ -99,6 +99,13 @@ type Appended struct {
 	Epoch string
 }
 
+// Finished says which numbers the events of a run's end got, and whether another run
+// is in line behind it.
+type Finished struct {
+	Appended
+	Next bool
+}
+
 // Entry is one envelope on its way into the log, of any organisation.
 type Entry struct {
 	Org    auth.OrgID

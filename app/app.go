@@ -156,6 +156,7 @@ func (a *App) runs(graphs *prebuilt.Registry, tools *tool.Registry) {
 		Runs:   cfg.Runs, Lease: cfg.Lease, Renew: cfg.Renew, Sweep: cfg.Sweep, Drain: a.o.Config.Server.Drain,
 		Merge: merging(cfg.Merge),
 	})
+	a.wire.offer = a.worker.Offer
 	a.service = run.NewService(run.Parts{Queue: queue{a.assistants}, Publish: a.wire, Signals: a.wire, Watch: a.wire, Ender: a.worker, Discard: a.discarder, Tools: tools,
 		Graphs: graphs, Clock: clock.System{}, Logger: a.logger("agents"), Strategy: agents.Strategy(cfg.Strategy)})
 }

@@ -159,7 +159,7 @@ func (u *unfenced) Renew(ctx context.Context, worker agents.WorkerID, runs []age
 	return held, nil
 }
 
-func (u *unfenced) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (u *unfenced) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error) {
 	return u.DB.CommitSteps(ctx, scope, u.lease(ctx, lease), steps, finish)
 }
 
@@ -167,7 +167,7 @@ func (u *unfenced) Pend(ctx context.Context, scope auth.Scope, lease agents.Leas
 	return u.DB.Pend(ctx, scope, u.lease(ctx, lease), w)
 }
 
-func (u *unfenced) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error) {
+func (u *unfenced) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Finished, error) {
 	return u.DB.FinishRun(ctx, scope, u.lease(ctx, lease), finish)
 }
 

@@ -30,6 +30,8 @@ const (
 type wire struct {
 	hub *realtime.Hub
 	log *slog.Logger
+	// offer wakes this node's worker if that has a slot for a run; nil without one.
+	offer func() bool
 }
 
 // publishLimit bounds one round of publishing; what is not published in time is
@@ -106,8 +108,12 @@ func changesList(t event.Type) bool {
 	}
 }
 
-// Wake implements run.Signals.
-func (w *wire) Wake(ctx context.Context) { w.signal(ctx, topicWake, `{}`) }
+// Wake implements run.Signals: other nodes are woken if this one has no slot free.
+func (w *wire) Wake(ctx context.Context) {
+	if w.offer == nil || !w.offer() {
+		w.signal(ctx, topicWake, `{}`)
+	}
+}
 
 // Recheck implements run.Signals.
 func (w *wire) Recheck(ctx context.Context) {

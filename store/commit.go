@@ -45,7 +45,8 @@ const sqlStepCommit = `with head as (
 	update runs set failures = 0, lost = null, manifest = coalesce(@manifest::json, manifest), updated_at = now() from head
 	where runs.org_id = @org and runs.id = @run and (runs.failures > 0 or @manifest::json is not null)
 )
-select head.base, head.epoch::text as epoch, now() as at, (select count(*) from written)::int as written from head, checkpointed`
+select head.base, head.epoch::text as epoch, now() as at, (select count(*) from written)::int as written,
+	false as next from head, checkpointed`
 
 // sqlRunFinish ends a run under its token and frees the thread; the thread is
 // busy still if another run is in line. A finish that comes with a step names
@@ -67,9 +68,9 @@ const sqlRunFinish = `with head as (
 	update threads t set updated_at = now(), status = case
 		when @status::text <> 'waiting' and ` + someoneWaits + ` then 'busy'
 		else @thread_status::text end
-	from head where t.org_id = @org and t.id = @thread
+	from head where t.org_id = @org and t.id = @thread returning t.status = 'busy' as next
 )
-select head.base, head.epoch::text as epoch, now() as at, 0 as written from head`
+select head.base, head.epoch::text as epoch, now() as at, 0 as written, coalesce((select next from freed), false) as next from head`
 
 // someoneWaits holds for a thread t with a run in line. The offset lets it be looked
 // for among the thread's open runs, and not along the whole queue, which the planner
@@ -82,7 +83,7 @@ const someoneWaits = `exists (select 1 from (select r.status from runs r where r
 const madeNow = `c.xmin = pg_current_xact_id()::xid`
 
 // CommitStep is [DB.CommitSteps] of one step.
-func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lease, step agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error) {
 	return db.CommitSteps(ctx, scope, lease, []agents.Step{step}, finish)
 }
 
@@ -90,7 +91,7 @@ func (db *DB) CommitStep(ctx context.Context, scope auth.Scope, lease agents.Lea
 // when finish is given, the run's end, all in one transaction. agents.ErrFenced means
 // that the lease is gone and nothing was written. The events of the steps are
 // numbered one after the other.
-func (db *DB) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (db *DB) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error) {
 	if err := checkScope(scope); err != nil {
 		return stepped, finished, err
 	}
@@ -119,7 +120,9 @@ func (db *DB) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Le
 		}
 		if e.at != nil {
 			db.keepSteps(stateKey{scope.Org, lease.Thread}, e)
-			return e.at.appended(), agents.Appended{Base: e.at.Base + int64(len(events)), Epoch: e.at.Epoch}, nil
+			finished = e.at.finished()
+			finished.Base += int64(len(events))
+			return e.at.appended(), finished, nil
 		}
 	}
 	return db.commitByItself(ctx, scope, lease, steps, all, finish, end)
@@ -139,9 +142,10 @@ func eventsOf(steps []agents.Step) []event.Envelope {
 // commitByItself writes steps that have more to write than rows of their own, or that
 // could not be written together with others.
 func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, all []named, finish *agents.Finish, end named,
-) (stepped, finished agents.Appended, err error) {
+) (stepped agents.Appended, finished agents.Finished, err error) {
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(scope.Org))
+	batch.Queue(sqlHeadLock, all[0]) // what follows sees who has got in line
 	for i, step := range steps {
 		args := all[i]
 		if args["pack"], err = db.packed(lease.Thread, runOf(step, lease), step.Events); err != nil {
@@ -168,16 +172,18 @@ func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents
 	}
 	results := db.app.SendBatch(ctx, &batch)
 	defer results.Close()
-	if _, err := results.Exec(); err != nil {
-		return stepped, finished, fmt.Errorf("committing a step: %w", translate(err))
+	for range 2 {
+		if _, err := results.Exec(); err != nil {
+			return stepped, finished, fmt.Errorf("committing a step: %w", translate(err))
+		}
 	}
 	for i, step := range steps {
-		at, err := readAppended(results)
+		at, err := readWritten(results)
 		if err != nil {
 			return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
 		}
 		if i == 0 {
-			stepped = at
+			stepped = at.appended()
 		}
 		for range pendingStatements(step) {
 			if _, err := results.Exec(); err != nil {
@@ -191,9 +197,11 @@ func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents
 		}
 	}
 	if finish != nil {
-		if finished, err = readAppended(results); err != nil {
+		at, err := readWritten(results)
+		if err != nil {
 			return stepped, finished, fmt.Errorf("finishing a run: %w", err)
 		}
+		finished = at.finished()
 	}
 	if err := results.Close(); err != nil {
 		return stepped, finished, fmt.Errorf("committing step %d: %w", steps[len(steps)-1].Step, err)
@@ -202,30 +210,40 @@ func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents
 }
 
 // FinishRun ends a run without a further step.
-func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error) {
+func (db *DB) FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Finished, error) {
 	if err := checkScope(scope); err != nil {
-		return agents.Appended{}, err
+		return agents.Finished{}, err
 	}
 	args, err := db.finishArgs(scope, lease, finish)
 	if err != nil {
-		return agents.Appended{}, err
+		return agents.Finished{}, err
 	}
 	args["holder"] = args["run"]
 	e := &entry{end: args, pack: args["pack"].([]byte)}
 	if err := db.steps.write(ctx, scope.Org, e); err != nil {
-		return agents.Appended{}, err
+		return agents.Finished{}, err
 	}
 	if e.at != nil {
-		return e.at.appended(), nil
+		return e.at.finished(), nil
 	}
-	rows, err := many[writtenRow](ctx, db, scope, "finishing a run", sqlRunFinish, args)
-	if err != nil {
-		return agents.Appended{}, err
+	var rows []writtenRow
+	var batch pgx.Batch
+	batch.Queue(sqlSetOrg, string(scope.Org))
+	queueFinish(&batch, &rows, args)
+	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
+		return agents.Finished{}, fmt.Errorf("finishing a run: %w", translate(err))
 	}
 	if len(rows) == 0 {
-		return agents.Appended{}, agents.ErrFenced
+		return agents.Finished{}, agents.ErrFenced
 	}
-	return rows[0].appended(), nil
+	return rows[0].finished(), nil
+}
+
+// queueFinish ends a run by a statement of its own. With the head locked before, it
+// sees who has got in line.
+func queueFinish(batch *pgx.Batch, rows *[]writtenRow, args named) {
+	batch.Queue(sqlHeadLock, args)
+	collect(batch, rows, sqlRunFinish, args)
 }
 
 // plain reports whether steps, and the end that comes with them, have nothing that is
@@ -239,16 +257,16 @@ func plain(steps []agents.Step, finish *agents.Finish) bool {
 	return finish == nil || len(finish.Events) == 0
 }
 
-func readAppended(results pgx.BatchResults) (agents.Appended, error) {
+func readWritten(results pgx.BatchResults) (writtenRow, error) {
 	rows, _ := results.Query()
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[writtenRow])
 	if err != nil {
-		return agents.Appended{}, translate(err)
+		return writtenRow{}, translate(err)
 	}
 	if len(all) == 0 {
-		return agents.Appended{}, agents.ErrFenced
+		return writtenRow{}, agents.ErrFenced
 	}
-	return all[0].appended(), nil
+	return all[0], nil
 }
 
 // runOf says which run made a step.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -31,7 +32,8 @@ const (
 
 // gather writes entries of each organisation together. Safe for concurrent use.
 type gather[E any] struct {
-	// thread names what an entry changes: a statement changes a row once.
+	// thread names what an entry changes: a statement changes a row once. It is nil
+	// where nothing is changed.
 	thread func(E) string
 	// send writes entries and marks in them what came of it.
 	send func(ctx context.Context, org auth.OrgID, some []E) error
@@ -83,6 +85,7 @@ func (g *gather[E]) write(ctx context.Context, org auth.OrgID, what E) error {
 		case <-e.done:
 			return e.err
 		case c.turn <- struct{}{}:
+			runtime.Gosched() // whoever is about to say something, too, comes along
 		}
 		if some := g.take(c); len(some) > 0 {
 			g.sendAll(ctx, org, some)
@@ -98,12 +101,15 @@ func (g *gather[E]) take(c *company[E]) []*waiting[E] {
 	var some, rest []*waiting[E]
 	threads := map[string]bool{}
 	for _, e := range c.waiting {
-		thread := g.thread(e.what)
+		thread := ""
+		if g.thread != nil {
+			thread = g.thread(e.what)
+		}
 		if len(some) == maxTogether || threads[thread] {
 			rest = append(rest, e)
 			continue
 		}
-		threads[thread] = true
+		threads[thread] = g.thread != nil
 		some = append(some, e)
 	}
 	c.waiting = rest

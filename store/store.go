@@ -74,9 +74,11 @@ type DB struct {
 	url    string
 	bounds Bounds
 
-	packs    *packs
-	steps    *gather[*entry]
-	places   *gather[*placing]
+	packs  *packs
+	steps  *gather[*entry]
+	places *gather[*placing]
+	// keys looks up API keys, of all organisations.
+	keys     *gather[*keySought]
 	states   *lru[stateKey, keptState]
 	active   *lru[stateKey, agents.LineID]
 	versions *lru[versionKey, agents.Assistant]
@@ -115,6 +117,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	db.steps = newGather((*entry).thread, db.writeTogether)
 	db.places = newGather((*placing).thread, db.placeTogether)
+	db.keys = newGather(nil, db.findKeys)
 	return db, nil
 }
 

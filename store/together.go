@@ -14,13 +14,16 @@ import (
 
 // sqlTogether is sqlStepCommit and sqlRunFinish for several threads. An entry
 // without a step is only an end, one without a status only steps: those after the
-// one that the line stands at, up to i.step.
+// one that the line stands at, up to i.step. Who is in line is read as of before the
+// lock of the head; the head's counter, which every placing moves, tells whether that
+// still holds: s is the head as it was, h as it is under the lock.
 const sqlTogether = `with input as materialized (
 	select * from unnest(@threads::uuid[], @runs::uuid[], @holders::uuid[], @tokens::bigint[], @events::int[], @packs::bytea[],
 		@lines::uuid[], @stands::int[], @lasts::int[], @manifests::text[], @statuses::text[], @errors::text[], @thread_statuses::text[])
 		with ordinality as i(thread_id, run_id, holder, token, events, pack, line_id, stands, step, manifest, status, error, thread_status, n)
 ), held as materialized (
 	select i.n from input i join thread_heads h on h.org_id = @org and h.thread_id = i.thread_id
+	join thread_heads s on s.org_id = @org and s.thread_id = i.thread_id and s.seq = h.seq
 	left join lines l on l.org_id = @org and l.id = i.line_id
 	where h.token = i.token and h.run_id is not distinct from i.holder
 		and (i.step is null or l.thread_id = i.thread_id and l.step = i.stands)
@@ -65,9 +68,11 @@ const sqlTogether = `with input as materialized (
 		when i.status <> 'waiting' and ` + someoneWaits + ` then 'busy'
 		else i.thread_status end
 	from heads h join input i on i.n = h.n where i.status is not null and t.org_id = @org and t.id = i.thread_id
+	returning i.n, t.status = 'busy' as next
 )
 select h.n, h.base, h.epoch::text as epoch, now() as at,
-	(select count(*) from written w join input i on i.thread_id = w.thread_id where i.n = h.n)::int as written from heads h`
+	(select count(*) from written w join input i on i.thread_id = w.thread_id where i.n = h.n)::int as written,
+	coalesce((select f.next from freed f where f.n = h.n), false) as next from heads h`
 
 // entry is steps of one line that follow each other, an end, or both.
 type entry struct {
@@ -80,13 +85,14 @@ type entry struct {
 	at *writtenRow
 }
 
-// writtenRow says what became of steps or an end that were written, and how many of
-// their messages were not there before.
+// writtenRow says what became of steps or an end that were written: how many of the
+// messages were not there before, and whether a run is in line after the end.
 type writtenRow struct {
 	Base    int64
 	Epoch   string
 	At      time.Time
 	Written int
+	Next    bool
 }
 
 // last are the arguments that say which thread, run and line it is about.
@@ -113,6 +119,10 @@ func (e *entry) events() int {
 
 func (r writtenRow) appended() agents.Appended { return agents.Appended{Base: r.Base, Epoch: r.Epoch} }
 
+func (r writtenRow) finished() agents.Finished {
+	return agents.Finished{Appended: r.appended(), Next: r.Next}
+}
+
 type togetherRow struct {
 	N int64
 	writtenRow
@@ -124,15 +134,16 @@ const sqlSetOrgBriefly = sqlSetOrg + `, set_config('lock_timeout', '20ms', true)
 
 // writeAlone writes a step or an end, for which there is a shorter statement.
 func (db *DB) writeAlone(ctx context.Context, org auth.OrgID, e *entry) error {
-	sql, args := sqlStepCommit, e.last()
-	if e.end != nil {
-		sql = sqlRunFinish
-	}
+	args := e.last()
 	args["pack"] = e.pack
 	var rows []writtenRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrgBriefly, string(org))
-	collect(&batch, &rows, sql, args)
+	if e.end != nil {
+		queueFinish(&batch, &rows, args)
+	} else {
+		collect(&batch, &rows, sqlStepCommit, args)
+	}
 	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("writing a step or an end: %w", err)
 	}

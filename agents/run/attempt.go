@@ -373,10 +373,14 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		return err
 	}
 	a.moved(step)
-	if finish != nil {
-		a.w.o.Signals.Wake(ctx) // the thread is free for the next in line
-	}
 	return nil
+}
+
+// ended wakes the workers for the run that is next in line.
+func (a *attempt) ended(ctx context.Context, at agents.Finished) {
+	if at.Next {
+		a.w.o.Signals.Wake(ctx)
+	}
 }
 
 // stepOf makes the step that a commit stores, with what tells of it and of the run's
@@ -410,7 +414,7 @@ func (a *attempt) write(ctx context.Context, steps []agents.Step, end *agents.Fi
 		failpoint.Reach(failpoint.BeforeCommit, string(s.Source))
 		events = append(events, s.Events...)
 	}
-	stepped, _, err := a.committed(ctx, steps, end)
+	stepped, finished, err := a.committed(ctx, steps, end)
 	if err = a.stored(ctx, err); err != nil {
 		return err
 	}
@@ -419,6 +423,7 @@ func (a *attempt) write(ctx context.Context, steps []agents.Step, end *agents.Fi
 	}
 	a.stepped.Store(true)
 	a.publish(ctx, stepped, events)
+	a.ended(ctx, finished)
 	return nil
 }
 
@@ -426,7 +431,7 @@ func (a *attempt) write(ctx context.Context, steps []agents.Step, end *agents.Fi
 // be told, and whether it was is known from the answer alone. An attempt whose end is
 // written has its thread no longer, and a renewal that sees this would cut off that
 // very answer. The token refuses what may not be written.
-func (a *attempt) committed(ctx context.Context, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (a *attempt) committed(ctx context.Context, steps []agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.w.o.SettleTimeout)
 	defer cancel()
 	defer a.w.over(cancel)()

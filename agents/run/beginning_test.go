@@ -81,7 +81,7 @@ type lossyStore struct {
 
 var errLost = errors.New("the database is away")
 
-func (s *lossyStore) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (s *lossyStore) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error) {
 	s.once.Do(func() {
 		<-s.failed
 		err = errLost

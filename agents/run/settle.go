@@ -59,8 +59,8 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 		if err != nil {
 			return err
 		}
-		a.publish(ctx, at, finish.Events)
-		a.w.o.Signals.Wake(ctx)
+		a.publish(ctx, at.Appended, finish.Events)
+		a.ended(ctx, at)
 		return nil
 	}
 	state, changes, err := graph.ApplyMessages(graph.NewState(view.State.Messages, view.State.Values), a.line, a.step+1, graph.AddMessages(messages...))

@@ -214,7 +214,7 @@ type lateStore struct {
 	seen    chan struct{}
 }
 
-func (s *lateStore) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error) {
+func (s *lateStore) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error) {
 	stepped, finished, err = s.Store.CommitSteps(ctx, scope, lease, steps, finish)
 	if finish == nil || err != nil {
 		return stepped, finished, err

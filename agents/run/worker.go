@@ -38,11 +38,11 @@ type Store interface {
 	StateOf(ctx context.Context, scope auth.Scope, c agents.Claimed) (agents.State, error)
 	View(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.View, error)
 	AssistantVersion(ctx context.Context, scope auth.Scope, assistant agents.AssistantID, version int) (agents.Assistant, error)
-	CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped, finished agents.Appended, err error)
+	CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, finish *agents.Finish) (stepped agents.Appended, finished agents.Finished, err error)
 	Pend(ctx context.Context, scope auth.Scope, lease agents.Lease, w agents.PendingWrites) error
 	Fork(ctx context.Context, scope auth.Scope, lease agents.Lease, checkpoint string) (agents.LineID, error)
 	SubLine(ctx context.Context, scope auth.Scope, lease agents.Lease, sub agents.SubLine) (agents.State, error)
-	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Appended, error)
+	FinishRun(ctx context.Context, scope auth.Scope, lease agents.Lease, finish agents.Finish) (agents.Finished, error)
 	Outcomes
 }
 
@@ -141,6 +141,7 @@ type Worker struct {
 
 	mu       sync.Mutex
 	active   map[agents.RunID]*active
+	present  bool // claims runs
 	drain    bool
 	finished sync.WaitGroup
 	slots    *Slots
@@ -172,6 +173,26 @@ func (w *Worker) Wake() {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Offer wakes the worker if it claims runs and has a slot for one, and says whether
+// it did: then nobody else need be told of a run. Where more come than it has slots
+// for it tells the others itself.
+func (w *Worker) Offer() bool {
+	w.mu.Lock()
+	claims := w.present && !w.drain
+	w.mu.Unlock()
+	if !claims || w.slots.Free() == 0 {
+		return false
+	}
+	w.Wake()
+	return true
+}
+
+func (w *Worker) isPresent(is bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.present = is
 }
 
 // Stop cancels a run if this worker executes it.
@@ -219,7 +240,9 @@ func (w *Worker) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w.isPresent(true)
 	defer func() {
+		w.isPresent(false)
 		if ctx.Err() == nil {
 			w.abandon(ctx)
 		} else {
@@ -409,7 +432,13 @@ func (w *Worker) poll(ctx context.Context, presence Presence) (<-chan time.Time,
 }
 
 func (w *Worker) claim(ctx context.Context, presence Presence) error {
+	was := w.full
 	w.found, w.full = false, true
+	defer func() {
+		if w.full && !was { // others may have slots for what is left
+			w.finished.Go(func() { w.o.Signals.Wake(ctx) })
+		}
+	}()
 	for {
 		free := w.slots.Free()
 		if free == 0 {
