@@ -228,19 +228,6 @@ func queryNamespace(c *fiber.Ctx) []string {
 	return out
 }
 
-// yes reads a switch of the query string.
-func yes(c *fiber.Ctx, name string, otherwise bool) (bool, error) {
-	text := c.Query(name)
-	if text == "" || text == "null" {
-		return otherwise, nil
-	}
-	on, err := strconv.ParseBool(strings.ToLower(text))
-	if err != nil {
-		return false, fault.Invalid(name, "must be true or false")
-	}
-	return on, nil
-}
-
 // pathPart is a step of a path into a value: a name, "*" or a place in a list.
 var pathPart = regexp.MustCompile(`^(?:([^.\[\]{}*"]+)|\*)((?:\[(?:\*|-?\d{1,6})\])*)$`)
 

@@ -129,6 +129,10 @@ func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run, location string
 	if err != nil {
 		return err
 	}
+	cancels, err := yes(c, "cancel_on_disconnect", false)
+	if err != nil {
+		return err
+	}
 	last := utils.CopyString(c.Get("Last-Event-ID"))
 	var from spot
 	known := last != "" && last != "-1"
@@ -152,7 +156,7 @@ func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run, location string
 	w := a.watching(scope, r, options, feed)
 	w.from, w.project = from, projectOne(w.projector, from)
 	w.projector.stateless = stateless
-	if flag(c.Query("cancel_on_disconnect")) {
+	if cancels {
 		w.gone = a.cancelling(scope, r)
 	}
 	return a.send(c, r, w, !known, location)
@@ -194,15 +198,15 @@ func queryOptions(c *fiber.Ctx) (o streamOptions, err error) {
 		}
 		words = append(words, string(raw))
 	}
-	o.StreamSubgraphs = flag(c.Query("stream_subgraphs", "1"))
+	if o.StreamSubgraphs, err = yes(c, "stream_subgraphs", true); err != nil {
+		return o, err
+	}
 	if len(words) == 0 {
 		words = []string{"values", "updates", "messages-tuple", "custom"}
 	}
 	o.modes, err = modesOf(words)
 	return o, err
 }
-
-func flag(word string) bool { return word == "1" || word == "true" || word == "True" }
 
 // watched is a stream of one run.
 type watched struct {
