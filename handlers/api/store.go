@@ -111,7 +111,7 @@ func (a *API) GetItem(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	item, err := a.items.Item(c.UserContext(), scope, queryNamespace(c), c.Query("key"), refresh)
+	item, err := a.items.Item(c.UserContext(), scope, queryNamespace(c), c.Query("key"), prolongs(scope, refresh))
 	if fault.Is(err, fault.KindNotFound) {
 		return c.JSON(nil)
 	}
@@ -120,6 +120,10 @@ func (a *API) GetItem(c *fiber.Ctx) error {
 	}
 	return c.JSON(presentItem(item))
 }
+
+// prolongs reports whether reading lets an item live for its lifetime again, as is
+// asked: that is a change, and a key that may only read makes none.
+func prolongs(scope auth.Scope, asked bool) bool { return asked && scope.Can(auth.PermRun) }
 
 // DeleteItem is DELETE /store/items: what it names stands in the body, or else in
 // the query string.
@@ -153,7 +157,7 @@ func (a *API) SearchItems(c *fiber.Ctx) error {
 	if err := storable(c.Body()); err != nil {
 		return err
 	}
-	q := ItemSearch{Prefix: in.Prefix, Refresh: in.Refresh == nil || *in.Refresh}
+	q := ItemSearch{Prefix: in.Prefix, Refresh: prolongs(scope, in.Refresh == nil || *in.Refresh)}
 	var err error
 	if q.Limit, q.Offset, err = page(c); err != nil {
 		return err
