@@ -319,7 +319,7 @@ func (a *API) ThreadStream(c *fiber.Ctx) error {
 		from = spot{seq: feed.At()}
 	}
 	all := newThreadProjector(a, scope, thread.ID, ways)
-	s := &stream{ctx: a.streaming.ctx, feed: feed, from: from, project: all.project, check: func(ctx context.Context) (*frame, bool) {
+	s := &stream{ctx: a.streaming.ctx, feed: feed, from: from, project: all.project, cut: all.cut, check: func(ctx context.Context) (*frame, bool) {
 		live, err := a.streams.Live(ctx, scope)
 		if err == nil && live {
 			_, err = a.threads.Thread(ctx, scope, thread.ID)

@@ -47,6 +47,8 @@ type stream struct {
 	// check is asked with every heartbeat: whether the client may still watch, and
 	// whether the run is over without our having heard of it.
 	check func(ctx context.Context) (last *frame, over bool)
+	// cut, if there is one, is told that numbers are missing.
+	cut func()
 	// gone is called once, when the client leaves before the end, done when it stays;
 	// neither when the server leaves.
 	gone, done func()
@@ -149,6 +151,9 @@ func (s *stream) wait() error {
 	switch {
 	case err == nil, errors.Is(err, context.DeadlineExceeded), s.ctx.Err() != nil:
 	case errors.Is(err, ErrCut):
+		if s.cut != nil {
+			s.cut()
+		}
 		s.ask() // the end may be among what is gone
 	case fault.Is(err, fault.KindUnavailable):
 		return err // the server stops: the client goes on elsewhere
