@@ -25,6 +25,7 @@ import (
 	"github.com/heddle/heddle/agents/tool"
 	"github.com/heddle/heddle/config"
 	"github.com/heddle/heddle/handlers"
+	"github.com/heddle/heddle/handlers/api"
 	"github.com/heddle/heddle/internal/clock"
 	"github.com/heddle/heddle/migrations"
 	"github.com/heddle/heddle/outbound/mail"
@@ -83,6 +84,7 @@ type App struct {
 	// workshop knows what assistants can be made of.
 	workshop *prebuilt.Workshop
 	health   *handlers.Health
+	api      *api.API
 	web      *fiber.App
 	// toProviders is the client for model providers, nil if there are none.
 	toProviders *http.Client
@@ -262,16 +264,19 @@ func (a *App) ServeOn(ctx context.Context, listener net.Listener, ready func(net
 	return err
 }
 
-// drain ends what serves, in the order in which nothing is lost: sockets move
-// away, runs reach a step's end or are handed back, then the web server stops.
+// drain ends what serves, in the order in which nothing is lost: sockets and
+// streams move away, runs reach a step's end or are handed back, whoever still
+// waits for one is told, then the web server stops.
 func (a *App) drain(base context.Context, stopWorking context.CancelFunc, worked <-chan struct{}) {
 	stopWorking()
+	a.api.EndStreams()
 	moving, cancel := context.WithTimeout(base, 5*time.Second)
 	if err := a.sockets.Drain(moving); err != nil {
 		a.o.Logger.Warn("sockets did not all move in time", "err", err)
 	}
 	cancel()
 	<-worked
+	a.api.EndWaits()
 	if err := a.web.ShutdownWithTimeout(5 * time.Second); err != nil {
 		a.o.Logger.Warn("requests did not all end in time", "err", err)
 	}

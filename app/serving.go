@@ -63,6 +63,13 @@ func (a *App) serving() error {
 	if err := a.socketServer(door, cookie.Name(), threads, runs); err != nil {
 		return err
 	}
+	a.api = api.New(api.Parts{
+		Threads: apiThreads{a.assistants, a.wire}, Runs: runs, Recorded: a.db,
+		Streams:    streams{a.db, a.hub},
+		Assistants: apiAssistants{a.assistants, pageThreads{a.db, a.wire}}, Workshop: a.workshop,
+		Items: apiItems{a.db}, Webhooks: a.hooks,
+		Version: a.o.Version, Logger: a.logger("handlers"),
+	})
 	sockets := handlers.NewSockets(a.sockets, a.logger("handlers"))
 	a.health = handlers.NewHealth(a.checks()...)
 
@@ -87,14 +94,8 @@ func (a *App) serving() error {
 		Assistants: handlers.NewAssistantPages(frame, a.assistants, a.workshop, a.workshop, clock.System{}),
 		Memory:     handlers.NewMemory(frame, a.db, clock.System{}),
 		Once:       middleware.Idempotency(a.db.Idempotency(), a.logger("handlers")),
-		API: api.New(api.Parts{
-			Threads: apiThreads{a.assistants, a.wire}, Runs: runs, Recorded: a.db,
-			Streams:    streams{a.db, a.hub},
-			Assistants: apiAssistants{a.assistants, pageThreads{a.db, a.wire}}, Workshop: a.workshop,
-			Items: apiItems{a.db}, Webhooks: a.hooks,
-			Version: a.o.Version, Logger: a.logger("handlers"),
-		}),
-		Socket: a.sockets.Handler(), Assets: handlers.Assets(assets), Cross: cross, DevIDP: idp, Outbox: a.outboxPage(frame),
+		API:        a.api,
+		Socket:     a.sockets.Handler(), Assets: handlers.Assets(assets), Cross: cross, DevIDP: idp, Outbox: a.outboxPage(frame),
 		Studio: a.studio(frame, runs),
 	}.Register(a.web)
 	a.web.Use(func(*fiber.Ctx) error { return fiber.ErrNotFound })

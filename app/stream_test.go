@@ -322,6 +322,8 @@ func TestStreamRefusals(t *testing.T) {
 		{foreign, http.MethodPost, "/api/threads/" + thread + "/runs/stream", `{"assistant_id":"echo"` + says + `}`, "", `404 {"detail":"Thread not found"`},
 		{c, http.MethodGet, run + "/stream", "", "yesterday", `"Last-Event-ID":"must be the id of a frame`},
 		{c, http.MethodGet, run + "/stream?stream_mode=sideways", "", "", `"stream_mode":"must be of`},
+		{c, http.MethodGet, run + "/stream?cancel_on_disconnect=maybe", "", "", `"cancel_on_disconnect":"must be true or false"`},
+		{c, http.MethodGet, run + "/stream?stream_subgraphs=2", "", "", `"stream_subgraphs":"must be true or false"`},
 		{foreign, http.MethodGet, run + "/stream", "", "-1", `404 {"detail":"Run not found"`},
 		{foreign, http.MethodGet, "/api/threads/" + thread + "/stream", "", "-1", `404 {"detail":"Thread not found"`},
 		{c, http.MethodGet, "/api/threads/" + thread + "/stream?stream_mode=values", "", "", `"stream_mode":"must be of run_modes`},

@@ -309,6 +309,11 @@ func TestVersionsAreListedAndTakenAgain(t *testing.T) {
 	for _, none := range []int{0, -1, 5, 1 << 40} {
 		toldBy[jsonMap](t, s, key, http.StatusNotFound, "POST", at+"/latest", jsonMap{"version": none})
 	}
+
+	newest := toldBy[jsonMap](t, s, key, http.StatusOK, "GET", at, nil)
+	same := toldBy[jsonMap](t, s, key, http.StatusOK, "PATCH", at, jsonMap{})
+	require.Equal(t, newest["version"].(float64)+1, same["version"], "without exception, as the contract has it")
+	require.Equal(t, newest["config"], same["config"])
 }
 
 func TestADeletedAssistantIsGoneForClientsAndLeavesNothingHanging(t *testing.T) {

@@ -1,10 +1,13 @@
 package handlers_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/auth"
@@ -182,4 +185,43 @@ func TestTheStoreNamesFieldAndRuleOfWhatIsWrong(t *testing.T) {
 	for _, c := range [][2]string{{"PUT", "items"}, {"GET", "items?namespace=n&key=k"}, {"DELETE", "items"}, {"POST", "items/search"}, {"POST", "namespaces"}} {
 		require.Equal(t, http.StatusUnauthorized, s.API("", c[0], "/api/store/"+c[1], base("", nil)).Status, c)
 	}
+}
+
+// A key that may not change anything doesn't by reading either.
+func TestAKeyThatReadsProlongsNoItem(t *testing.T) {
+	t.Parallel()
+	s := testweb.Start(t, testweb.Options{})
+	writes := s.Key("acme", "mia@acme.test")
+	require.Equal(t, http.StatusNoContent, s.API(writes, "PUT", "/api/store/items", map[string]any{
+		"namespace": []string{"docs"}, "key": "k", "value": map[string]any{"text": "tea"}, "ttl": 60}).Status)
+	conn, err := pgx.Connect(t.Context(), s.DatabaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.Background())) })
+	_, err = conn.Exec(t.Context(), "select set_config('role', 'heddle_app', false), set_config('heddle.org', $1, false)", string(s.Scope("acme", "mia@acme.test").Org))
+	require.NoError(t, err)
+	expires := func() (at time.Time) {
+		t.Helper()
+		require.NoError(t, conn.QueryRow(t.Context(), "select expires_at from store_items where area = 'api'").Scan(&at))
+		return at
+	}
+	at := expires()
+	readBy := func(key string) {
+		t.Helper()
+		for _, query := range []string{"", "&refresh_ttl=true"} {
+			a := s.API(key, "GET", "/api/store/items?namespace=docs&key=k"+query, nil)
+			require.Equal(t, http.StatusOK, a.Status, a.Body)
+			require.Contains(t, a.Body, "tea")
+		}
+		for _, body := range []map[string]any{{}, {"refresh_ttl": true}} {
+			a := s.API(key, "POST", "/api/store/items/search", body)
+			require.Equal(t, http.StatusOK, a.Status, a.Body)
+			require.Contains(t, a.Body, "tea")
+		}
+	}
+	for _, scopes := range [][]auth.KeyScope{{auth.ScopeRead}, {auth.ScopeReview}} {
+		readBy(s.Key("acme", "mia@acme.test", scopes...))
+		require.Equal(t, at, expires(), "%v", scopes)
+	}
+	readBy(s.Key("acme", "mia@acme.test", auth.ScopeRead, auth.ScopeRun))
+	require.True(t, expires().After(at))
 }

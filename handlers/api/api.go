@@ -95,6 +95,8 @@ type API struct {
 	webhooks   Webhooks
 	version    string
 	log        *slog.Logger
+	// streaming and waiting are the calls that stay open.
+	streaming, waiting lasting
 }
 
 // New makes the handlers.
@@ -105,6 +107,7 @@ func New(p Parts) *API {
 		assistants: p.Assistants, workshop: p.Workshop,
 		items: p.Items, webhooks: p.Webhooks,
 		version: p.Version, log: p.Logger,
+		streaming: newLasting(), waiting: newLasting(),
 	}
 }
 

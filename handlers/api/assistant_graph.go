@@ -121,9 +121,9 @@ func (a *API) AssistantSubgraphs(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	recurse, err := strconv.ParseBool(c.Query("recurse", "false"))
+	recurse, err := yes(c, "recurse", false)
 	if err != nil {
-		return fault.Invalid("recurse", "must be true or false")
+		return err
 	}
 	ns, err := url.PathUnescape(param(c, "ns"))
 	if err != nil {

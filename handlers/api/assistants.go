@@ -270,9 +270,9 @@ func (a *API) DeleteAssistant(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	withThreads, err := strconv.ParseBool(c.Query("delete_threads", "false"))
+	withThreads, err := yes(c, "delete_threads", false)
 	if err != nil {
-		return fault.Invalid("delete_threads", "must be true or false")
+		return err
 	}
 	gone, err := a.assistants.DeleteAssistant(c.UserContext(), middleware.Scope(c), found.ID, withThreads)
 	if err != nil {

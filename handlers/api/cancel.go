@@ -34,6 +34,10 @@ func (a *API) CancelRun(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	waits, err := yes(c, "wait", false)
+	if err != nil {
+		return err
+	}
 	if action == "rollback" {
 		if err := a.runs.TakeBack(c.UserContext(), scope, thread, runID); err != nil {
 			return err
@@ -44,7 +48,7 @@ func (a *API) CancelRun(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if wait := c.Query("wait"); !r.Status.Ended() && (wait == "1" || wait == "true") {
+	if waits && !r.Status.Ended() {
 		ctx, stop := context.WithTimeout(c.UserContext(), waitLimit)
 		defer stop()
 		if r, err = a.runs.Wait(ctx, scope, thread, runID); err != nil {

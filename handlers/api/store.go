@@ -111,7 +111,7 @@ func (a *API) GetItem(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	item, err := a.items.Item(c.UserContext(), scope, queryNamespace(c), c.Query("key"), refresh)
+	item, err := a.items.Item(c.UserContext(), scope, queryNamespace(c), c.Query("key"), prolongs(scope, refresh))
 	if fault.Is(err, fault.KindNotFound) {
 		return c.JSON(nil)
 	}
@@ -120,6 +120,10 @@ func (a *API) GetItem(c *fiber.Ctx) error {
 	}
 	return c.JSON(presentItem(item))
 }
+
+// prolongs reports whether reading lets an item live for its lifetime again, as is
+// asked: that is a change, and a key that may only read makes none.
+func prolongs(scope auth.Scope, asked bool) bool { return asked && scope.Can(auth.PermRun) }
 
 // DeleteItem is DELETE /store/items: what it names stands in the body, or else in
 // the query string.
@@ -153,7 +157,7 @@ func (a *API) SearchItems(c *fiber.Ctx) error {
 	if err := storable(c.Body()); err != nil {
 		return err
 	}
-	q := ItemSearch{Prefix: in.Prefix, Refresh: in.Refresh == nil || *in.Refresh}
+	q := ItemSearch{Prefix: in.Prefix, Refresh: prolongs(scope, in.Refresh == nil || *in.Refresh)}
 	var err error
 	if q.Limit, q.Offset, err = page(c); err != nil {
 		return err
@@ -226,19 +230,6 @@ func queryNamespace(c *fiber.Ctx) []string {
 		}
 	}
 	return out
-}
-
-// yes reads a switch of the query string.
-func yes(c *fiber.Ctx, name string, otherwise bool) (bool, error) {
-	text := c.Query(name)
-	if text == "" || text == "null" {
-		return otherwise, nil
-	}
-	on, err := strconv.ParseBool(strings.ToLower(text))
-	if err != nil {
-		return false, fault.Invalid(name, "must be true or false")
-	}
-	return on, nil
 }
 
 // pathPart is a step of a path into a value: a name, "*" or a place in a list.

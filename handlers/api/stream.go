@@ -93,6 +93,9 @@ func (a *API) submitAndStream(c *fiber.Ctx, thread agents.ThreadID) error {
 // JoinStream is GET /threads/:thread/runs/:run/stream: what happens in a run from
 // now on, or after the frame that Last-Event-ID names; -1 begins with the run.
 func (a *API) JoinStream(c *fiber.Ctx) error {
+	if err := a.staying(); err != nil {
+		return err
+	}
 	scope, thread := middleware.Scope(c), threadParam(c)
 	r, err := a.threads.Run(c.UserContext(), scope, thread, agents.RunID(param(c, "run")))
 	if err != nil {
@@ -107,6 +110,9 @@ func (a *API) JoinStream(c *fiber.Ctx) error {
 // JoinStateless is GET /runs/:run/stream: JoinStream of a run whose thread the
 // client doesn't know.
 func (a *API) JoinStateless(c *fiber.Ctx) error {
+	if err := a.staying(); err != nil {
+		return err
+	}
 	scope := middleware.Scope(c)
 	r, err := a.recorded.RunAnywhere(c.UserContext(), scope, agents.RunID(param(c, "run")))
 	if err != nil {
@@ -120,6 +126,10 @@ func (a *API) JoinStateless(c *fiber.Ctx) error {
 
 func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run, location string, stateless bool) error {
 	options, err := queryOptions(c)
+	if err != nil {
+		return err
+	}
+	cancels, err := yes(c, "cancel_on_disconnect", false)
 	if err != nil {
 		return err
 	}
@@ -146,7 +156,7 @@ func (a *API) join(c *fiber.Ctx, scope auth.Scope, r agents.Run, location string
 	w := a.watching(scope, r, options, feed)
 	w.from, w.project = from, projectOne(w.projector, from)
 	w.projector.stateless = stateless
-	if flag(c.Query("cancel_on_disconnect")) {
+	if cancels {
 		w.gone = a.cancelling(scope, r)
 	}
 	return a.send(c, r, w, !known, location)
@@ -188,15 +198,15 @@ func queryOptions(c *fiber.Ctx) (o streamOptions, err error) {
 		}
 		words = append(words, string(raw))
 	}
-	o.StreamSubgraphs = flag(c.Query("stream_subgraphs", "1"))
+	if o.StreamSubgraphs, err = yes(c, "stream_subgraphs", true); err != nil {
+		return o, err
+	}
 	if len(words) == 0 {
 		words = []string{"values", "updates", "messages-tuple", "custom"}
 	}
 	o.modes, err = modesOf(words)
 	return o, err
 }
-
-func flag(word string) bool { return word == "1" || word == "true" || word == "True" }
 
 // watched is a stream of one run.
 type watched struct {
@@ -212,7 +222,7 @@ func (a *API) watching(scope auth.Scope, r agents.Run, o streamOptions, feed Fee
 		return a.streams.StateOfStep(ctx, scope, r.Thread, line, step)
 	})}
 	overdue := false
-	w.stream = stream{ctx: ctx, feed: feed, project: projectOne(w.projector, spot{}), check: func(ctx context.Context) (*frame, bool) {
+	w.stream = stream{ctx: a.streaming.ctx, feed: feed, project: projectOne(w.projector, spot{}), check: func(ctx context.Context) (*frame, bool) {
 		if live, err := a.streams.Live(ctx, scope); err == nil && !live {
 			f := errorFrame("unauthenticated", "The key or session that opened this stream is no longer valid.")
 			return &f, true
@@ -274,6 +284,9 @@ func (a *API) send(c *fiber.Ctx, r agents.Run, w *watched, opens bool, location 
 // ThreadStream is GET /threads/:thread/stream: what happens in all runs of a
 // thread. It stays open between them.
 func (a *API) ThreadStream(c *fiber.Ctx) error {
+	if err := a.staying(); err != nil {
+		return err
+	}
 	scope := middleware.Scope(c)
 	thread, err := a.threads.Thread(c.UserContext(), scope, threadParam(c))
 	if err != nil {
@@ -306,7 +319,7 @@ func (a *API) ThreadStream(c *fiber.Ctx) error {
 		from = spot{seq: feed.At()}
 	}
 	all := newThreadProjector(a, scope, thread.ID, ways)
-	s := &stream{ctx: context.Background(), feed: feed, from: from, project: all.project, check: func(ctx context.Context) (*frame, bool) {
+	s := &stream{ctx: a.streaming.ctx, feed: feed, from: from, project: all.project, cut: all.cut, check: func(ctx context.Context) (*frame, bool) {
 		live, err := a.streams.Live(ctx, scope)
 		if err == nil && live {
 			_, err = a.threads.Thread(ctx, scope, thread.ID)

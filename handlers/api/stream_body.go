@@ -35,7 +35,7 @@ var ErrCut = errors.New("the log was cut")
 // client's pace, in the connection's own goroutine. It implements io.Reader for
 // servers that know no better, and writes whole frames where it may.
 type stream struct {
-	// ctx carries what belongs to the request and outlives its handler.
+	// ctx outlives the handler; it ends when the server stops.
 	ctx  context.Context
 	feed Feed
 	// from is the frame after which the stream goes on.
@@ -47,7 +47,10 @@ type stream struct {
 	// check is asked with every heartbeat: whether the client may still watch, and
 	// whether the run is over without our having heard of it.
 	check func(ctx context.Context) (last *frame, over bool)
-	// gone is called once, when the client leaves before the end, done when it stays.
+	// cut, if there is one, is told that numbers are missing.
+	cut func()
+	// gone is called once, when the client leaves before the end, done when it stays;
+	// neither when the server leaves.
 	gone, done func()
 
 	beat  time.Time
@@ -104,6 +107,7 @@ func (s *stream) Close() error {
 	s.shut = true
 	s.feed.Close()
 	switch {
+	case !s.over && s.ctx.Err() != nil:
 	case !s.over && s.gone != nil:
 		s.gone()
 	case s.over && s.done != nil:
@@ -124,6 +128,9 @@ func (s *stream) fill() error {
 		}
 	}
 	for len(s.out) == 0 && !s.over {
+		if s.ctx.Err() != nil {
+			return errMoved
+		}
 		if err := s.wait(); err != nil {
 			return err
 		}
@@ -142,8 +149,11 @@ func (s *stream) wait() error {
 		}
 	}
 	switch {
-	case err == nil, errors.Is(err, context.DeadlineExceeded):
+	case err == nil, errors.Is(err, context.DeadlineExceeded), s.ctx.Err() != nil:
 	case errors.Is(err, ErrCut):
+		if s.cut != nil {
+			s.cut()
+		}
 		s.ask() // the end may be among what is gone
 	case fault.Is(err, fault.KindUnavailable):
 		return err // the server stops: the client goes on elsewhere
@@ -175,7 +185,7 @@ func (s *stream) take(n Numbered) error {
 
 // ask asks whether the stream is to end without an envelope that says so.
 func (s *stream) ask() {
-	ctx, cancel := context.WithTimeout(s.ctx, readLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), readLimit)
 	defer cancel()
 	last, over := s.check(ctx)
 	if last != nil {

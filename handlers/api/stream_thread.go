@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -39,14 +40,22 @@ func threadModes(c *fiber.Ctx) (map[string]bool, error) {
 	return ways, nil
 }
 
-// threadProjector has a projector for each run that is under way.
+// threadProjector has a projector for each run that is under way, as far as it
+// knows: of some it hears no end, since the log was cut or since something is told
+// of them afterwards.
 type threadProjector struct {
 	a      *API
 	scope  auth.Scope
 	thread agents.ThreadID
 	ways   map[string]bool
 	runs   map[string]*projector
+	// heard are the runs that have a projector, the one heard of last at the end.
+	heard []string
 }
+
+// maxThreadRuns bounds the projectors of a stream. A run that lost its own and is
+// heard of again begins with its metadata again.
+const maxThreadRuns = 32
 
 func newThreadProjector(a *API, scope auth.Scope, thread agents.ThreadID, ways map[string]bool) *threadProjector {
 	return &threadProjector{a: a, scope: scope, thread: thread, ways: ways, runs: map[string]*projector{}}
@@ -83,7 +92,7 @@ func (t *threadProjector) project(n Numbered) ([]frame, bool, error) {
 	if !over {
 		return out, false, nil
 	}
-	delete(t.runs, e.RunID)
+	t.forget(e.RunID)
 	if last.event == "error" && t.ways[wayRuns] {
 		out = append(out, last)
 	}
@@ -101,6 +110,7 @@ func (t *threadProjector) project(n Numbered) ([]frame, bool, error) {
 // of finds or makes the projector of an envelope's run.
 func (t *threadProjector) of(e event.Envelope) (p *projector, begun bool, err error) {
 	if p, ok := t.runs[e.RunID]; ok {
+		t.note(e.RunID)
 		return p, false, nil
 	}
 	run := agents.Run{ID: agents.RunID(e.RunID), Thread: t.thread, Attempt: e.Attempt}
@@ -129,7 +139,30 @@ func (t *threadProjector) of(e event.Envelope) (p *projector, begun bool, err er
 		return t.a.streams.StateOfStep(ctx, t.scope, t.thread, line, step)
 	})
 	t.runs[e.RunID] = p
+	t.note(e.RunID)
 	return p, true, nil
+}
+
+// note makes a run the one heard of last, and forgets what is too much.
+func (t *threadProjector) note(run string) {
+	if n := len(t.heard); n > 0 && t.heard[n-1] == run {
+		return
+	}
+	t.heard = append(slices.DeleteFunc(t.heard, func(r string) bool { return r == run }), run)
+	if len(t.heard) > maxThreadRuns {
+		t.forget(t.heard[0])
+	}
+}
+
+func (t *threadProjector) forget(run string) {
+	delete(t.runs, run)
+	t.heard = slices.DeleteFunc(t.heard, func(r string) bool { return r == run })
+}
+
+// cut forgets all runs: what the log said of them is gone, perhaps their end.
+func (t *threadProjector) cut() {
+	clear(t.runs)
+	t.heard = nil
 }
 
 // requestedModes are those that a run's own client asked for.

@@ -67,6 +67,9 @@ func (a *API) submitAndWait(c *fiber.Ctx, thread agents.ThreadID) error {
 // JoinRun is GET /threads/:thread/runs/:run/join: the values of a run that was begun
 // elsewhere, at once if it is over. Whoever leaves does not end it.
 func (a *API) JoinRun(c *fiber.Ctx) error {
+	if err := a.staying(); err != nil {
+		return err
+	}
 	scope, thread := middleware.Scope(c), threadParam(c)
 	r, err := a.threads.Run(c.UserContext(), scope, thread, agents.RunID(param(c, "run")))
 	if err != nil {
@@ -124,6 +127,14 @@ func (w waiter) write(out *bufio.Writer) {
 	defer beat.Stop()
 	for {
 		select {
+		case <-w.api.waiting.ctx.Done():
+			w.stop()
+			if done := <-ended; done.err != nil {
+				w.send(out, movedValues())
+			} else {
+				w.send(out, w.values(ctx, done.run)) // it ended at the same moment
+			}
+			return
 		case done := <-ended:
 			if fault.Is(done.err, fault.KindNotFound) {
 				w.send(out, errorValues("rolled_back", "The run is gone: newer input rolled it back, or its thread was deleted."))
