@@ -19,7 +19,7 @@ func (db *DB) Apart() {
 // that isn't there.
 func (db *DB) Together() {
 	db.steps.send = func(ctx context.Context, org auth.OrgID, some []*entry) error {
-		beside := &entry{args: named{"thread": id.New(), "run": id.New(), "holder": id.New(), "token": int64(1), "events": 0}}
+		beside := &entry{end: named{"thread": id.New(), "run": id.New(), "holder": id.New(), "token": int64(1), "events": 0}}
 		if err := db.writeTogether(ctx, org, append([]*entry{beside}, some...)); err != nil {
 			return err
 		}
