@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,6 +42,9 @@ type keptState struct {
 	state agents.State
 	refs  []agents.Ref
 	size  int
+	// room says whether the spare room behind the messages was given to the state
+	// that goes on from this one; nil where there is none to give.
+	room *atomic.Bool
 }
 
 // copied shares messages and checkpoints, which nobody changes, and no slice or
@@ -59,9 +63,18 @@ func (k keptState) lent() agents.State {
 	return s
 }
 
+// grown is lent to what goes on from this state: what it adds is no part of this one.
+func (k keptState) grown() keptState {
+	out := keptState{state: k.lent(), refs: k.refs, size: k.size, room: new(atomic.Bool)}
+	if k.room != nil && k.room.CompareAndSwap(false, true) {
+		out.state.Messages = k.state.Messages
+	}
+	return out
+}
+
 // keepState keeps a state that somebody else has, too.
 func (db *DB) keepState(key stateKey, k keptState) {
-	k.state = k.copied()
+	k.state, k.room = k.copied(), nil
 	db.keepOwn(key, k)
 }
 

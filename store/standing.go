@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/heddle/heddle/agents"
@@ -63,13 +64,13 @@ func (db *DB) keepSteps(key stateKey, e *entry) {
 		return
 	}
 	line, stands := first["line"].(string), first["step"].(int)-1
-	kept := keptState{state: agents.State{Line: agents.LineID(line), Step: -1, Values: map[string]json.RawMessage{}}}
+	kept := keptState{state: agents.State{Line: agents.LineID(line), Step: -1, Values: map[string]json.RawMessage{}}, room: new(atomic.Bool)}
 	if stands >= 0 {
 		found, ok := db.states.get(key)
 		if !ok || found.state.Line != kept.state.Line || found.state.Step != stands {
 			return // somebody reads it when it is needed
 		}
-		kept = keptState{state: found.lent(), refs: found.refs, size: found.size}
+		kept = found.grown()
 	}
 	upto := e.at.Base
 	for _, s := range e.steps {
@@ -138,7 +139,7 @@ func folded(kept keptState, row checkpointRow, forms []messageForm) (keptState, 
 }
 
 // onlyGrew reports whether a step did nothing but append its messages, and gives
-// those before.
+// those before, behind which there may be room.
 func onlyGrew(kept keptState, c agents.Checkpoint, forms []messageForm) ([]agents.Message, bool) {
 	if len(c.Deltas) > 0 || len(c.Ops) != len(forms) || len(kept.refs) != len(kept.state.Messages)+len(forms) {
 		return nil, false
@@ -149,7 +150,7 @@ func onlyGrew(kept keptState, c agents.Checkpoint, forms []messageForm) ([]agent
 			return nil, false
 		}
 	}
-	return slices.Clip(kept.state.Messages), true
+	return kept.state.Messages, true
 }
 
 // message reads a form as readMessage reads its row.

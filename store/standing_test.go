@@ -63,3 +63,27 @@ func TestWhatIsKeptIsWhatIsRead(t *testing.T) {
 		same(n)
 	}
 }
+
+// A state that was handed out stays as it was while the thread goes on, and whoever
+// appends to one has a list of their own.
+func TestAStateThatWasHandedOutDoesNotGrow(t *testing.T) {
+	b := setup(t)
+	thread := b.thread(t, b.mia, agents.VisibilityPrivate)
+	lease, _ := b.start(t, b.mia, thread.ID)
+	run := agents.Run{ID: lease.Run, Org: b.mia.Org, Thread: thread.ID}
+	var handed []agents.State
+	for n := range 40 {
+		_, _, err := b.db.CommitStep(t.Context(), b.mia, lease, text(thread.Line, n, agents.MessageID(fmt.Sprint("m", n))), nil)
+		require.NoError(t, err)
+		state, err := b.db.EndState(t.Context(), b.mia, run)
+		require.NoError(t, err)
+		_ = append(state.Messages, agents.Message{ID: "mine"})
+		handed = append(handed, state)
+	}
+	for n, state := range handed {
+		require.Len(t, state.Messages, n+1)
+		for i, m := range state.Messages {
+			require.Equal(t, fmt.Sprint("m", i), string(m.ID))
+		}
+	}
+}

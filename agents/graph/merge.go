@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/heddle/heddle/agents"
 	"github.com/heddle/heddle/internal/id"
@@ -61,8 +62,7 @@ type merger struct {
 }
 
 func newMerger(g *Graph, s State, place string, fresh bool) *merger {
-	// Without spare room: what is added goes elsewhere, and s stays as it is.
-	m := &merger{g: g, place: place, fresh: fresh, next: State{messages: slices.Clip(s.messages), values: maps.Clone(s.values)}}
+	m := &merger{g: g, place: place, fresh: fresh, next: State{messages: s.grow(), values: maps.Clone(s.values), room: new(atomic.Bool)}}
 	if m.next.values == nil {
 		m.next.values = map[string]json.RawMessage{}
 	}
@@ -98,8 +98,7 @@ func (m *merger) one(w agents.Change) error {
 	case w.Message != nil:
 		m.put(*w.Message)
 	case w.Remove != "":
-		at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == w.Remove })
-		if at >= 0 {
+		if at := m.find(w.Remove); at >= 0 {
 			m.change()
 			m.next.messages = slices.Delete(m.next.messages, at, at+1)
 			m.changes.Ops = append(m.changes.Ops, agents.Op{Kind: agents.OpRemove, ID: w.Remove})
@@ -226,7 +225,7 @@ func engineChannel(name string) bool { return len(name) > 1 && name[0] == '_' &&
 
 // put adds a message or a revision of one.
 func (m *merger) put(msg agents.Message) {
-	at := slices.IndexFunc(m.next.messages, func(have agents.Message) bool { return have.ID == msg.ID })
+	at := m.find(msg.ID)
 	op := agents.Op{Kind: agents.OpAppend, ID: msg.ID}
 	msg.Revision = 0
 	if at >= 0 || m.fresh || !id.Valid(string(msg.ID)) {
@@ -243,6 +242,16 @@ func (m *merger) put(msg agents.Message) {
 	m.changes.Messages = append(m.changes.Messages, msg)
 	m.changes.Ops = append(m.changes.Ops, op)
 	m.all = append(m.all, agents.Change{Message: &msg})
+}
+
+// find gives the place of a message, -1 if it is not there.
+func (m *merger) find(id agents.MessageID) int {
+	for i := range m.next.messages { // a message is too large to be handed about a thousand times
+		if m.next.messages[i].ID == id {
+			return i
+		}
+	}
+	return -1
 }
 
 // change copies the messages before the first change in place.

@@ -253,3 +253,38 @@ func TestAMessageThatANodeNamesItselfKeepsItsTextOnEveryLine(t *testing.T) {
 	}
 	require.Equal(t, []string{"[]", "[try 1]", "[]", "[again]", "[]", "[try 2]", "[]", "[again]"}, said)
 }
+
+// Two states that go on from one state, and whoever appends to what it was shown, have
+// nothing of each other's.
+func TestStatesThatGoOnFromOneShareNothingNew(t *testing.T) {
+	t.Parallel()
+	base := graph.NewState(nil, nil)
+	grow := func(s graph.State, step int, id string) graph.State {
+		next, _, err := graph.ApplyMessages(s, "line", step, graph.AddMessages(agents.Message{ID: agents.MessageID(id), Text: id}))
+		require.NoError(t, err)
+		return next
+	}
+	texts := func(s graph.State) (out []string) {
+		for _, m := range s.Messages() {
+			out = append(out, m.Text)
+		}
+		return out
+	}
+	for i := range 20 { // with room behind the list and without
+		base = grow(base, i, fmt.Sprint("m", i))
+		before := texts(base)
+		shown := base.Messages()
+		left := grow(base, 100, "left")
+		mine := append(shown, agents.Message{Text: "mine"})
+		right := grow(base, 100, "right")
+		more := grow(left, 101, "more")
+		require.Equal(t, before, texts(base))
+		require.Equal(t, append(slices.Clone(before), "left"), texts(left))
+		require.Equal(t, append(slices.Clone(before), "right"), texts(right))
+		require.Equal(t, append(slices.Clone(before), "left", "more"), texts(more))
+		require.Equal(t, "mine", mine[len(mine)-1].Text)
+		replaced := grow(more, 102, "m0")
+		require.Equal(t, before, texts(base))
+		require.Len(t, replaced.Messages(), len(before)+2)
+	}
+}

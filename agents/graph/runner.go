@@ -286,7 +286,7 @@ func (g *Graph) Changed(loaded agents.State, c Change) (agents.Step, agents.Stat
 		step.Next, step.Interrupts, step.Pending = loaded.Head.Next, loaded.Head.Interrupts, loaded.Pending
 	}
 	after := agents.State{
-		Line: loaded.Line, Step: number, Messages: state.messages, Values: state.values, Pending: step.Pending,
+		Line: loaded.Line, Step: number, Messages: state.Messages(), Values: state.values, Pending: step.Pending,
 		Head: &agents.Checkpoint{Line: loaded.Line, Step: number, Next: step.Next, Interrupts: step.Interrupts},
 	}
 	return step, after, nil
@@ -513,7 +513,7 @@ func (h *runnerHost) commit(ctx context.Context, c Commit, source agents.Checkpo
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last = Stepped{Messages: c.Changes.Messages, Was: h.was[c.Line], State: agents.State{
-		Line: c.Line, Step: c.Step, Messages: c.State.messages, Values: c.State.values, Pending: c.Pending,
+		Line: c.Line, Step: c.Step, Messages: c.State.Messages(), Values: c.State.values, Pending: c.Pending,
 		Head: &agents.Checkpoint{
 			ID: agents.CheckpointID(c.Line, c.Step), Line: c.Line, Step: c.Step, Run: h.run, Source: source, Ops: step.Ops,
 			Deltas: step.Deltas, Next: step.Next, Wrote: step.Wrote, Interrupts: step.Interrupts, CreatedAt: step.At,
@@ -589,7 +589,7 @@ func SnapshotOf(step agents.Step, s State) *agents.Snapshot {
 	if step.Step == 0 || step.Step%agents.SnapshotEvery != 0 || len(step.NS) > 0 {
 		return nil
 	}
-	whole := agents.State{Messages: s.messages}
+	whole := agents.State{Messages: s.Messages()}
 	return &agents.Snapshot{Messages: whole.Refs(), Values: s.values}
 }
 

@@ -2,6 +2,8 @@ package graph
 
 import (
 	"encoding/json"
+	"slices"
+	"sync/atomic"
 
 	"github.com/heddle/heddle/agents"
 )
@@ -10,6 +12,10 @@ import (
 type State struct {
 	messages []agents.Message
 	values   map[string]json.RawMessage
+	// room says whether the spare room behind messages was given to a state that
+	// goes on from this one; nil where it belongs to somebody else. So a long thread
+	// is not copied for each step.
+	room *atomic.Bool
 }
 
 // NewState makes a state from stored messages and values; neither may be
@@ -23,7 +29,16 @@ func NewState(messages []agents.Message, values map[string]json.RawMessage) Stat
 func StateOf(loaded agents.State) State { return NewState(loaded.Messages, loaded.Values) }
 
 // Messages gives the thread's messages in order. The slice must not be changed.
-func (s State) Messages() []agents.Message { return s.messages }
+func (s State) Messages() []agents.Message { return slices.Clip(s.messages) }
+
+// grow gives the messages for a state that goes on from this one: what is added to
+// them is no part of this one, nor of any other that goes on from it.
+func (s State) grow() []agents.Message {
+	if s.room != nil && s.room.CompareAndSwap(false, true) {
+		return s.messages
+	}
+	return slices.Clip(s.messages)
+}
 
 // Values gives the raw channels, hidden ones too; [agents.Public] leaves those
 // out. The map must not be changed.

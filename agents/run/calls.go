@@ -31,14 +31,14 @@ type Outcomes interface {
 // unanswered lists the calls of a thread that have no result.
 func unanswered(messages []agents.Message) []agents.ToolCall {
 	answered := map[string]bool{}
-	for _, m := range messages {
-		if m.Role == agents.RoleTool {
+	for i := range messages {
+		if m := &messages[i]; m.Role == agents.RoleTool {
 			answered[m.ToolCallID] = true
 		}
 	}
 	var out []agents.ToolCall
-	for _, m := range messages {
-		for _, c := range m.ToolCalls {
+	for i := range messages {
+		for _, c := range messages[i].ToolCalls {
 			if !answered[c.ID] {
 				out = append(out, c)
 			}

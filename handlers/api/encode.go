@@ -58,7 +58,8 @@ func (s selection) keep(fields fiber.Map) {
 
 // encoder writes threads and states as JSON. A message is encoded once, however many
 // of the states show it, and nothing is looked at again once it is JSON. It is for
-// one thread: messages are told apart by their ids.
+// one thread: messages are told apart by their ids. The zero encoder writes one state,
+// and remembers nothing.
 type encoder struct {
 	messages map[agents.Ref]place
 	written  []byte
@@ -113,14 +114,7 @@ func (e *encoder) values(out *bytes.Buffer, s agents.State, sel selection) error
 		if err := key("messages"); err != nil {
 			return err
 		}
-		out.WriteByte('[')
-		for i, m := range s.Messages {
-			if i > 0 {
-				out.WriteByte(',')
-			}
-			out.Write(e.message(m))
-		}
-		out.WriteByte(']')
+		e.list(out, s.Messages)
 	}
 	if comma == '{' {
 		out.WriteByte('{')
@@ -129,11 +123,37 @@ func (e *encoder) values(out *bytes.Buffer, s agents.State, sel selection) error
 	return nil
 }
 
+// aboutMessage is how long the JSON of a message is besides what it says.
+const aboutMessage = 200
+
+// list writes messages.
+func (e *encoder) list(out *bytes.Buffer, messages []agents.Message) {
+	if e.messages == nil {
+		about := 0
+		for i := range messages {
+			about += len(messages[i].Text) + len(messages[i].Blocks) + aboutMessage
+		}
+		out.Grow(about)
+	}
+	out.WriteByte('[')
+	for i, m := range messages {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		if e.messages == nil {
+			out.Write(appendMessage(out.AvailableBuffer(), m))
+		} else {
+			out.Write(e.message(m))
+		}
+	}
+	out.WriteByte(']')
+}
+
 // valuesJSON gives a state's public channels on one line, with what is asked for
 // under __interrupt__ if something is.
 func valuesJSON(s agents.State) ([]byte, error) {
 	var out bytes.Buffer
-	if err := newEncoder().values(&out, s, selection{}); err != nil {
+	if err := new(encoder).values(&out, s, selection{}); err != nil {
 		return nil, err
 	}
 	body := out.Bytes()

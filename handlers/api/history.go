@@ -85,7 +85,7 @@ func (a *API) sendState(c *fiber.Ctx, checkpoint string) error {
 		return err
 	}
 	var out bytes.Buffer
-	if err := newEncoder().state(&out, thread, state, sel); err != nil {
+	if err := new(encoder).state(&out, thread, state, sel); err != nil {
 		return err
 	}
 	return sendJSON(c, out.Bytes())

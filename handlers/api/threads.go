@@ -112,7 +112,7 @@ func (a *API) sendThread(c *fiber.Ctx, scope auth.Scope, id agents.ThreadID) err
 	if err != nil {
 		return err
 	}
-	body, err := newEncoder().thread(agents.FoundThread{Thread: thread, State: state}, selection{}, included(c, "ttl"))
+	body, err := new(encoder).thread(agents.FoundThread{Thread: thread, State: state}, selection{}, included(c, "ttl"))
 	if err != nil {
 		return err
 	}

@@ -91,8 +91,8 @@ func (a *API) JoinRun(c *fiber.Ctx) error {
 	return w.answer(c, locationOf(r, false))
 }
 
-// waiter sends newlines until the run has ended, then its values. It outlives
-// the handler, so it holds copies only.
+// waiter waits for a run and answers with its values. It may outlive the handler, so it
+// holds copies only.
 type waiter struct {
 	api   *API
 	scope auth.Scope
@@ -104,61 +104,84 @@ type waiter struct {
 	stop  func()
 }
 
-// answer has the answer written while the run goes on.
+// ending is what came of the waiting.
+type ending struct {
+	run agents.Run
+	err error
+}
+
+// answer waits for the run. An end within the first beat is a plain answer; after
+// that the answer is under way, newline by newline, while the run goes on.
 func (w waiter) answer(c *fiber.Ctx, location string) error {
 	c.Set(fiber.HeaderContentLocation, location)
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	c.Context().SetBodyStreamWriter(w.write)
+	ends := make(chan ending, 1)
+	go func() {
+		r, err := w.ended()
+		ends <- ending{r, err}
+	}()
+	beat := time.NewTimer(waitBeat)
+	defer beat.Stop()
+	if values, over := w.next(ends, beat.C); over {
+		c.Context().Response.SetBodyRaw(values)
+		return nil
+	}
+	c.Context().SetBodyStreamWriter(func(out *bufio.Writer) { w.write(out, ends) })
 	return nil
 }
 
-func (w waiter) write(out *bufio.Writer) {
-	ctx := context.Background()
-	type result struct {
-		run agents.Run
-		err error
-	}
-	ended := make(chan result, 1)
-	go func() {
-		r, err := w.ended()
-		ended <- result{r, err}
-	}()
+// write sends newlines until there is an answer.
+func (w waiter) write(out *bufio.Writer, ends <-chan ending) {
 	beat := time.NewTicker(waitBeat)
 	defer beat.Stop()
 	for {
-		select {
-		case <-w.api.waiting.ctx.Done():
+		// The first is due already.
+		if _, err := out.WriteString("\n"); err != nil || out.Flush() != nil {
+			w.gone()
 			w.stop()
-			if done := <-ended; done.err != nil {
-				w.send(out, movedValues())
-			} else {
-				w.send(out, w.values(ctx, done.run)) // it ended at the same moment
+			<-ends
+			return
+		}
+		if values, over := w.next(ends, beat.C); over {
+			if _, err := out.Write(values); err == nil {
+				_ = out.Flush() // the caller is gone: nobody is left to tell
 			}
 			return
-		case done := <-ended:
-			if fault.Is(done.err, fault.KindNotFound) {
-				w.send(out, errorValues("rolled_back", "The run is gone: newer input rolled it back, or its thread was deleted."))
-				return
-			}
-			if done.err != nil {
-				w.api.log.WarnContext(ctx, "a waiting call ended without its run", "run_id", w.run.ID, "err", done.err)
-				w.send(out, errorValues("unavailable", fault.Public(done.err)))
-				return
-			}
-			w.send(out, w.values(ctx, done.run))
-			if w.discard {
-				w.api.runs.Discard(done.run)
-			}
-			return
-		case <-beat.C:
-			if _, err := out.WriteString("\n"); err != nil || out.Flush() != nil {
-				w.gone()
-				w.stop()
-				<-ended
-				return
-			}
 		}
 	}
+}
+
+// next gives the answer once there is one; false at the next beat.
+func (w waiter) next(ends <-chan ending, beat <-chan time.Time) ([]byte, bool) {
+	select {
+	case <-w.api.waiting.ctx.Done():
+		w.stop()
+		if end := <-ends; end.err == nil { // it ended at the same moment
+			return w.values(context.Background(), end.run), true
+		}
+		return movedValues(), true
+	case end := <-ends:
+		return w.outcome(end), true
+	case <-beat:
+		return nil, false
+	}
+}
+
+// outcome is the answer to an end.
+func (w waiter) outcome(end ending) []byte {
+	ctx := context.Background()
+	if fault.Is(end.err, fault.KindNotFound) {
+		return errorValues("rolled_back", "The run is gone: newer input rolled it back, or its thread was deleted.")
+	}
+	if end.err != nil {
+		w.api.log.WarnContext(ctx, "a waiting call ended without its run", "run_id", w.run.ID, "err", end.err)
+		return errorValues("unavailable", fault.Public(end.err))
+	}
+	values := w.values(ctx, end.run)
+	if w.discard {
+		w.api.runs.Discard(end.run)
+	}
+	return values
 }
 
 // gone cancels the run of a caller that hung up, unless it asked otherwise.
@@ -195,10 +218,4 @@ func (w waiter) values(ctx context.Context, r agents.Run) []byte {
 // it into an exception.
 func errorValues(code, message string) []byte {
 	return append(append([]byte(`{"__error__":`), errorData(code, message)...), '}')
-}
-
-func (w waiter) send(out *bufio.Writer, values []byte) {
-	if _, err := out.Write(values); err == nil {
-		_ = out.Flush() // the caller is gone: nobody is left to tell
-	}
 }
