@@ -30,7 +30,7 @@ import (
 // time by one process, and the time goes from the first claim until the last end
 // is committed; a job that ran twice, was lost, or whose end is not in the
 // database fails the run. Ours is what the product's worker calls, with its own
-// rule for when to claim ([run.Slots]) and its own statements ([store.DB.Claim],
+// loop of claims ([run.Claims]) and its own statements ([store.DB.Claim],
 // [store.DB.FinishRun], which writes ends that are due together together). It
 // keeps, for each, the thread's lease with a fencing token, the thread's status and
 // an order within the thread, which River has not; River keeps retries, errors and
@@ -252,62 +252,49 @@ func (q *ourQueue) fill(ctx context.Context, n int) error {
 	return nil
 }
 
-// drain is the worker's loop, with its slots: it claims as many runs as there are
-// slots free, with the pauses of [run.Slots.Pause], and the end of a run is on its
-// way when its slot goes to the next.
+// drain claims as the worker does ([run.Claims]); the end of a run is on its way
+// when its slot goes to the next.
 func (q *ourQueue) drain(ctx context.Context, n int) (time.Duration, error) {
-	slots := run.NewSlots(queueSlots)
+	claims := run.NewClaims(queueSlots)
 	seen := make(map[agents.RunID]bool, n)
 	ended := make(chan error, n)
-	over, full := 0, false
 	var failed error
-	began, asked := time.Now(), time.Time{}
-	for over < n && failed == nil {
-		if wait := slots.Pause(time.Since(asked), full); wait > 0 {
-			select {
-			case err := <-ended:
-				failed = errors.Join(failed, err)
-				over++
-			case <-slots.Freed():
-			case <-time.After(wait):
-			}
-			continue
+	claim := func(free int) ([]agents.Claimed, error) { return q.db.Claim(ctx, q.worker, free, queueLease) }
+	start := func(c agents.Claimed) {
+		if seen[c.Run.ID] {
+			failed = errors.Join(failed, fmt.Errorf("run %s was claimed twice", c.Run.ID))
 		}
-		asked = time.Now()
-		if free := slots.Free(); free > 0 && len(seen) < n {
-			claimed, err := q.db.Claim(ctx, q.worker, free, queueLease)
-			if err != nil {
-				failed = err
-				break
-			}
-			full = len(claimed) == free
-			for _, c := range claimed {
-				if seen[c.Run.ID] {
-					failed = fmt.Errorf("run %s was claimed twice", c.Run.ID)
-				}
-				seen[c.Run.ID] = true
-				slot := slots.Take()
-				go func() {
-					slot.Ending() // the job did nothing
-					err := q.finish(ctx, c)
-					slot.Gone()
-					ended <- err
-				}()
-			}
-			if len(claimed) == 0 && over == len(seen) {
+		seen[c.Run.ID] = true
+		slot := claims.Take()
+		go func() {
+			slot.Ending() // the job did nothing
+			err := q.finish(ctx, c)
+			slot.Gone()
+			ended <- err
+		}()
+	}
+	began, over := time.Now(), 0
+	for over < n && failed == nil {
+		wait := claims.Wait()
+		if wait == 0 && len(seen) < n {
+			failed = errors.Join(failed, claims.Fill(claim, start))
+			if len(seen) == over {
 				failed = errors.Join(failed, fmt.Errorf("%d of %d runs were never claimed", n-len(seen), n))
 			}
+			wait = claims.Wait()
 		}
-		for wait := true; wait && over < n && failed == nil; {
-			select {
-			case err := <-ended:
-				failed = errors.Join(failed, err)
-				over++
-			case <-slots.Freed():
-				wait = false
-			case <-ctx.Done():
-				failed = ctx.Err()
-			}
+		var again <-chan time.Time
+		if wait > 0 {
+			again = time.After(wait)
+		}
+		select {
+		case err := <-ended:
+			failed = errors.Join(failed, err)
+			over++
+		case <-claims.Freed():
+		case <-again:
+		case <-ctx.Done():
+			failed = ctx.Err()
 		}
 	}
 	took := time.Since(began)

@@ -144,10 +144,8 @@ type Worker struct {
 	present  bool // claims runs
 	drain    bool
 	finished sync.WaitGroup
-	slots    *Slots
-	// found and full are what the last claim came to: whether there were runs, and
-	// whether there may be more than it had slots for. Only session uses them.
-	found, full bool
+	// claims are session's; what executes takes their slots.
+	claims *Claims
 	// over runs a function when a drain has lasted all it may, which endOver says.
 	over    func(func()) (stop func() bool)
 	endOver context.CancelFunc
@@ -161,7 +159,7 @@ type active struct {
 // NewWorker makes a worker; [Worker.Run] starts it.
 func NewWorker(o Options) *Worker {
 	w := &Worker{o: o.withDefaults(), wake: make(chan struct{}, 1), active: map[agents.RunID]*active{}}
-	w.slots = NewSlots(w.o.Runs)
+	w.claims = NewClaims(w.o.Runs)
 	over, end := context.WithCancel(context.Background())
 	w.over, w.endOver = func(f func()) func() bool { return context.AfterFunc(over, f) }, end
 	return w
@@ -182,7 +180,7 @@ func (w *Worker) Offer() bool {
 	w.mu.Lock()
 	claims := w.present && !w.drain
 	w.mu.Unlock()
-	if !claims || w.slots.Free() == 0 {
+	if !claims || w.claims.Free() == 0 {
 		return false
 	}
 	w.Wake()
@@ -260,8 +258,7 @@ func (w *Worker) session(ctx context.Context) error {
 	defer sweep.Stop()
 	defer poll.Stop()
 	w.Wake()
-	var claimed time.Time      // when the last claim was made
-	var again <-chan time.Time // when the next one may be, if it is due before that
+	var again <-chan time.Time // when the next claim may be, if it was put off
 	var due <-chan time.Time   // when a run is due that waits for its time, if before the next poll
 	for {
 		claims, do := true, w.claim
@@ -269,9 +266,9 @@ func (w *Worker) session(ctx context.Context) error {
 		case <-ctx.Done():
 			return w.drainUnder(ctx, presence)
 		case <-w.wake:
-		case <-w.slots.Freed():
-			if !w.full {
-				continue // nothing waits for a slot; what comes wakes the worker
+		case <-w.claims.Freed():
+			if !w.claims.Full() {
+				continue
 			}
 		case <-poll.C:
 			do = func(ctx context.Context, presence Presence) (err error) {
@@ -288,13 +285,12 @@ func (w *Worker) session(ctx context.Context) error {
 			claims, do = false, w.sweep
 		}
 		if claims {
-			if wait := w.slots.Pause(time.Since(claimed), w.full); w.found && wait > 0 {
+			if wait := w.claims.Wait(); wait > 0 {
 				if again == nil {
 					again = time.After(wait)
 				}
 				continue
 			}
-			claimed = time.Now()
 		}
 		if err := w.within(ctx, presence, do); err != nil && ctx.Err() == nil {
 			return err
@@ -432,30 +428,14 @@ func (w *Worker) poll(ctx context.Context, presence Presence) (<-chan time.Time,
 }
 
 func (w *Worker) claim(ctx context.Context, presence Presence) error {
-	was := w.full
-	w.found, w.full = false, true
-	defer func() {
-		if w.full && !was { // others may have slots for what is left
-			w.finished.Go(func() { w.o.Signals.Wake(ctx) })
-		}
-	}()
-	for {
-		free := w.slots.Free()
-		if free == 0 {
-			return nil
-		}
-		claimed, err := w.o.Store.Claim(ctx, presence.Worker(), free, w.o.Lease)
-		if err != nil {
-			return err
-		}
-		for _, c := range claimed {
-			w.start(ctx, c)
-		}
-		w.found = w.found || len(claimed) > 0
-		if w.full = len(claimed) == free; !w.full {
-			return nil
-		}
+	was := w.claims.Full()
+	err := w.claims.Fill(func(free int) ([]agents.Claimed, error) {
+		return w.o.Store.Claim(ctx, presence.Worker(), free, w.o.Lease)
+	}, func(c agents.Claimed) { w.start(ctx, c) })
+	if w.claims.Full() && !was { // others may have slots for what is left
+		w.finished.Go(func() { w.o.Signals.Wake(ctx) })
 	}
+	return err
 }
 
 func (w *Worker) start(ctx context.Context, c agents.Claimed) {
@@ -471,7 +451,7 @@ func (w *Worker) start(ctx context.Context, c agents.Claimed) {
 	w.active[c.Run.ID] = &active{token: c.Run.Token, cancel: cancel}
 	w.finished.Add(1)
 	w.mu.Unlock()
-	slot := w.slots.Take()
+	slot := w.claims.Take()
 	go func() {
 		defer w.finished.Done()
 		defer slot.Gone()
