@@ -155,22 +155,29 @@ func (h *Hub) arrive(name string, body []byte) {
 	if t == nil && name != ownTopic {
 		return
 	}
-	m, err := decode(body)
+	ms, err := unbundle(body)
 	if err != nil {
 		h.opt.Logger.Warn("unreadable message from redis", "topic", name, "err", err)
 		return
 	}
-	if name == ownTopic {
+	for _, m := range ms {
+		h.heard(t, m)
+	}
+}
+
+// heard takes one message that was said on a topic, or to this node where there is
+// none.
+func (h *Hub) heard(t *topic, m Message) {
+	switch {
+	case t == nil:
 		if m.Event == checkEvent {
 			h.checkAll()
 		}
-		return
-	}
-	if m.Event == checkEvent && m.Seq == 0 {
+	case m.Event == checkEvent && m.Seq == 0:
 		h.check(t)
-		return
-	}
-	if got := t.offer(m); got == ahead || got == strange {
-		h.request(t)
+	default:
+		if got := t.offer(m); got == ahead || got == strange {
+			h.request(t)
+		}
 	}
 }

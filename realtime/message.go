@@ -58,10 +58,69 @@ func (m Message) check() error {
 	return nil
 }
 
-// encode writes EVENT SP SEQ SP EPOCH SP PAYLOAD. SEQ is "from-to" for a
+// bundled begins a body that holds several messages, and no event.
+const bundled = '*'
+
+// maxBundle is about how long a body gets that holds several messages, in bytes:
+// what tells of a step fits, and no subscriber has to take a step of any size at once.
+const maxBundle = 64 << 10
+
+// bundles makes bodies of messages, in their order: one of its own for a message, or
+// "*" and, for each, LENGTH SP and the message. Redis and every node that hears
+// handle a body at once, however many messages it holds.
+func bundles(ms []Message) [][]byte {
+	var out [][]byte
+	for len(ms) > 0 {
+		n, size := 0, 0
+		for n < len(ms) && (n == 0 || size+ms[n].size() <= maxBundle) {
+			size += ms[n].size()
+			n++
+		}
+		if n == 1 {
+			out = append(out, ms[0].encode(make([]byte, 0, size)))
+		} else {
+			body := append(make([]byte, 0, size+8*n), bundled)
+			var one []byte
+			for _, m := range ms[:n] {
+				one = m.encode(one[:0])
+				body = strconv.AppendInt(body, int64(len(one)), 10)
+				body = append(append(body, ' '), one...)
+			}
+			out = append(out, body)
+		}
+		ms = ms[n:]
+	}
+	return out
+}
+
+// unbundle is the reverse of bundles for one body. The payloads are parts of body.
+func unbundle(body []byte) ([]Message, error) {
+	if len(body) == 0 || body[0] != bundled {
+		m, err := decode(body)
+		return []Message{m}, err
+	}
+	var out []Message
+	for rest := body[1:]; len(rest) > 0; {
+		length, after, ok := bytes.Cut(rest, []byte{' '})
+		n, err := strconv.Atoi(string(length))
+		if !ok || err != nil || n < 0 || n > len(after) {
+			return out, fmt.Errorf("message %d of a bundle of %d bytes: its length is not readable", len(out)+1, len(body))
+		}
+		m, err := decode(after[:n])
+		if err != nil {
+			return out, err
+		}
+		out, rest = append(out, m), after[n:]
+	}
+	return out, nil
+}
+
+// size is about how long the message is when encoded.
+func (m Message) size() int { return len(m.Event) + len(m.Epoch) + len(m.Payload) + 24 }
+
+// encode appends EVENT SP SEQ SP EPOCH SP PAYLOAD. SEQ is "from-to" for a
 // compacted message; a notice has 0 and the epoch "-".
-func (m Message) encode() []byte {
-	b := make([]byte, 0, len(m.Event)+len(m.Epoch)+len(m.Payload)+24)
+func (m Message) encode(b []byte) []byte {
 	b = append(b, m.Event...)
 	b = append(b, ' ')
 	if m.From > 0 && m.From != m.Seq {

@@ -149,8 +149,8 @@ func (h *Hub) send(ctx context.Context, all []*spoken) error {
 	_, err := h.opt.Redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, s := range all {
 			for _, one := range s.ps {
-				for _, m := range one.Messages {
-					p.Publish(ctx, channelPrefix+one.Topic, m.encode())
+				for _, body := range bundles(one.Messages) {
+					p.Publish(ctx, channelPrefix+one.Topic, body)
 				}
 			}
 		}
