@@ -65,6 +65,8 @@ type HistoryQuery struct {
 	Bare bool
 	// Followed gives with each state the step that followed.
 	Followed bool
+	// Beginnings lists also what lies before first steps, see [Beginning].
+	Beginnings bool
 }
 
 // MaxHistory is how many states one look into a history gives.
@@ -98,7 +100,8 @@ type State struct {
 	Messages []Message
 	// Values are the channels other than messages, as stored.
 	Values map[string]json.RawMessage
-	// Head is the newest checkpoint, nil on a fresh thread; Parent the one before.
+	// Head is the newest checkpoint, nil on a fresh thread; Parent the one before, which
+	// for the first step is that of its [Beginning], by its id alone.
 	Head   *Checkpoint
 	Parent *Checkpoint
 	// Pending is what is known of the tasks that are due at Head.

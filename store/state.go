@@ -142,7 +142,8 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 		return agents.State{}, threadNotFound()
 	}
 	key := stateKey{scope.Org, thread}
-	if kept, ok := db.states.get(key); ok {
+	// One that was kept as it was written does not know what its first step stands on.
+	if kept, ok := db.states.get(key); ok && kept.state.Step > 0 {
 		if state, ok, err := db.stateSince(ctx, scope, key, kept); ok || err != nil {
 			return state, err
 		}
@@ -241,6 +242,7 @@ type stateLoad struct {
 type climb struct {
 	parent   lineRow
 	segments [][]checkpointRow // the line's own first
+	top      string            // the line that was reached
 	upto     int
 	whole    bool
 	read     int
@@ -324,7 +326,7 @@ func (l *stateLoad) begin() error {
 		// A step may have been committed between the batch's two statements.
 		l.state.Step = l.segment[n-1].Step
 	}
-	l.climb = climb{upto: l.state.Step}
+	l.climb = climb{upto: l.state.Step, top: l.line}
 	l.reached(parent, l.segment)
 	return nil
 }
@@ -344,8 +346,8 @@ func (l *stateLoad) above() (line string, upto int, more bool) {
 	if c.parent.ParentLine == nil || c.whole && c.read > 1 || len(c.segments) >= maxLineage { // one more, for the step before the head
 		return "", 0, false
 	}
-	c.upto = min(c.upto, *c.parent.ParentStep)
-	return *c.parent.ParentLine, c.upto, true
+	c.top, c.upto = *c.parent.ParentLine, min(c.upto, *c.parent.ParentStep)
+	return c.top, c.upto, true
 }
 
 // replay makes the state of all that was read.
@@ -368,7 +370,18 @@ func (l *stateLoad) replay() error {
 		own.Interrupts = nil
 		l.state.Head = &own
 	}
+	l.beginning()
 	return nil
+}
+
+// beginning names what lies before a first step, or before the one that a line will
+// have that begins there anew.
+func (l *stateLoad) beginning() {
+	s, c := &l.state, &l.climb
+	if c.parent.ParentLine != nil || s.Parent != nil || s.Head != nil && s.Head.Step > 0 || s.Head == nil && c.top == l.line {
+		return
+	}
+	s.Parent = &agents.Checkpoint{ID: agents.CheckpointID(agents.LineID(c.top), agents.BeforeFirst), Line: agents.LineID(c.top), Step: agents.BeforeFirst}
 }
 
 // bodies reads the messages of the state.

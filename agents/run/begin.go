@@ -35,7 +35,8 @@ func (a *attempt) manifest(g *graph.Graph) agents.Manifest {
 // so.
 func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State, error) {
 	r := a.claim.Run
-	if r.Input.Checkpoint == "" || loaded.Head != nil && loaded.Head.ID == r.Input.Checkpoint {
+	stands := loaded.Head != nil && loaded.Head.ID == r.Input.Checkpoint || loaded.Head == nil && r.BaseLine != ""
+	if r.Input.Checkpoint == "" || stands {
 		return loaded, nil
 	}
 	_, err := a.w.o.Store.Fork(ctx, a.scope, a.lease, r.Input.Checkpoint)
@@ -54,7 +55,7 @@ func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State
 
 // branched reports whether a thread stands at the beginning of a line, so that what
 // was said elsewhere is no part of it any more.
-func branched(loaded agents.State) bool { return loaded.Head != nil && loaded.Head.Line != loaded.Line }
+func branched(loaded agents.State) bool { return loaded.Head == nil || loaded.Head.Line != loaded.Line }
 
 // begin commits, as a step of its own, what the run brings: its messages, or
 // that it goes on from a pause. A run that finds nothing to do ends with it.

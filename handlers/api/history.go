@@ -102,7 +102,7 @@ func (a *API) History(c *fiber.Ctx) error {
 		Metadata   json.RawMessage `json:"metadata"`
 		Checkpoint checkpointName  `json:"checkpoint"`
 	}
-	q := agents.HistoryQuery{Before: utils.CopyString(c.Query("before"))}
+	q := agents.HistoryQuery{Before: utils.CopyString(c.Query("before")), Beginnings: true}
 	if c.Method() != fiber.MethodGet {
 		if err := decode(c, &in); err != nil {
 			return err
@@ -232,6 +232,11 @@ func resultsOf(s agents.State) []any {
 		if p, ok := agents.PendingOf(s.Pending, i); ok && p.Result != nil {
 			out[i] = presentWrites(p.Result.Writes)
 		}
+	}
+	if s.Followed != nil && s.Step == agents.BeforeFirst {
+		messages := s.Followed.Messages
+		out[0] = presentWrites(agents.ChangesOf(s.Followed.Ops, s.Followed.Deltas, &messages))
+		return out
 	}
 	if s.Followed == nil || s.Followed.Source != agents.SourceLoop || len(s.Followed.Interrupts) > 0 {
 		return out
