@@ -65,6 +65,12 @@ type HistoryQuery struct {
 	Bare bool
 	// Followed gives with each state the step that followed.
 	Followed bool
+	// NS, if given, names the subgraph whose line is listed instead of the thread's
+	// own, outermost first, as lines keep it.
+	NS []string
+	// Alone is the innermost of those lines that begins with nothing of what is around
+	// it; empty where all share their state.
+	Alone LineID
 	// Beginnings lists also what lies before first steps, see [Beginning].
 	Beginnings bool
 }
@@ -95,6 +101,8 @@ type Snapshot struct {
 // State is a thread's state at the head of a line.
 type State struct {
 	Line LineID
+	// NS names the subgraph whose line it is, outermost first, where one was asked for.
+	NS []string
 	// Step is the newest committed step, -1 on a fresh thread.
 	Step     int
 	Messages []Message
@@ -113,6 +121,9 @@ type State struct {
 	Followed *Followed
 	// Failure says why the run that made Head ended there, where it was asked for.
 	Failure *RunError
+	// Within are the states of subgraphs that are under way, by the place of their task
+	// among what is due, where they were asked for.
+	Within map[int]State
 }
 
 // Followed is the step that followed a state.

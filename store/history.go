@@ -17,10 +17,10 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// sqlLinesOfThread lists a thread's own lines; those of subgraphs are no part of
-// its history.
+// sqlLinesOfThread lists a thread's own lines, or that of a subgraph, which is no part
+// of the thread's history.
 const sqlLinesOfThread = `select l.id, l.step, l.parent_line is null as first from lines l
-	where l.org_id = @org and l.thread_id = @thread and l.ns is null`
+	where l.org_id = @org and l.thread_id = @thread and l.ns is not distinct from @ns::text[]`
 
 type threadLineRow struct {
 	ID   string
@@ -52,7 +52,7 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 	}
 	var state agents.State
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := named{"org": string(scope.Org), "thread": string(thread)}
+		args := named{"org": string(scope.Org), "thread": string(thread), "ns": nil}
 		lines, err := pgxMany[historyLineRow](ctx, tx, sqlLinesOfThread, args)
 		if err != nil {
 			return fmt.Errorf("listing a thread's lines: %w", err)
@@ -97,7 +97,8 @@ func beginningOf(ctx context.Context, tx pgx.Tx, org string, line agents.LineID)
 	return agents.Beginning(first), err
 }
 
-// sqlHistory lists checkpoints of all lines of a thread, the newest first.
+// sqlHistory lists checkpoints of all lines of a thread, or of a subgraph's, the newest
+// first.
 const sqlHistory = `select ` + checkpointColumns + ` from lines l
 	cross join lateral (select * from checkpoints where org_id = @org and line_id = l.id
 		and (@at::timestamptz is null or (created_at, step) < (@at::timestamptz, @step::int))
@@ -105,7 +106,7 @@ const sqlHistory = `select ` + checkpointColumns + ` from lines l
 		and (@metadata::jsonb is null or jsonb_build_object('source', source, 'step', step, 'run_id', run_id, 'thread_id', l.thread_id,
 			'parents', jsonb_build_object()) || coalesce(metadata::jsonb, '{}') @> @metadata::jsonb)
 		order by step desc limit @limit) c
-	where l.org_id = @org and l.thread_id = @thread and l.ns is null
+	where l.org_id = @org and l.thread_id = @thread and l.ns is not distinct from @ns::text[]
 	order by c.created_at desc, c.step desc limit @limit`
 
 // sqlBeginnings lists the first steps of a thread's lines that stand on no other, for
@@ -116,7 +117,7 @@ const sqlBeginnings = `select ` + checkpointColumns + ` from lines l
 		and (@only_line::uuid is null or line_id = @only_line::uuid and @only_step::int = -1)
 		and (@metadata::jsonb is null or jsonb_build_object('source', 'input', 'step', -1, 'run_id', run_id, 'thread_id', l.thread_id,
 			'parents', jsonb_build_object()) @> @metadata::jsonb) offset 0) c
-	where l.org_id = @org and l.thread_id = @thread and l.ns is null and l.parent_line is null
+	where l.org_id = @org and l.thread_id = @thread and l.ns is null and @ns::text[] is null and l.parent_line is null
 	order by c.created_at desc limit @limit`
 
 const sqlCheckpointTime = `select c.created_at from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = greatest(@step::int, 0)`
@@ -138,11 +139,11 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 		return nil, threadNotFound()
 	}
 	args := readerArgs(scope, named{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil,
-		"only_line": nil, "only_step": nil, "metadata": nil})
+		"only_line": nil, "only_step": nil, "metadata": nil, "ns": q.NS})
 	if q.Metadata != nil {
 		args["metadata"] = string(q.Metadata)
 	}
-	if q.Before != "" || q.Only != "" {
+	if q.Before != "" || q.Only != "" || q.NS != nil {
 		if _, err := db.Thread(ctx, scope, thread); err != nil {
 			return nil, err
 		}
@@ -177,7 +178,7 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 			after = append(after, &firsts[i])
 		}
 	}
-	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows, firsts, after, q.Bare)
+	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows, firsts, after, q)
 	if err != nil {
 		return nil, fmt.Errorf("reading a thread's history: %w", shortened(err))
 	}
@@ -255,11 +256,15 @@ func shortened(err error) error {
 	return fault.Conflict("The thread's history was shortened while it was read. Try again.").WithCode("history_shortened").WithCause(err)
 }
 
-// placeArgs finds where a page of history begins, and the only one that is asked for.
+// placeArgs finds where a page of history begins, and the only one that is asked for;
+// the line of a subgraph must be there.
 func placeArgs(ctx context.Context, tx pgx.Tx, args named, q agents.HistoryQuery) error {
 	lines, err := pgxMany[historyLineRow](ctx, tx, sqlLinesOfThread, args)
 	if err != nil {
 		return fmt.Errorf("listing a thread's lines: %w", err)
+	}
+	if q.NS != nil && len(lines) == 0 {
+		return agents.ErrCheckpointNotFound
 	}
 	if q.Only != "" {
 		line, step, err := findCheckpoint(lines, q.Only)
@@ -319,11 +324,12 @@ func stretches(org, thread string, rows []checkpointRow) []stretch {
 // statesOf gives the states at checkpoints, in their order. Of those of one line
 // that follow each other only the oldest has to be loaded. Those before first steps
 // come behind them. after, if given, are the steps that followed.
-func statesOf(ctx context.Context, send sends, org, thread string, rows, firsts []checkpointRow, after []*checkpointRow, bare bool) ([]agents.State, error) {
+func statesOf(ctx context.Context, send sends, org, thread string, rows, firsts []checkpointRow, after []*checkpointRow, q agents.HistoryQuery) ([]agents.State, error) {
 	parts := stretches(org, thread, rows)
 	loads := make([]*stateLoad, len(parts))
 	for i, p := range parts {
 		loads[i] = p.load
+		p.load.until = string(q.Alone)
 	}
 	if err := foldAll(ctx, send, org, loads); err != nil {
 		return nil, err
@@ -348,7 +354,7 @@ func statesOf(ctx context.Context, send sends, org, thread string, rows, firsts 
 			if n > 0 {
 				from = common(refs[p.at[n-1]], refs[i])
 			}
-			if !bare {
+			if !q.Bare {
 				want(refs[i][from:])
 			}
 		}
@@ -391,7 +397,8 @@ func statesOf(ctx context.Context, send sends, org, thread string, rows, firsts 
 		return list
 	}
 	for i := range out {
-		if !bare {
+		out[i].NS = q.NS
+		if !q.Bare {
 			out[i].Messages = find(refs[i])
 		}
 		if out[i].Followed != nil {

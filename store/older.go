@@ -46,7 +46,7 @@ func (db *DB) Older(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	}
 	var found olderRow
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := named{"org": string(scope.Org), "thread": string(thread), "lineage": maxLineage, "most": maxBehind}
+		args := named{"org": string(scope.Org), "thread": string(thread), "lineage": maxLineage, "most": maxBehind, "ns": nil}
 		lines, err := pgxMany[historyLineRow](ctx, tx, sqlLinesOfThread, args)
 		if err != nil {
 			return fmt.Errorf("listing a thread's lines: %w", err)

@@ -226,6 +226,8 @@ type stateLoad struct {
 	org, thread, line string
 	// upto is the step to load; nil is the line's head.
 	upto *int
+	// until is a line that begins with nothing of its parent's; empty for none.
+	until string
 
 	lines   []lineRow
 	segment []checkpointRow // of the line itself
@@ -343,7 +345,7 @@ func (l *stateLoad) reached(line lineRow, segment []checkpointRow) {
 // there is enough.
 func (l *stateLoad) above() (line string, upto int, more bool) {
 	c := &l.climb
-	if c.parent.ParentLine == nil || c.whole && c.read > 1 || len(c.segments) >= maxLineage { // one more, for the step before the head
+	if c.parent.ParentLine == nil || c.top == l.until || c.whole && c.read > 1 || len(c.segments) >= maxLineage { // one more, for the step before the head
 		return "", 0, false
 	}
 	c.top, c.upto = *c.parent.ParentLine, min(c.upto, *c.parent.ParentStep)

@@ -48,6 +48,24 @@ func mayHaveFailed(s agents.State) bool {
 	}
 }
 
+// nodeAt gives the node of a subgraph, or of the thread's own graph, in which another
+// node lies, which is named from the outside; false if it lies elsewhere.
+func nodeAt(path string, ns []string) (node string, ok bool) {
+	if path == "" {
+		return "", true
+	}
+	names := strings.Split(path, "/")
+	if len(names) <= len(ns) {
+		return "", false
+	}
+	for i, around := range ns {
+		if name, _ := partOf(around); name != names[i] {
+			return "", false
+		}
+	}
+	return names[len(ns)], true
+}
+
 // errorsOf gives what is to be said of each task that was due at a state where its run
 // failed; nil where nothing is. A failure that names no node is of all that was under
 // way, unless a limit kept the step from beginning.
@@ -57,7 +75,10 @@ func errorsOf(s agents.State) []any {
 	if f == nil {
 		return out
 	}
-	node, _, _ := strings.Cut(f.Node, "/")
+	node, inside := nodeAt(f.Node, s.NS)
+	if !inside {
+		return out
+	}
 	for i, due := range s.Head.Next {
 		if p, ok := agents.PendingOf(s.Pending, i); ok && p.Result != nil {
 			continue // it is done

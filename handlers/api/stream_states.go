@@ -28,6 +28,9 @@ func (p *projector) checkpoint(e event.Envelope, value json.RawMessage) error {
 	if err != nil {
 		return fmt.Errorf("reading step %d: %w", named.Step, err)
 	}
+	if len(e.NS) > 0 {
+		state.NS = e.NS
+	}
 	stepped := steppedOf(state)
 	updates := stepped.Updates()
 	if err := p.words.whole(e, stepped); err != nil {
@@ -200,7 +203,7 @@ func (d *doing) stored(e event.Envelope, s graph.Stepped, updates []graph.Update
 		}
 	}
 	for i, due := range s.State.Head.Next {
-		mine := interruptsOf(s.State.Head, i)
+		mine := interruptsOf(s.State.Head, len(s.State.NS), i)
 		if len(mine) == 0 {
 			continue
 		}
