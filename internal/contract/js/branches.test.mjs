@@ -1,9 +1,10 @@
-// Contract 6, agent-chat-ui: editing a message, as its page does with useStream. What
-// the page knows of branches it computes with the SDK's own code, from the history.
+// Contract 3 and 6: states, and editing a message as agent-chat-ui's page does with
+// useStream. What the page knows of branches it computes with the SDK's own code, from
+// the history.
 import assert from "node:assert/strict";
 import { pathToFileURL } from "node:url";
 import path from "node:path";
-import { call, client, gather, ran, read, say, test, texts, uuid } from "./session.mjs";
+import { call, client, gather, ran, read, refuses, say, test, texts, uuid } from "./session.mjs";
 
 const { getBranchContext } = await import(pathToFileURL(path.join(path.dirname(process.env.HEDDLE_SDK), "ui/branching.js")).href);
 
@@ -102,4 +103,37 @@ test("frames of checkpoints and debug name it as the parent of the first step", 
   first(anew.frames);
   const again = await call("POST", `/threads/${thread}/runs`, { assistant_id: "echo", input: null, checkpoint: start });
   assert.equal(again.status, 422, "nothing is due there but input");
+});
+
+test("a subgraph that asks: its state within the thread's, by its checkpoint, its history", async () => {
+  const { thread_id: thread } = await client.threads.create();
+  await client.runs.wait(thread, "nested", { input: say("hi") });
+  const { tasks: [plain] } = await client.threads.getState(thread);
+  assert.equal(plain.state, null);
+  assert.match(plain.checkpoint.checkpoint_ns, /^sub:[0-9a-f-]{36}$/);
+  const { tasks: [whole], values } = await client.threads.getState(thread, undefined, { subgraphs: true });
+  assert.deepEqual(texts(values), ["hi"]);
+  assert.equal(whole.checkpoint, null);
+  assert.deepEqual(texts(whole.state.values), ["hi", "inside"]);
+  assert.deepEqual(whole.state.next, ["ask"]);
+  assert.deepEqual(whole.state.tasks[0].interrupts, plain.interrupts);
+  assert.deepEqual(await client.threads.getState(thread, plain.checkpoint), whole.state);
+  assert.deepEqual(await client.threads.getState(thread, whole.state.checkpoint, { subgraphs: true }), whole.state);
+  const inside = await client.threads.getHistory(thread, { checkpoint: plain.checkpoint });
+  assert.deepEqual(inside[0], whole.state);
+  assert.deepEqual(inside.map((s) => s.checkpoint.checkpoint_ns), inside.map(() => plain.checkpoint.checkpoint_ns));
+  await refuses(client.threads.getState(thread, { ...plain.checkpoint, checkpoint_ns: "sub:" + uuid() }), 404);
+  await refuses(client.threads.updateState(thread, { values: say("x"), checkpoint: whole.state.checkpoint }), 422);
+  await client.runs.wait(thread, "nested", { command: { resume: "yes" } });
+  const after = await client.threads.getState(thread, undefined, { subgraphs: true });
+  assert.deepEqual([texts(after.values), after.tasks], [["hi", "inside"], []]);
+});
+
+test("a run that failed: the due task has its error, the thread the status", async () => {
+  const { thread_id: thread } = await client.threads.create();
+  const failed = await call("POST", `/threads/${thread}/runs/wait`, { assistant_id: "failing", input: say("go") });
+  const state = await client.threads.getState(thread);
+  assert.deepEqual(state.tasks.map((t) => t.error), [failed.json.__error__.message]);
+  assert.equal((await client.threads.get(thread)).status, "error");
+  assert.deepEqual((await client.threads.getHistory(thread))[0], state);
 });
