@@ -80,6 +80,7 @@ func TestAThreadBeginsAnewBeforeItsFirstStep(t *testing.T) {
 	}
 	require.Equal(t, []string{"human: uno", "ai: echo: uno"}, anew("uno").texts())
 	require.Equal(t, []string{"human: uno", "ai: echo: uno"}, mia.state(thread).Values.texts())
+	require.Equal(t, []string{"uno", "echo: uno"}, conversation(mia.s.Page(mia.s.SignIn("mia@acme.test"), "/threads/"+thread)))
 	all := mia.history(thread, nil)
 	require.Equal(t, was, all[len(all)-len(was):], "the branch that was stays as it was")
 	require.Len(t, all, len(was)+2, "and there is one beginning")

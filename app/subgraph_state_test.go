@@ -2,7 +2,9 @@ package app_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +33,20 @@ type subState struct {
 		State      *subState
 		Interrupts []struct{ Value any }
 	}
+}
+
+// lastOf gives the last frame of a name in an answer of server-sent events.
+func lastOf(t *testing.T, body, name string, into any) {
+	t.Helper()
+	var data string
+	for _, block := range strings.Split(body, "\n\n") {
+		if rest, ok := strings.CutPrefix(block, "event: "+name+"\n"); ok {
+			_, data, _ = strings.Cut(rest, "data: ")
+			data, _, _ = strings.Cut(data, "\n")
+		}
+	}
+	require.NotEmpty(t, data, "no frame %s in %s", name, body)
+	require.NoError(t, json.Unmarshal([]byte(data), into))
 }
 
 // mill is a graph with a graph inside a graph, which asks, beside an isolated one that
@@ -78,8 +94,9 @@ func TestAStateShowsThoseOfItsSubgraphs(t *testing.T) {
 	t.Parallel()
 	mia, other, gia := newClients(t, testweb.Options{Graphs: []*graph.Graph{mill(t)}})
 	thread := mia.thread(nil).ID
-	mia.run(thread, "mill", say("go"))
 	at := "/threads/" + thread
+	streamed := mia.want(http.StatusOK, "POST", at+"/runs/stream", obj{"assistant_id": "mill", "input": say("go"), "stream_subgraphs": true,
+		"stream_mode": []string{"values", "checkpoints"}}, nil).Body
 	get := func(path string, body any) subState {
 		t.Helper()
 		var s subState
@@ -108,6 +125,12 @@ func TestAStateShowsThoseOfItsSubgraphs(t *testing.T) {
 		require.Equal(t, task.Interrupts, sub.State.Interrupts)
 		require.Equal(t, task.Interrupts, sub.State.Tasks[0].Interrupts)
 		require.NotEmpty(t, sub.State.Metadata["run_id"])
+		var frame subState
+		lastOf(t, streamed, "values|"+task.Checkpoint.NS, &frame.Values)
+		require.Equal(t, sub.State.Values, frame.Values, "as its stream said")
+		lastOf(t, streamed, "checkpoints|"+task.Checkpoint.NS, &frame)
+		require.Equal(t, sub.State.Checkpoint, frame.Checkpoint)
+		require.Equal(t, sub.State.Parent, frame.Parent)
 
 		// By its name it is the same, and so by its checkpoint's id.
 		named := obj{"checkpoint": obj{"checkpoint_ns": task.Checkpoint.NS, "thread_id": thread}, "subgraphs": true}

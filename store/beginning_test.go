@@ -82,7 +82,7 @@ func TestALineBeginsAnewBeforeTheFirstStep(t *testing.T) {
 	require.Equal(t, []string{start, start}, []string{states[1].Parent.ID, states[3].Parent.ID})
 	require.Equal(t, states[3].Head.ID, agents.CheckpointID(states[4].Followed.Line, states[4].Followed.Step))
 	require.Equal(t, states[3].Messages, states[4].Followed.Messages, "what came first")
-	one, err := b.db.StateOfStep(t.Context(), b.mia, thread.ID, line, 0)
+	one, err := b.db.StateOfStep(t.Context(), b.mia, thread.ID, line, 0, "")
 	require.NoError(t, err)
 	require.Equal(t, start, one.Parent.ID)
 

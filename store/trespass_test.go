@@ -226,7 +226,7 @@ var trespasses = map[string]trespass{
 	}},
 	"DB.StateOfStep": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error {
-			_, err := e.db.StateOfStep(ctx, s, t.ID, t.Line, 0)
+			_, err := e.db.StateOfStep(ctx, s, t.ID, t.Line, 0, "")
 			return err
 		})
 	}},

@@ -28,7 +28,7 @@ func (a *API) GetState(c *fiber.Ctx) error { return a.GetStateAt(c) }
 // GetStateAt is GET /threads/:thread/state/:checkpoint, the same of an older one.
 func (a *API) GetStateAt(c *fiber.Ctx) error {
 	named := checkpointName{ID: param(c, "checkpoint"), NS: utils.CopyString(c.Query("checkpoint_ns"))}
-	return a.sendState(c, named, c.QueryBool("subgraphs"))
+	return a.sendState(c, named, flag(c.Query("subgraphs")))
 }
 
 // PostStateAt is POST /threads/:thread/state/checkpoint.

@@ -24,12 +24,9 @@ func (p *projector) checkpoint(e event.Envelope, value json.RawMessage) error {
 	if line == "" {
 		line = p.line
 	}
-	state, err := p.at(line, named.Step)
+	state, err := p.at(stepOf{graph: p.graph, ns: e.NS, line: line, step: named.Step})
 	if err != nil {
 		return fmt.Errorf("reading step %d: %w", named.Step, err)
-	}
-	if len(e.NS) > 0 {
-		state.NS = e.NS
 	}
 	stepped := steppedOf(state)
 	updates := stepped.Updates()
@@ -173,7 +170,7 @@ func (d *doing) input(e event.Envelope, task int) any {
 	if len(e.NS) > 0 || e.Step < 1 {
 		return nil
 	}
-	before, err := d.p.at(d.p.line, e.Step-1)
+	before, err := d.p.at(stepOf{line: d.p.line, step: e.Step - 1})
 	if err != nil {
 		return nil
 	}

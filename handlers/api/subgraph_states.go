@@ -69,6 +69,24 @@ func (a *API) looking(scope auth.Scope, thread agents.ThreadID, sel selection) *
 	return &looking{a: a, scope: scope, thread: thread, sel: sel, left: maxWithin}
 }
 
+// stateOf reads the state at a step that a stream tells of.
+func (a *API) stateOf(ctx context.Context, scope auth.Scope, thread agents.ThreadID, s stepOf) (agents.State, error) {
+	if len(s.ns) == 0 {
+		return a.streams.StateOfStep(ctx, scope, thread, s.line, s.step, "")
+	}
+	look := &looking{a: a}
+	look.graph, _ = a.workshop.Graph(s.graph)
+	_, alone := look.graphAt(s.ns)
+	state, err := a.streams.StateOfStep(ctx, scope, thread, s.line, s.step, alone)
+	if err != nil {
+		return state, err
+	}
+	of := []agents.State{state}
+	of[0].NS = s.ns
+	look.shown(of)
+	return of[0], nil
+}
+
 // only reads the one state that a query finds.
 func (l *looking) only(ctx context.Context, q agents.HistoryQuery) (agents.State, error) {
 	q.Limit, q.Bare, q.Followed = 1, !l.sel.messages(), l.sel.wants("tasks")
