@@ -49,7 +49,8 @@ type Checkpoint struct {
 	Rollup   *Rollup
 }
 
-// HistoryQuery selects states of a thread.
+// HistoryQuery selects states of a thread. Beside Limit and Before only the server's
+// own store heeds what it says.
 type HistoryQuery struct {
 	// Limit is 1 to [MaxHistory].
 	Limit int

@@ -44,11 +44,11 @@ func (s *Service) GoOn(ctx context.Context, scope auth.Scope, r Request, c Comma
 		return agents.Run{}, fault.Invalid("after_seconds", "must not be given with an answer, which takes the place of what waits")
 	}
 	if old && len(c.Goto)+len(c.Sends) == 0 {
-		state, err := s.queue.StateAt(ctx, scope, r.Thread, r.Input.Checkpoint)
+		at, err := s.queue.History(ctx, scope, r.Thread, agents.HistoryQuery{Limit: 1, Only: r.Input.Checkpoint, Bare: true})
 		if err != nil {
 			return agents.Run{}, err
 		}
-		if state.Step == agents.BeforeFirst {
+		if len(at) == 1 && at[0].Step == agents.BeforeFirst {
 			return agents.Run{}, errNothingBefore
 		}
 	}
