@@ -49,8 +49,9 @@ type attempt struct {
 	begins *agents.Manifest
 	// slot is where it executes; nil where nothing is executed.
 	slot *Slot
-	// kept says that something may be pending of the step in flight.
-	kept bool
+	// kept says that something may be pending of the step in flight. Subgraphs that stand
+	// beside each other note it at the same time.
+	kept atomic.Bool
 	// stepped says that this attempt committed a step: those before it were at
 	// another one.
 	stepped atomic.Bool
@@ -160,7 +161,7 @@ func (a *attempt) run(ctx context.Context) error {
 	if len(from.next) == 0 {
 		return nil // the beginning was the end, and is committed as such
 	}
-	a.kept = len(from.pending) > 0
+	a.kept.Store(len(from.pending) > 0)
 	breaks := a.w.o.Break
 	if own := r.Input.Break; own != nil {
 		breaks = graph.Breakpoints{Before: slices.Concat(breaks.Before, own.Before), After: slices.Concat(breaks.After, own.After)}
@@ -254,7 +255,7 @@ func (a *attempt) Emit(e event.Envelope) { a.out.emit(e) }
 // Pend implements [graph.Host].
 func (a *attempt) Pend(ctx context.Context, p agents.PendingWrites) error {
 	if p.Line == a.line {
-		a.kept = true
+		a.kept.Store(true)
 	}
 	return a.stored(ctx, a.w.o.Store.Pend(ctx, a.scope, a.lease, p))
 }
@@ -343,7 +344,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 		return err
 	}
 	step := c.AsStep(source)
-	step.Clear, step.Manifest = a.kept, a.begins
+	step.Clear, step.Manifest = a.kept.Load(), a.begins
 	step.Events = append(said, events...)
 	step.Events = append(step.Events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
 	end := finish
@@ -365,7 +366,8 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	}
 	failpoint.Reach(failpoint.AfterCommit, string(source))
 	a.stepped.Store(true)
-	a.kept, a.begins = len(step.Pending) > 0, nil
+	a.kept.Store(len(step.Pending) > 0)
+	a.begins = nil
 	a.step = c.Step
 	a.publish(ctx, stepped, step.Events)
 	if finish != nil {

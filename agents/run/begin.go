@@ -88,7 +88,7 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	if err != nil {
 		return from, err
 	}
-	a.kept = len(loaded.Pending) > 0
+	a.kept.Store(len(loaded.Pending) > 0)
 	m := a.manifest(g)
 	a.begins = &m
 	c := b.Commit

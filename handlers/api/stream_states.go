@@ -63,6 +63,7 @@ func (p *projector) stateFrames(e event.Envelope, state agents.State) error {
 	if !p.modes.any(modeCheckpoints, modeDebug) || p.stateless {
 		return nil
 	}
+	state.Pending = nil // comes and goes while the step stands, and a frame is the same whenever it is read
 	seen := presentState(p.thread, state)
 	seen["config"] = fiber.Map{"configurable": seen["checkpoint"]}
 	if seen["parent_checkpoint"] != nil {
