@@ -49,7 +49,8 @@ type Checkpoint struct {
 	Rollup   *Rollup
 }
 
-// HistoryQuery selects states of a thread.
+// HistoryQuery selects states of a thread. Beside Limit and Before only the server's
+// own store heeds what it says.
 type HistoryQuery struct {
 	// Limit is 1 to [MaxHistory].
 	Limit int
@@ -65,6 +66,14 @@ type HistoryQuery struct {
 	Bare bool
 	// Followed gives with each state the step that followed.
 	Followed bool
+	// NS, if given, names the subgraph whose line is listed instead of the thread's
+	// own, outermost first, as lines keep it.
+	NS []string
+	// Alone is the innermost of those lines that begins with nothing of what is around
+	// it; empty where all share their state.
+	Alone LineID
+	// Beginnings lists also what lies before first steps, see [Beginning].
+	Beginnings bool
 }
 
 // MaxHistory is how many states one look into a history gives.
@@ -93,12 +102,15 @@ type Snapshot struct {
 // State is a thread's state at the head of a line.
 type State struct {
 	Line LineID
+	// NS names the subgraph whose line it is, outermost first, where one was asked for.
+	NS []string
 	// Step is the newest committed step, -1 on a fresh thread.
 	Step     int
 	Messages []Message
 	// Values are the channels other than messages, as stored.
 	Values map[string]json.RawMessage
-	// Head is the newest checkpoint, nil on a fresh thread; Parent the one before.
+	// Head is the newest checkpoint, nil on a fresh thread; Parent the one before, which
+	// for the first step is that of its [Beginning], by its id alone.
 	Head   *Checkpoint
 	Parent *Checkpoint
 	// Pending is what is known of the tasks that are due at Head.
@@ -108,6 +120,11 @@ type State struct {
 	// Followed is the step after this one on its line, where it was asked for and
 	// there is one.
 	Followed *Followed
+	// Failure says why the run that made Head ended there, where it was asked for.
+	Failure *RunError
+	// Within are the states of subgraphs that are under way, by the place of their task
+	// among what is due, where they were asked for.
+	Within map[int]State
 }
 
 // Followed is the step that followed a state.

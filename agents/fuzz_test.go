@@ -164,7 +164,7 @@ func FuzzCheckpointID(f *testing.F) {
 		line := agents.LineID(h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:])
 		named := agents.CheckpointID(line, int(step))
 		got, ok := agents.StepOf(named, line)
-		require.Equal(t, step >= 0 && step < 1<<31, ok)
+		require.Equal(t, step >= agents.BeforeFirst && step < 1<<31, ok)
 		if ok {
 			require.Equal(t, int(step), got)
 			upper, ok := agents.StepOf(strings.ToUpper(named), line)

@@ -45,9 +45,12 @@ type Interrupt struct {
 
 // Of gives the place of the task that paused among those due on the thread's own
 // line: the node's, or that of the outermost subgraph around it.
-func (i Interrupt) Of() int {
-	if len(i.Root) > 0 {
-		return i.Root[0]
+func (i Interrupt) Of() int { return i.OfAt(0) }
+
+// OfAt is Of for the line of a subgraph with as many around it, itself included.
+func (i Interrupt) OfAt(depth int) int {
+	if len(i.Root) > depth {
+		return i.Root[depth]
 	}
 	return i.Task
 }

@@ -38,10 +38,11 @@ func (r *Rollup) Add(ops []Op, deltas map[string][]Delta) {
 
 // CheckpointID is the id of the checkpoint of a step: the UUID of its line with
 // the step added into its last 32 bits. So neither has to be stored, and
-// [StepOf] finds the step again. It is empty for what is no line or no step.
+// [StepOf] finds the step again. It is empty for what is no line or no step;
+// [BeforeFirst] has one, too.
 func CheckpointID(line LineID, step int) string {
 	head, tail, ok := split(line)
-	if !ok || step < 0 || step > math.MaxInt32 {
+	if !ok || step < BeforeFirst || step > math.MaxInt32 {
 		return ""
 	}
 	return fmt.Sprintf("%s%08x", head, tail^uint32(step))
@@ -55,8 +56,29 @@ func StepOf(id string, line LineID) (step int, ok bool) {
 	if !ok || !valid || at != head {
 		return 0, false
 	}
-	bits := tail ^ stepBits
-	return int(bits), bits <= math.MaxInt32
+	step = int(int32(tail ^ stepBits))
+	if step < BeforeFirst {
+		return 0, false
+	}
+	return step, true
+}
+
+// BeforeFirst is the step of the checkpoint before a line's first step, see
+// [Beginning].
+const BeforeFirst = -1
+
+// startNode is what is due before the first step.
+const startNode = "__start__"
+
+// Beginning is the state before the first step of a thread's line that stands on no
+// other: nothing is there yet, and the input is due. It has a checkpoint, from which
+// the thread can begin anew, and nothing is stored for it: first, which followed, says
+// all there is to say.
+func Beginning(first Checkpoint) State {
+	return State{Line: first.Line, Step: BeforeFirst, Values: map[string]json.RawMessage{}, Head: &Checkpoint{
+		ID: CheckpointID(first.Line, BeforeFirst), Line: first.Line, Step: BeforeFirst, Run: first.Run, Source: SourceInput,
+		Next: DueNodes(startNode), CreatedAt: first.CreatedAt,
+	}}
 }
 
 // split parts a UUID into its first 96 bits, as text, and its last 32.

@@ -201,14 +201,14 @@ func TestStepsForNamesTheStepAndTheOneBefore(t *testing.T) {
 func TestCheckpointsAreNamedByTheirLineAndStep(t *testing.T) {
 	t.Parallel()
 	l, other := agents.LineID("01890a5d-ac96-774b-bcce-b302099a8057"), agents.LineID("01890a5d-ac96-774b-bcce-b302099a8058")
-	for _, step := range []int{0, 1, 255, 65536, 1<<31 - 1} {
+	for _, step := range []int{agents.BeforeFirst, 0, 1, 255, 65536, 1<<31 - 1} {
 		named := agents.CheckpointID(l, step)
 		got, ok := agents.StepOf(named, l)
 		require.True(t, ok)
 		require.Equal(t, step, got)
 	}
 	require.Equal(t, string(l), agents.CheckpointID(l, 0))
-	for _, bad := range []string{agents.CheckpointID(l, -1), agents.CheckpointID(l, 1<<31), agents.CheckpointID("short", 1)} {
+	for _, bad := range []string{agents.CheckpointID(l, -2), agents.CheckpointID(l, 1<<31), agents.CheckpointID("short", 1)} {
 		require.Empty(t, bad)
 	}
 	for _, strange := range []string{"", "x", agents.CheckpointID(other, 1<<30)[:35] + "g", "00000000-0000-4000-8000-000000000000"} {

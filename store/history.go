@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,20 +17,27 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// sqlLinesOfThread lists a thread's own lines; those of subgraphs are no part of
-// its history.
-const sqlLinesOfThread = `select l.id, l.step from lines l
-	where l.org_id = @org and l.thread_id = @thread and l.ns is null`
+// sqlLinesOfThread lists a thread's own lines, or that of a subgraph, which is no part
+// of the thread's history.
+const sqlLinesOfThread = `select l.id, l.step, l.parent_line is null as first from lines l
+	where l.org_id = @org and l.thread_id = @thread and l.ns is not distinct from @ns::text[]`
 
 type threadLineRow struct {
 	ID   string
 	Step int
 }
 
-// findCheckpoint gives the line and step of a checkpoint's id.
-func findCheckpoint(lines []threadLineRow, checkpoint string) (agents.LineID, int, error) {
+// historyLineRow is a line; First says that it stands on no other.
+type historyLineRow struct {
+	threadLineRow
+	First bool
+}
+
+// findCheckpoint gives the line and step of a checkpoint's id. Before its first step
+// only a line has one that stands on no other.
+func findCheckpoint(lines []historyLineRow, checkpoint string) (agents.LineID, int, error) {
 	for _, l := range lines {
-		if step, ok := agents.StepOf(checkpoint, agents.LineID(l.ID)); ok && step <= l.Step {
+		if step, ok := agents.StepOf(checkpoint, agents.LineID(l.ID)); ok && step <= l.Step && (step >= 0 || l.First) {
 			return agents.LineID(l.ID), step, nil
 		}
 	}
@@ -44,13 +52,17 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 	}
 	var state agents.State
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := named{"org": string(scope.Org), "thread": string(thread)}
-		lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
+		args := named{"org": string(scope.Org), "thread": string(thread), "ns": nil}
+		lines, err := pgxMany[historyLineRow](ctx, tx, sqlLinesOfThread, args)
 		if err != nil {
 			return fmt.Errorf("listing a thread's lines: %w", err)
 		}
 		line, step, err := findCheckpoint(lines, checkpoint)
 		if err != nil {
+			return err
+		}
+		if step == agents.BeforeFirst {
+			state, err = beginningOf(ctx, tx, string(scope.Org), line)
 			return err
 		}
 		load := stateLoad{org: string(scope.Org), thread: string(thread), line: string(line), upto: &step}
@@ -68,7 +80,25 @@ func (db *DB) StateAt(ctx context.Context, scope auth.Scope, thread agents.Threa
 	return state, nil
 }
 
-// sqlHistory lists checkpoints of all lines of a thread, the newest first.
+const sqlFirstStep = `select ` + checkpointColumns + ` from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = 0`
+
+// beginningOf gives the state before a line's first step.
+func beginningOf(ctx context.Context, tx pgx.Tx, org string, line agents.LineID) (agents.State, error) {
+	var rows []checkpointRow
+	var batch pgx.Batch
+	collectCheckpoints(&batch, &rows, sqlFirstStep, named{"org": org, "line": string(line)})
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return agents.State{}, fmt.Errorf("reading a first step: %w", translate(err))
+	}
+	if len(rows) == 0 {
+		return agents.State{}, agents.ErrCheckpointNotFound // it never had one, or it was removed
+	}
+	first, err := rows[0].checkpoint()
+	return agents.Beginning(first), err
+}
+
+// sqlHistory lists checkpoints of all lines of a thread, or of a subgraph's, the newest
+// first.
 const sqlHistory = `select ` + checkpointColumns + ` from lines l
 	cross join lateral (select * from checkpoints where org_id = @org and line_id = l.id
 		and (@at::timestamptz is null or (created_at, step) < (@at::timestamptz, @step::int))
@@ -76,10 +106,21 @@ const sqlHistory = `select ` + checkpointColumns + ` from lines l
 		and (@metadata::jsonb is null or jsonb_build_object('source', source, 'step', step, 'run_id', run_id, 'thread_id', l.thread_id,
 			'parents', jsonb_build_object()) || coalesce(metadata::jsonb, '{}') @> @metadata::jsonb)
 		order by step desc limit @limit) c
-	where l.org_id = @org and l.thread_id = @thread and l.ns is null
+	where l.org_id = @org and l.thread_id = @thread and l.ns is not distinct from @ns::text[]
 	order by c.created_at desc, c.step desc limit @limit`
 
-const sqlCheckpointTime = `select c.created_at from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = @step`
+// sqlBeginnings lists the first steps of a thread's lines that stand on no other, for
+// what lies before them: it is as old as they are, and comes after them.
+const sqlBeginnings = `select ` + checkpointColumns + ` from lines l
+	cross join lateral (select * from checkpoints where org_id = @org and line_id = l.id and step = 0
+		and (@at::timestamptz is null or (created_at, -1) < (@at::timestamptz, @step::int))
+		and (@only_line::uuid is null or line_id = @only_line::uuid and @only_step::int = -1)
+		and (@metadata::jsonb is null or jsonb_build_object('source', 'input', 'step', -1, 'run_id', run_id, 'thread_id', l.thread_id,
+			'parents', jsonb_build_object()) @> @metadata::jsonb) offset 0) c
+	where l.org_id = @org and l.thread_id = @thread and l.ns is null and @ns::text[] is null and l.parent_line is null
+	order by c.created_at desc limit @limit`
+
+const sqlCheckpointTime = `select c.created_at from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = greatest(@step::int, 0)`
 
 // sqlFollowed reads steps by their places.
 const sqlFollowed = `select ` + checkpointColumns + ` from unnest(@lines::uuid[], @steps::int[]) as w(line, step)
@@ -98,11 +139,11 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 		return nil, threadNotFound()
 	}
 	args := readerArgs(scope, named{"id": string(thread), "thread": string(thread), "limit": q.Limit, "at": nil, "step": nil,
-		"only_line": nil, "only_step": nil, "metadata": nil})
+		"only_line": nil, "only_step": nil, "metadata": nil, "ns": q.NS})
 	if q.Metadata != nil {
 		args["metadata"] = string(q.Metadata)
 	}
-	if q.Before != "" || q.Only != "" {
+	if q.Before != "" || q.Only != "" || q.NS != nil {
 		if _, err := db.Thread(ctx, scope, thread); err != nil {
 			return nil, err
 		}
@@ -113,28 +154,61 @@ func (db *DB) History(ctx context.Context, scope auth.Scope, thread agents.Threa
 	}
 	send := db.batches(scope)
 	var threads []threadRow
-	var rows []checkpointRow
+	var rows, firsts []checkpointRow
 	var batch pgx.Batch
 	collect(&batch, &threads, sqlThreadByID, args)
 	collectCheckpoints(&batch, &rows, sqlHistory, args)
+	if q.Beginnings || args["only_step"] == agents.BeforeFirst {
+		collectCheckpoints(&batch, &firsts, sqlBeginnings, args)
+	}
 	if err := send(ctx, &batch); err != nil {
 		return nil, fmt.Errorf("listing a thread's checkpoints: %w", translate(err))
 	}
 	if len(threads) != 1 {
 		return nil, threadNotFound()
 	}
+	rows, firsts = onPage(rows, firsts, q.Limit)
 	var after []*checkpointRow
 	if q.Followed {
 		var err error
 		if after, err = followedBy(ctx, send, string(scope.Org), rows); err != nil {
 			return nil, err
 		}
+		for i := range firsts {
+			after = append(after, &firsts[i])
+		}
 	}
-	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows, after, q.Bare)
+	out, err := statesOf(ctx, send, string(scope.Org), string(thread), rows, firsts, after, q)
 	if err != nil {
 		return nil, fmt.Errorf("reading a thread's history: %w", shortened(err))
 	}
+	if len(firsts) > 0 {
+		slices.SortStableFunc(out, func(a, b agents.State) int { return older(a.Head.CreatedAt, b.Head.CreatedAt, a.Step, b.Step) })
+	}
 	return out, nil
+}
+
+// older orders a history: the newest comes first.
+func older(a, b time.Time, step, other int) int {
+	return cmp.Or(b.Compare(a), cmp.Compare(other, step))
+}
+
+// onPage leaves of steps, and of first steps for what lies before them, as many as
+// a page has.
+func onPage(rows, firsts []checkpointRow, limit int) (onPage, before []checkpointRow) {
+	n := 0
+	for n < len(firsts) {
+		first := firsts[n]
+		newer := slices.IndexFunc(rows, func(r checkpointRow) bool { return older(r.CreatedAt, first.CreatedAt, r.Step, agents.BeforeFirst) > 0 })
+		if newer < 0 {
+			newer = len(rows)
+		}
+		if newer+n >= limit {
+			break
+		}
+		n++
+	}
+	return rows[:min(len(rows), limit-n)], firsts[:n]
 }
 
 // followedBy finds the step after each of some steps on its line: most are among
@@ -182,11 +256,15 @@ func shortened(err error) error {
 	return fault.Conflict("The thread's history was shortened while it was read. Try again.").WithCode("history_shortened").WithCause(err)
 }
 
-// placeArgs finds where a page of history begins, and the only one that is asked for.
+// placeArgs finds where a page of history begins, and the only one that is asked for;
+// the line of a subgraph must be there.
 func placeArgs(ctx context.Context, tx pgx.Tx, args named, q agents.HistoryQuery) error {
-	lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
+	lines, err := pgxMany[historyLineRow](ctx, tx, sqlLinesOfThread, args)
 	if err != nil {
 		return fmt.Errorf("listing a thread's lines: %w", err)
+	}
+	if q.NS != nil && len(lines) == 0 {
+		return agents.ErrCheckpointNotFound
 	}
 	if q.Only != "" {
 		line, step, err := findCheckpoint(lines, q.Only)
@@ -244,13 +322,14 @@ func stretches(org, thread string, rows []checkpointRow) []stretch {
 }
 
 // statesOf gives the states at checkpoints, in their order. Of those of one line
-// that follow each other only the oldest has to be loaded. after, if given, are the
-// steps that followed.
-func statesOf(ctx context.Context, send sends, org, thread string, rows []checkpointRow, after []*checkpointRow, bare bool) ([]agents.State, error) {
+// that follow each other only the oldest has to be loaded. Those before first steps
+// come behind them. after, if given, are the steps that followed.
+func statesOf(ctx context.Context, send sends, org, thread string, rows, firsts []checkpointRow, after []*checkpointRow, q agents.HistoryQuery) ([]agents.State, error) {
 	parts := stretches(org, thread, rows)
 	loads := make([]*stateLoad, len(parts))
 	for i, p := range parts {
 		loads[i] = p.load
+		p.load.until = string(q.Alone)
 	}
 	if err := foldAll(ctx, send, org, loads); err != nil {
 		return nil, err
@@ -275,10 +354,17 @@ func statesOf(ctx context.Context, send sends, org, thread string, rows []checkp
 			if n > 0 {
 				from = common(refs[p.at[n-1]], refs[i])
 			}
-			if !bare {
+			if !q.Bare {
 				want(refs[i][from:])
 			}
 		}
+	}
+	for _, r := range firsts {
+		first, err := r.checkpoint()
+		if err != nil {
+			return nil, err
+		}
+		out, refs = append(out, agents.Beginning(first)), append(refs, nil)
 	}
 	added, err := followings(out, after)
 	if err != nil {
@@ -311,7 +397,8 @@ func statesOf(ctx context.Context, send sends, org, thread string, rows []checkp
 		return list
 	}
 	for i := range out {
-		if !bare {
+		out[i].NS = q.NS
+		if !q.Bare {
 			out[i].Messages = find(refs[i])
 		}
 		if out[i].Followed != nil {
@@ -425,8 +512,8 @@ const sqlForkLock = `select 1 from thread_heads where org_id = @org and thread_i
 // still there. The run it is for keeps which line was the active one.
 const sqlFork = `with made as (
 	insert into lines (org_id, id, thread_id, parent_line, parent_step, step)
-	select @org::uuid, @line::uuid, @thread::uuid, c.line_id, c.step, c.step
-	from checkpoints c where c.org_id = @org and c.line_id = @parent and c.step = @parent_step returning id
+	select @org::uuid, @line::uuid, @thread::uuid, c.line_id, @parent_step::int, @parent_step::int
+	from checkpoints c where c.org_id = @org and c.line_id = @parent and c.step = greatest(@parent_step::int, 0) returning id
 ), based as (
 	update runs r set base_line = t.line_id from made, threads t
 	where r.org_id = @org and r.id = @run::uuid and t.org_id = @org and t.id = @thread

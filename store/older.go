@@ -29,7 +29,7 @@ const sqlOlder = `with recursive lineage as (
 			and (l.id <> @line or c.step > @step) order by c.step limit @most) c
 		left join runs r on r.org_id = @org and r.id = c.run_id and r.status in ('pending', 'running')
 		where r.id is null) as older,
-	exists (select 1 from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = @step) as kept`
+	exists (select 1 from checkpoints c where c.org_id = @org and c.line_id = @line and c.step = greatest(@step::int, 0)) as kept`
 
 type olderRow struct{ Older, Kept bool }
 
@@ -46,8 +46,8 @@ func (db *DB) Older(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 	}
 	var found olderRow
 	err := db.scoped(ctx, scope, func(tx pgx.Tx) error {
-		args := named{"org": string(scope.Org), "thread": string(thread), "lineage": maxLineage, "most": maxBehind}
-		lines, err := pgxMany[threadLineRow](ctx, tx, sqlLinesOfThread, args)
+		args := named{"org": string(scope.Org), "thread": string(thread), "lineage": maxLineage, "most": maxBehind, "ns": nil}
+		lines, err := pgxMany[historyLineRow](ctx, tx, sqlLinesOfThread, args)
 		if err != nil {
 			return fmt.Errorf("listing a thread's lines: %w", err)
 		}

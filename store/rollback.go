@@ -17,7 +17,7 @@ import (
 // that line stands on.
 const sqlRollbackFrom = `select l.id, l.parent_line, l.parent_step, min(c.step) as first,
 		exists (select 1 from checkpoints b where b.org_id = @org and b.line_id = l.id and b.step < min(c.step)) as older,
-		exists (select 1 from lines f where f.org_id = @org and f.parent_line = l.id and f.ns is null and f.parent_step >= min(c.step)) as forked
+		exists (select 1 from lines f where f.org_id = @org and f.parent_line = l.id and f.ns is null and (f.parent_step >= min(c.step) or min(c.step) = 0)) as forked
 	from threads t join lines l on l.org_id = t.org_id and l.id = t.line_id
 	join checkpoints c on c.org_id = l.org_id and c.line_id = l.id and c.run_id = @run
 	where t.org_id = @org and t.id = @thread

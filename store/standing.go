@@ -44,7 +44,7 @@ func (db *DB) EndState(ctx context.Context, scope auth.Scope, r agents.Run) (age
 		return agents.State{}, err
 	}
 	if kept, ok := db.states.get(stateKey{scope.Org, r.Thread}); ok && r.Org == scope.Org {
-		if h := kept.state.Head; h.Run == r.ID && (len(h.Next) == 0 || len(h.Interrupts) > 0) {
+		if h := kept.state.Head; h.Step > 0 && h.Run == r.ID && (len(h.Next) == 0 || len(h.Interrupts) > 0) {
 			return kept.lent(), nil
 		}
 	}

@@ -142,7 +142,8 @@ func (db *DB) State(ctx context.Context, scope auth.Scope, thread agents.ThreadI
 		return agents.State{}, threadNotFound()
 	}
 	key := stateKey{scope.Org, thread}
-	if kept, ok := db.states.get(key); ok {
+	// One that was kept as it was written does not know what its first step stands on.
+	if kept, ok := db.states.get(key); ok && kept.state.Step > 0 {
 		if state, ok, err := db.stateSince(ctx, scope, key, kept); ok || err != nil {
 			return state, err
 		}
@@ -225,6 +226,8 @@ type stateLoad struct {
 	org, thread, line string
 	// upto is the step to load; nil is the line's head.
 	upto *int
+	// until is a line that begins with nothing of its parent's; empty for none.
+	until string
 
 	lines   []lineRow
 	segment []checkpointRow // of the line itself
@@ -241,6 +244,7 @@ type stateLoad struct {
 type climb struct {
 	parent   lineRow
 	segments [][]checkpointRow // the line's own first
+	top      string            // the line that was reached
 	upto     int
 	whole    bool
 	read     int
@@ -324,7 +328,7 @@ func (l *stateLoad) begin() error {
 		// A step may have been committed between the batch's two statements.
 		l.state.Step = l.segment[n-1].Step
 	}
-	l.climb = climb{upto: l.state.Step}
+	l.climb = climb{upto: l.state.Step, top: l.line}
 	l.reached(parent, l.segment)
 	return nil
 }
@@ -341,11 +345,11 @@ func (l *stateLoad) reached(line lineRow, segment []checkpointRow) {
 // there is enough.
 func (l *stateLoad) above() (line string, upto int, more bool) {
 	c := &l.climb
-	if c.parent.ParentLine == nil || c.whole && c.read > 1 || len(c.segments) >= maxLineage { // one more, for the step before the head
+	if c.parent.ParentLine == nil || c.top == l.until || c.whole && c.read > 1 || len(c.segments) >= maxLineage { // one more, for the step before the head
 		return "", 0, false
 	}
-	c.upto = min(c.upto, *c.parent.ParentStep)
-	return *c.parent.ParentLine, c.upto, true
+	c.top, c.upto = *c.parent.ParentLine, min(c.upto, *c.parent.ParentStep)
+	return c.top, c.upto, true
 }
 
 // replay makes the state of all that was read.
@@ -368,7 +372,18 @@ func (l *stateLoad) replay() error {
 		own.Interrupts = nil
 		l.state.Head = &own
 	}
+	l.beginning()
 	return nil
+}
+
+// beginning names what lies before a first step, or before the one that a line will
+// have that begins there anew.
+func (l *stateLoad) beginning() {
+	s, c := &l.state, &l.climb
+	if c.parent.ParentLine != nil || s.Parent != nil || s.Head != nil && s.Head.Step > 0 || s.Head == nil && c.top == l.line {
+		return
+	}
+	s.Parent = &agents.Checkpoint{ID: agents.CheckpointID(agents.LineID(c.top), agents.BeforeFirst), Line: agents.LineID(c.top), Step: agents.BeforeFirst}
 }
 
 // bodies reads the messages of the state.

@@ -16,9 +16,10 @@ import (
 const sqlLineOfThread = `select l.id, l.step from lines l where l.org_id = @org and l.thread_id = @thread and l.id = @line`
 
 // StateOfStep loads the state at a step of a line of the thread, a subgraph's
-// included: what an envelope names. Bodies of messages that are kept from an
+// included: what an envelope names. alone is the innermost line around it, or it itself,
+// that begins with nothing of its parent's; empty for none. Bodies of messages that are kept from an
 // earlier reading are not read again. The scope must be able to read the thread.
-func (db *DB) StateOfStep(ctx context.Context, scope auth.Scope, thread agents.ThreadID, line agents.LineID, step int) (agents.State, error) {
+func (db *DB) StateOfStep(ctx context.Context, scope auth.Scope, thread agents.ThreadID, line agents.LineID, step int, alone agents.LineID) (agents.State, error) {
 	if err := checkScope(scope); err != nil {
 		return agents.State{}, err
 	}
@@ -29,7 +30,7 @@ func (db *DB) StateOfStep(ctx context.Context, scope auth.Scope, thread agents.T
 		return agents.State{}, agents.ErrCheckpointNotFound
 	}
 	key := stateKey{scope.Org, thread}
-	load := &stateLoad{org: string(scope.Org), thread: string(thread), line: string(line), upto: &step, known: db.knownBodies(key)}
+	load := &stateLoad{org: string(scope.Org), thread: string(thread), line: string(line), upto: &step, until: string(alone), known: db.knownBodies(key)}
 	send := db.batches(scope)
 	var threads []threadRow
 	var lines []threadLineRow

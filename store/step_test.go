@@ -21,7 +21,7 @@ func TestTheStateOfAStepIsAsItWas(t *testing.T) {
 	all := b.history(t, lease, thread.Line, 0, steps, nil, naive{values: map[string]json.RawMessage{}})
 	at := func(step int) {
 		t.Helper()
-		state, err := b.db.StateOfStep(t.Context(), b.mia, thread.ID, thread.Line, step)
+		state, err := b.db.StateOfStep(t.Context(), b.mia, thread.ID, thread.Line, step, "")
 		require.NoError(t, err)
 		var texts []string
 		for _, m := range state.Messages {
@@ -43,7 +43,7 @@ func TestTheStateOfAStepIsAsItWas(t *testing.T) {
 		line agents.LineID
 		step int
 	}{{thread.Line, steps}, {thread.Line, -1}, {agents.LineID(id.New()), 0}, {"", 0}} {
-		_, err := b.db.StateOfStep(t.Context(), b.mia, thread.ID, absent.line, absent.step)
+		_, err := b.db.StateOfStep(t.Context(), b.mia, thread.ID, absent.line, absent.step, "")
 		require.ErrorIs(t, err, agents.ErrCheckpointNotFound)
 	}
 	first, err := b.db.RunFirst(t.Context(), b.mia, thread.ID, lease.Run)

@@ -230,7 +230,7 @@ var trespasses = map[string]trespass{
 	}},
 	"DB.StateOfStep": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error {
-			_, err := e.db.StateOfStep(ctx, s, t.ID, t.Line, 0)
+			_, err := e.db.StateOfStep(ctx, s, t.ID, t.Line, 0, "")
 			return err
 		})
 	}},
@@ -269,6 +269,12 @@ var trespasses = map[string]trespass{
 	"DB.History": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
 		return both(e, func(t agents.Thread) error {
 			_, err := e.db.History(ctx, s, t.ID, agents.HistoryQuery{Limit: 10})
+			return err
+		})
+	}},
+	"DB.Failures": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.Failures(ctx, s, t.ID, []agents.RunID{e.pending.ID})
 			return err
 		})
 	}},

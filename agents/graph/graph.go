@@ -118,6 +118,12 @@ func (g *Graph) Subgraph(name string) *Graph {
 	return nil
 }
 
+// Isolated reports whether a node is a graph with a state of its own.
+func (g *Graph) Isolated(name string) bool {
+	sub := g.nodes[name].sub
+	return sub != nil && sub.isolated()
+}
+
 // ChannelInfo describes a declared channel to people and programs.
 type ChannelInfo struct {
 	// Name is the stored name, Reducer the stable label of what merges writes.

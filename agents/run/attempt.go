@@ -49,8 +49,9 @@ type attempt struct {
 	begins *agents.Manifest
 	// slot is where it executes; nil where nothing is executed.
 	slot *Slot
-	// kept says that something may be pending of the step in flight.
-	kept bool
+	// kept says that something may be pending of the step in flight. Subgraphs that stand
+	// beside each other note it at the same time.
+	kept atomic.Bool
 	// stepped says that this attempt committed a step: those before it were at
 	// another one.
 	stepped atomic.Bool
@@ -166,7 +167,7 @@ func (a *attempt) run(ctx context.Context) error {
 	if len(from.next) == 0 {
 		return nil // the beginning was the end, and is committed as such
 	}
-	a.kept = len(from.pending) > 0
+	a.kept.Store(len(from.pending) > 0)
 	breaks := a.w.o.Break
 	if own := r.Input.Break; own != nil {
 		breaks = graph.Breakpoints{Before: slices.Concat(breaks.Before, own.Before), After: slices.Concat(breaks.After, own.After)}
@@ -260,7 +261,7 @@ func (a *attempt) Emit(e event.Envelope) { a.out.emit(e) }
 // Pend implements [graph.Host].
 func (a *attempt) Pend(ctx context.Context, p agents.PendingWrites) error {
 	if p.Line == a.line {
-		a.kept = true
+		a.kept.Store(true)
 	}
 	if err := a.out.begun(ctx); err != nil {
 		return err
@@ -387,7 +388,7 @@ func (a *attempt) ended(ctx context.Context, at agents.Finished) {
 // end.
 func (a *attempt) stepOf(source agents.CheckpointSource, c graph.Commit, events []event.Envelope, finish *agents.Finish) (agents.Step, error) {
 	step := c.AsStep(source)
-	step.Clear, step.Manifest = a.kept, a.begins
+	step.Clear, step.Manifest = a.kept.Load(), a.begins
 	step.Events = append(events, a.envelope(event.Custom, event.NewCustom(event.CheckpointMade, checkpointValue(step))))
 	if finish != nil {
 		step.Events = append(step.Events, finish.Events...)
@@ -403,7 +404,8 @@ func (a *attempt) stepOf(source agents.CheckpointSource, c graph.Commit, events 
 
 // moved notes that the thread stands at a step, or will once what waits is committed.
 func (a *attempt) moved(step agents.Step) {
-	a.kept, a.begins = len(step.Pending) > 0, nil
+	a.kept.Store(len(step.Pending) > 0)
+	a.begins = nil
 	a.step = step.Step
 }
 

@@ -35,7 +35,8 @@ func (a *attempt) manifest(g *graph.Graph) agents.Manifest {
 // so.
 func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State, error) {
 	r := a.claim.Run
-	if r.Input.Checkpoint == "" || loaded.Head != nil && loaded.Head.ID == r.Input.Checkpoint {
+	stands := loaded.Head != nil && loaded.Head.ID == r.Input.Checkpoint || loaded.Head == nil && r.BaseLine != ""
+	if r.Input.Checkpoint == "" || stands {
 		return loaded, nil
 	}
 	_, err := a.w.o.Store.Fork(ctx, a.scope, a.lease, r.Input.Checkpoint)
@@ -54,7 +55,7 @@ func (a *attempt) branch(ctx context.Context, loaded agents.State) (agents.State
 
 // branched reports whether a thread stands at the beginning of a line, so that what
 // was said elsewhere is no part of it any more.
-func branched(loaded agents.State) bool { return loaded.Head != nil && loaded.Head.Line != loaded.Line }
+func branched(loaded agents.State) bool { return loaded.Head == nil || loaded.Head.Line != loaded.Line }
 
 // begin makes a step of its own of what the run brings: its messages, or that it goes
 // on from a pause. It is committed with the next one, or alone a moment later; a run
@@ -88,7 +89,7 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	if err != nil {
 		return from, err
 	}
-	a.kept = len(loaded.Pending) > 0
+	a.kept.Store(len(loaded.Pending) > 0)
 	m := a.manifest(g)
 	a.begins = &m
 	c := b.Commit
@@ -98,7 +99,7 @@ func (a *attempt) begin(ctx context.Context, g *graph.Graph, loaded agents.State
 	}
 	from = beginning{state: c.State, next: c.Next, pending: c.Pending, resume: b.Resume}
 	told := append(begun, events...)
-	if finish := a.finishOf(c); finish != nil || a.kept || len(c.Pending) > 0 {
+	if finish := a.finishOf(c); finish != nil || a.kept.Load() || len(c.Pending) > 0 {
 		return from, a.commit(ctx, agents.SourceInput, c, told, finish)
 	}
 	step, err := a.stepOf(agents.SourceInput, c, told, nil)

@@ -29,6 +29,9 @@ func (s *Service) CurrentCheckpoint(ctx context.Context, scope auth.Scope, threa
 var errOldCheckpoint = fault.Conflict("An answer goes to what is open now. From an older checkpoint, run again with input null: it asks again, and can be answered then.").
 	WithCode("checkpoint_old")
 
+// errNothingBefore refuses to go on with nothing from where a thread has nothing.
+var errNothingBefore = fault.Invalid("input", "is required: the checkpoint is the one before the thread's first step")
+
 // GoOn starts a run that brings no new input: it answers what is open or, without an
 // answer, goes on with what is due, on other nodes, or from an older checkpoint,
 // which r.Input names. What it brings otherwise is r's.
@@ -39,6 +42,15 @@ func (s *Service) GoOn(ctx context.Context, scope auth.Scope, r Request, c Comma
 		return agents.Run{}, errOldCheckpoint
 	case r.After > 0 && c.Answer != nil:
 		return agents.Run{}, fault.Invalid("after_seconds", "must not be given with an answer, which takes the place of what waits")
+	}
+	if old && len(c.Goto)+len(c.Sends) == 0 {
+		at, err := s.queue.History(ctx, scope, r.Thread, agents.HistoryQuery{Limit: 1, Only: r.Input.Checkpoint, Bare: true})
+		if err != nil {
+			return agents.Run{}, err
+		}
+		if len(at) == 1 && at[0].Step == agents.BeforeFirst {
+			return agents.Run{}, errNothingBefore
+		}
 	}
 	if !old {
 		c.Input, c.Raw, c.Metadata, c.Webhook = r.Input, r.Raw, r.Metadata, r.Webhook

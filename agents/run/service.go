@@ -27,6 +27,8 @@ type Queue interface {
 	StateAt(ctx context.Context, scope auth.Scope, thread agents.ThreadID, checkpoint string) (agents.State, error)
 	TakeBack(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID, d agents.Displacing,
 		withdrawn func(agents.Run) (event.Envelope, error)) (agents.Cancelled, error)
+	// History lists states of a thread.
+	History(ctx context.Context, scope auth.Scope, thread agents.ThreadID, q agents.HistoryQuery) ([]agents.State, error)
 	Older(ctx context.Context, scope auth.Scope, thread agents.ThreadID, checkpoint string) (bool, error)
 	OpenRuns(ctx context.Context, scope auth.Scope, thread agents.ThreadID) ([]agents.Run, error)
 	Run(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (agents.Run, error)

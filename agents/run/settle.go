@@ -75,7 +75,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 		// failed attempt said is taken back then.
 		c.Next, c.Pending, c.Metadata = head.Next, view.State.Pending, failedNote
 	}
-	a.kept = true
+	a.kept.Store(true)
 	return a.commit(ctx, agents.SourceLoop, c, closing, &finish)
 }
 

@@ -97,10 +97,14 @@ func (s *Service) UpdateState(ctx context.Context, scope auth.Scope, thread agen
 }
 
 // forked is a state as a new line begins with it: what was open and what was kept of
-// unfinished tasks stays with the old one, so that later nodes run and ask again.
+// unfinished tasks stays with the old one, so that later nodes run and ask again. Before
+// a first step there is nothing.
 func forked(s agents.State) agents.State {
 	s.Line, s.Pending = agents.LineID(id.New()), nil
-	if s.Head != nil {
+	switch {
+	case s.Step == agents.BeforeFirst:
+		s.Head = nil
+	case s.Head != nil:
 		own := *s.Head
 		own.Interrupts = nil
 		s.Head = &own

@@ -22,36 +22,38 @@ type checkpointName struct {
 	NS string `json:"checkpoint_ns"`
 }
 
-// ofThread refuses the checkpoint of a subgraph.
-func (n checkpointName) ofThread(field string) error {
-	if n.NS != "" {
-		return fault.Invalid(field+".checkpoint_ns", "must be empty: the states of subgraphs can't be named")
+// GetState is GET /threads/:thread/state?select=&subgraphs=&checkpoint_ns=.
+func (a *API) GetState(c *fiber.Ctx) error { return a.GetStateAt(c) }
+
+// GetStateAt is GET /threads/:thread/state/:checkpoint, the same of an older one.
+func (a *API) GetStateAt(c *fiber.Ctx) error {
+	subgraphs, err := yes(c, "subgraphs", false)
+	if err != nil {
+		return err
 	}
-	return nil
+	return a.sendState(c, checkpointName{ID: param(c, "checkpoint"), NS: utils.CopyString(c.Query("checkpoint_ns"))}, subgraphs)
 }
-
-// GetState is GET /threads/:thread/state?select=.
-func (a *API) GetState(c *fiber.Ctx) error { return a.sendState(c, "") }
-
-// GetStateAt is GET /threads/:thread/state/:checkpoint.
-func (a *API) GetStateAt(c *fiber.Ctx) error { return a.sendState(c, param(c, "checkpoint")) }
 
 // PostStateAt is POST /threads/:thread/state/checkpoint.
 func (a *API) PostStateAt(c *fiber.Ctx) error {
 	var in struct {
 		Checkpoint checkpointName `json:"checkpoint"`
+		Subgraphs  bool           `json:"subgraphs"`
 	}
 	if err := decode(c, &in); err != nil {
 		return err
 	}
-	if err := in.Checkpoint.ofThread("checkpoint"); err != nil {
-		return err
-	}
-	return a.sendState(c, strings.Clone(in.Checkpoint.ID))
+	return a.sendState(c, in.Checkpoint.cloned(), in.Subgraphs)
 }
 
-// sendState answers with a thread's state at a checkpoint, or the newest.
-func (a *API) sendState(c *fiber.Ctx, checkpoint string) error {
+// cloned is the name apart from the request's body, which is used again.
+func (n checkpointName) cloned() checkpointName {
+	return checkpointName{ID: strings.Clone(n.ID), NS: strings.Clone(n.NS)}
+}
+
+// sendState answers with a thread's state at a checkpoint, or the newest, of its own
+// graph or of a subgraph.
+func (a *API) sendState(c *fiber.Ctx, at checkpointName, subgraphs bool) error {
 	thread, err := existingThread(c)
 	if err != nil {
 		return err
@@ -64,18 +66,13 @@ func (a *API) sendState(c *fiber.Ctx, checkpoint string) error {
 	if err := a.opened(c.UserContext(), scope, thread); err != nil {
 		return err
 	}
+	look := a.looking(scope, thread, sel)
 	var state agents.State
 	switch {
-	case checkpoint != "":
-		var found []agents.State
-		found, err = a.threads.History(c.UserContext(), scope, thread,
-			agents.HistoryQuery{Limit: 1, Only: checkpoint, Bare: !sel.messages(), Followed: sel.wants("tasks")})
-		if err == nil && len(found) == 0 {
-			err = agents.ErrCheckpointNotFound
-		}
-		if err == nil {
-			state = found[0]
-		}
+	case at.NS != "":
+		state, err = look.inside(c.UserContext(), at)
+	case at.ID != "":
+		state, err = look.only(c.UserContext(), agents.HistoryQuery{Only: at.ID})
 	case sel.messages():
 		state, err = a.threads.State(c.UserContext(), scope, thread)
 	default:
@@ -83,6 +80,18 @@ func (a *API) sendState(c *fiber.Ctx, checkpoint string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if sel.wants("tasks") {
+		of := []agents.State{state}
+		if err := a.failures(c.UserContext(), scope, thread, of); err != nil {
+			return err
+		}
+		state = of[0]
+		if subgraphs {
+			if err := look.within(c.UserContext(), &state); err != nil {
+				return err
+			}
+		}
 	}
 	var out bytes.Buffer
 	if err := new(encoder).state(&out, thread, state, sel); err != nil {
@@ -102,7 +111,8 @@ func (a *API) History(c *fiber.Ctx) error {
 		Metadata   json.RawMessage `json:"metadata"`
 		Checkpoint checkpointName  `json:"checkpoint"`
 	}
-	q := agents.HistoryQuery{Before: utils.CopyString(c.Query("before"))}
+	q := agents.HistoryQuery{Before: utils.CopyString(c.Query("before")), Beginnings: true}
+	in.Checkpoint.NS = c.Query("checkpoint_ns")
 	if c.Method() != fiber.MethodGet {
 		if err := decode(c, &in); err != nil {
 			return err
@@ -114,9 +124,6 @@ func (a *API) History(c *fiber.Ctx) error {
 			return err
 		}
 		if err := storable(c.Body()); err != nil {
-			return err
-		}
-		if err := in.Checkpoint.ofThread("checkpoint"); err != nil {
 			return err
 		}
 		q.Only = strings.Clone(in.Checkpoint.ID)
@@ -133,9 +140,19 @@ func (a *API) History(c *fiber.Ctx) error {
 	if err := a.opened(c.UserContext(), scope, thread); err != nil {
 		return err
 	}
+	look := a.looking(scope, thread, sel)
+	if err := look.into(c.UserContext(), in.Checkpoint.NS, &q); err != nil {
+		return err
+	}
 	states, err := a.threads.History(c.UserContext(), scope, thread, q)
 	if err != nil {
 		return err
+	}
+	look.shown(states)
+	if sel.wants("tasks") {
+		if err := a.failures(c.UserContext(), scope, thread, states); err != nil {
+			return err
+		}
 	}
 	var out bytes.Buffer
 	e := newEncoder()
@@ -189,11 +206,11 @@ func stateFields(thread agents.ThreadID, s agents.State) fiber.Map {
 	}
 	h := s.Head
 	out["next"] = agents.Nodes(h.Next)
-	out["tasks"], out["interrupts"] = presentTasks(s), presentInterrupts(h)
+	out["tasks"], out["interrupts"] = presentTasks(thread, s), presentInterrupts(h)
 	out["created_at"] = timestamp(h.CreatedAt)
-	out["checkpoint"] = presentCheckpoint(thread, h)
-	if s.Parent != nil {
-		out["parent_checkpoint"] = presentCheckpoint(thread, s.Parent)
+	out["checkpoint"] = presentCheckpoint(thread, s.NS, h)
+	if s.Parent != nil && (s.NS == nil || s.Parent.Line == h.Line) {
+		out["parent_checkpoint"] = presentCheckpoint(thread, s.NS, s.Parent)
 	}
 	metadata := fiber.Map{}
 	if len(h.Metadata) > 0 && json.Unmarshal(h.Metadata, &metadata) != nil {
@@ -209,18 +226,24 @@ func stateFields(thread agents.ThreadID, s agents.State) fiber.Map {
 
 // presentTasks lists what was due at a checkpoint, with what came of it where a
 // checkpoint or the results of an unfinished step tell.
-func presentTasks(s agents.State) []fiber.Map {
+func presentTasks(thread agents.ThreadID, s agents.State) []fiber.Map {
 	h, out := s.Head, []fiber.Map{}
-	results := resultsOf(s)
+	results, failed := resultsOf(s), errorsOf(s)
 	for i, due := range h.Next {
 		path := []any{"__pregel_pull", due.Node}
 		if due.Input != nil {
 			path = []any{"__pregel_push", i}
 		}
-		out = append(out, fiber.Map{
-			"id": taskID(h, i), "name": due.Node, "path": path, "error": nil, "interrupts": interruptsOf(h, i),
+		task := fiber.Map{
+			"id": taskID(h, i), "name": due.Node, "path": path, "error": failed[i], "interrupts": interruptsOf(h, len(s.NS), i),
 			"checkpoint": nil, "state": nil, "result": results[i],
-		})
+		}
+		if sub, ok := s.Within[i]; ok {
+			task["state"] = presentState(thread, sub)
+		} else if ns := under(s, i); ns != nil {
+			task["checkpoint"] = fiber.Map{"thread_id": thread, "checkpoint_ns": namespace(ns)}
+		}
+		out = append(out, task)
 	}
 	return out
 }
@@ -232,6 +255,11 @@ func resultsOf(s agents.State) []any {
 		if p, ok := agents.PendingOf(s.Pending, i); ok && p.Result != nil {
 			out[i] = presentWrites(p.Result.Writes)
 		}
+	}
+	if s.Followed != nil && s.Step == agents.BeforeFirst {
+		messages := s.Followed.Messages
+		out[0] = presentWrites(agents.ChangesOf(s.Followed.Ops, s.Followed.Deltas, &messages))
+		return out
 	}
 	if s.Followed == nil || s.Followed.Source != agents.SourceLoop || len(s.Followed.Interrupts) > 0 {
 		return out

@@ -26,11 +26,12 @@ func presentInterrupts(h *agents.Checkpoint) []fiber.Map {
 	return out
 }
 
-// interruptsOf lists those of one task, and of the subgraph it stands for.
-func interruptsOf(h *agents.Checkpoint, task int) []fiber.Map {
+// interruptsOf lists those of one task, and of the subgraph it stands for; depth is how
+// many subgraphs are around it.
+func interruptsOf(h *agents.Checkpoint, depth, task int) []fiber.Map {
 	out := []fiber.Map{}
 	for _, i := range h.Interrupts {
-		if i.Of() == task {
+		if i.OfAt(depth) == task {
 			out = append(out, fiber.Map{"id": i.ID, "value": i.Value})
 		}
 	}
@@ -42,7 +43,7 @@ func threadInterrupts(h *agents.Checkpoint) fiber.Map {
 	out := fiber.Map{}
 	if h != nil {
 		for _, i := range h.Interrupts {
-			out[taskID(h, i.Of())] = interruptsOf(h, i.Of())
+			out[taskID(h, i.Of())] = interruptsOf(h, 0, i.Of())
 		}
 	}
 	return out
@@ -78,8 +79,8 @@ func (a *API) UpdateState(c *fiber.Ctx) error {
 	if err := storable(c.Body()); err != nil {
 		return err
 	}
-	if err := in.Checkpoint.ofThread("checkpoint"); err != nil {
-		return err
+	if in.Checkpoint.NS != "" {
+		return fault.Invalid("checkpoint.checkpoint_ns", "must be empty: the state of a subgraph can be read, and changes by answers to what it asks")
 	}
 	change := run.Change{AsNode: nodeName(in.AsNode), Checkpoint: in.CheckpointID}
 	if change.Checkpoint == "" {

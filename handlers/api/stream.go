@@ -20,7 +20,9 @@ type Streams interface {
 	// Follow begins at the newest number of a thread's log, FollowFrom after one.
 	Follow(ctx context.Context, org auth.OrgID, thread agents.ThreadID) (Feed, error)
 	FollowFrom(ctx context.Context, org auth.OrgID, thread agents.ThreadID, after int64) (Feed, error)
-	StateOfStep(ctx context.Context, scope auth.Scope, thread agents.ThreadID, line agents.LineID, step int) (agents.State, error)
+	// StateOfStep reads the state at a step of a line; alone is the innermost line around
+	// a subgraph's, or that itself, which begins with nothing of its parent's.
+	StateOfStep(ctx context.Context, scope auth.Scope, thread agents.ThreadID, line agents.LineID, step int, alone agents.LineID) (agents.State, error)
 	// RunFirst gives the number of a run's first envelope; zero if there is none.
 	RunFirst(ctx context.Context, scope auth.Scope, thread agents.ThreadID, run agents.RunID) (int64, error)
 	// Live reports whether the key or session that a scope comes from still holds.
@@ -216,10 +218,10 @@ type watched struct {
 
 func (a *API) watching(scope auth.Scope, r agents.Run, o streamOptions, feed Feed) *watched {
 	ctx := context.Background()
-	w := &watched{projector: newProjector(o.modes, o.StreamSubgraphs, r, func(line agents.LineID, step int) (agents.State, error) {
+	w := &watched{projector: newProjector(o.modes, o.StreamSubgraphs, r, func(step stepOf) (agents.State, error) {
 		ctx, cancel := context.WithTimeout(ctx, readLimit)
 		defer cancel()
-		return a.streams.StateOfStep(ctx, scope, r.Thread, line, step)
+		return a.stateOf(ctx, scope, r.Thread, step)
 	})}
 	overdue := false
 	w.stream = stream{ctx: a.streaming.ctx, feed: feed, project: projectOne(w.projector, spot{}), check: func(ctx context.Context) (*frame, bool) {

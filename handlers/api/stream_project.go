@@ -63,9 +63,17 @@ func (p spot) after(q spot) bool {
 	return cmp.Or(cmp.Compare(p.seq, q.seq), cmp.Compare(p.mode, q.mode), cmp.Compare(p.nth, q.nth)) > 0
 }
 
-// stepReader reads the state at a step of a line, the thread's own one where
-// none is named.
-type stepReader func(line agents.LineID, step int) (agents.State, error)
+// stepOf names a step of a line: the thread's own, or that of a subgraph of a run's
+// graph.
+type stepOf struct {
+	graph string
+	ns    []string
+	line  agents.LineID
+	step  int
+}
+
+// stepReader reads the state at a step.
+type stepReader func(stepOf) (agents.State, error)
 
 // projector turns the envelopes of one run into the frames of the modes that a
 // client wants. It belongs to one stream.

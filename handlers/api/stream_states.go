@@ -24,7 +24,7 @@ func (p *projector) checkpoint(e event.Envelope, value json.RawMessage) error {
 	if line == "" {
 		line = p.line
 	}
-	state, err := p.at(line, named.Step)
+	state, err := p.at(stepOf{graph: p.graph, ns: e.NS, line: line, step: named.Step})
 	if err != nil {
 		return fmt.Errorf("reading step %d: %w", named.Step, err)
 	}
@@ -63,6 +63,7 @@ func (p *projector) stateFrames(e event.Envelope, state agents.State) error {
 	if !p.modes.any(modeCheckpoints, modeDebug) || p.stateless {
 		return nil
 	}
+	state.Pending = nil // comes and goes while the step stands, and a frame is the same whenever it is read
 	seen := presentState(p.thread, state)
 	seen["config"] = fiber.Map{"configurable": seen["checkpoint"]}
 	if seen["parent_checkpoint"] != nil {
@@ -170,7 +171,7 @@ func (d *doing) input(e event.Envelope, task int) any {
 	if len(e.NS) > 0 || e.Step < 1 {
 		return nil
 	}
-	before, err := d.p.at(d.p.line, e.Step-1)
+	before, err := d.p.at(stepOf{line: d.p.line, step: e.Step - 1})
 	if err != nil {
 		return nil
 	}
@@ -200,7 +201,7 @@ func (d *doing) stored(e event.Envelope, s graph.Stepped, updates []graph.Update
 		}
 	}
 	for i, due := range s.State.Head.Next {
-		mine := interruptsOf(s.State.Head, i)
+		mine := interruptsOf(s.State.Head, len(s.State.NS), i)
 		if len(mine) == 0 {
 			continue
 		}

@@ -133,10 +133,10 @@ func (t *threadProjector) of(e event.Envelope) (p *projector, begun bool, err er
 	if t.ways[wayStates] {
 		modes[modeValues] = true
 	}
-	p = newProjector(modes, true, run, func(line agents.LineID, step int) (agents.State, error) {
+	p = newProjector(modes, true, run, func(step stepOf) (agents.State, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), readLimit)
 		defer cancel()
-		return t.a.streams.StateOfStep(ctx, t.scope, t.thread, line, step)
+		return t.a.stateOf(ctx, t.scope, t.thread, step)
 	})
 	t.runs[e.RunID] = p
 	t.note(e.RunID)

@@ -149,6 +149,6 @@ func presentValues(s agents.State) map[string]any {
 	return out
 }
 
-func presentCheckpoint(thread agents.ThreadID, c *agents.Checkpoint) fiber.Map {
-	return fiber.Map{"thread_id": thread, "checkpoint_ns": "", "checkpoint_id": c.ID, "checkpoint_map": nil}
+func presentCheckpoint(thread agents.ThreadID, ns []string, c *agents.Checkpoint) fiber.Map {
+	return fiber.Map{"thread_id": thread, "checkpoint_ns": namespace(ns), "checkpoint_id": c.ID, "checkpoint_map": nil}
 }

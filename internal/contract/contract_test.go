@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/auth"
 	"github.com/heddle/heddle/internal/testweb"
 )
@@ -40,7 +42,7 @@ func TestTheOfficialSDKWorksUnchanged(t *testing.T) {
 		t.Run("langgraph-sdk "+line, func(t *testing.T) {
 			t.Parallel()
 			install(t, "sdk-"+line)
-			s := testweb.Start(t, testweb.Options{})
+			s := testweb.Start(t, testweb.Options{Graphs: []*graph.Graph{nested(t)}})
 			for _, file := range files {
 				t.Run(strings.TrimSuffix(filepath.Base(file), ".test.mjs"), func(t *testing.T) {
 					report(t, filepath.Base(file), play(t, s, "sdk-"+line, file))
@@ -51,6 +53,24 @@ func TestTheOfficialSDKWorksUnchanged(t *testing.T) {
 	for file := range waiting() {
 		require.Contains(t, files, "js/"+file, "waiting_test.go lists a file that is not there")
 	}
+}
+
+// nested is a graph whose node is a graph that asks.
+func nested(t *testing.T) *graph.Graph {
+	t.Helper()
+	say := func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		return graph.Command{Update: graph.AddMessages(agents.Message{ID: agents.MessageID(task.NewID()), Role: agents.RoleAssistant, Text: "inside",
+			CreatedAt: task.Clock.Now()})}, nil
+	}
+	ask := func(_ context.Context, task *graph.Task) (graph.Command, error) {
+		_, err := graph.Ask[string](task, "go on?")
+		return graph.Command{}, err
+	}
+	child, err := graph.New("child").Node("say", say).Node("ask", ask).Edge(graph.Start, "say").Edge("say", "ask").Edge("ask", graph.End).Compile()
+	require.NoError(t, err)
+	g, err := graph.New("nested").Subgraph("sub", child).Edge(graph.Start, "sub").Edge("sub", graph.End).Compile()
+	require.NoError(t, err)
+	return g
 }
 
 // report makes a subtest of each result. What waits for something must not pass.
