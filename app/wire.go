@@ -239,6 +239,29 @@ func (l logReader) ReadLog(ctx context.Context, topic string, after int64, limit
 	return page, nil
 }
 
+// ReadHeads implements realtime.LogReader.
+func (l logReader) ReadHeads(ctx context.Context, topics []string) ([]realtime.Page, error) {
+	var keys []agents.ThreadKey
+	var places []int
+	for i, topic := range topics {
+		if org, thread, ok := channel.ParseThreadTopic(topic); ok {
+			keys, places = append(keys, agents.ThreadKey{Org: org, Thread: thread}), append(places, i)
+		}
+	}
+	pages := make([]realtime.Page, len(topics))
+	if len(keys) == 0 {
+		return pages, nil
+	}
+	heads, err := l.db.HeadsOf(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for i, head := range heads {
+		pages[places[i]] = realtime.Page{Head: head.Seq, Epoch: head.Epoch}
+	}
+	return pages, nil
+}
+
 // stoppedRun reads which run a stop signal means.
 func stoppedRun(m realtime.Message) agents.RunID {
 	var r agents.RunID

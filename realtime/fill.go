@@ -33,23 +33,101 @@ func (h *Hub) later(t *topic) {
 	h.retryMu.Unlock()
 }
 
+// fillers compare topics with their logs and fill holes: several at a time, and each
+// all those that wait.
+func (h *Hub) filler(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-h.fillq:
+			some := []*topic{t}
+			for more := true; more && len(some) < maxHeads; {
+				select {
+				case t := <-h.fillq:
+					some = append(some, t)
+				default:
+					more = false
+				}
+			}
+			h.compare(ctx, some)
+		}
+	}
+}
+
+// compare finds out how far the logs of topics go, and fills those that lack
+// something.
+func (h *Hub) compare(ctx context.Context, some []*topic) {
+	var ask, lack []*topic
+	var names []string
+	for _, t := range some {
+		t.mu.Lock()
+		hole := t.known && t.target > t.at.Seq
+		if !hole {
+			t.look = false
+		}
+		t.mu.Unlock()
+		if hole {
+			lack = append(lack, t)
+		} else {
+			ask, names = append(ask, t), append(names, t.name)
+		}
+	}
+	if len(ask) > 0 {
+		heads, err := h.readHeads(ctx, names)
+		for i, t := range ask {
+			switch {
+			case err != nil:
+				t.mu.Lock()
+				t.look = true
+				t.mu.Unlock()
+				h.later(t)
+			case !t.compared(heads[i]):
+				lack = append(lack, t)
+			}
+		}
+	}
+	for _, t := range lack {
+		h.fill(ctx, t)
+	}
+}
+
+// compared reports whether a topic has all that its log has. One whose position was
+// not known stands at the log's head now.
+func (t *topic) compared(head Page) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.known:
+		t.at = Position{Seq: head.Head, Epoch: head.Epoch}
+		t.known = true
+		close(t.primed)
+	case head.Head > t.at.Seq || t.target > t.at.Seq || head.Epoch != t.at.Epoch && t.at != (Position{}):
+		t.look = true
+		return false
+	}
+	if t.look || t.target > t.at.Seq {
+		return false
+	}
+	t.stuck = time.Time{}
+	t.filling = false
+	return true
+}
+
 // fill reads the log until t has all that was heard of.
 func (h *Hub) fill(ctx context.Context, t *topic) {
 	for ctx.Err() == nil {
 		t.mu.Lock()
-		if t.known && !t.look && t.target <= t.at.Seq {
+		if !t.look && t.target <= t.at.Seq {
 			t.filling = false
 			t.mu.Unlock()
 			return
 		}
 		t.look = false
-		after, limit := t.at.Seq, pageSize
-		if !t.known {
-			limit = 0
-		}
+		after := t.at.Seq
 		t.mu.Unlock()
 
-		page, err := h.readLog(ctx, t.name, after, limit)
+		page, err := h.readLog(ctx, t.name, after, pageSize)
 		if err != nil {
 			t.mu.Lock()
 			t.look = true
@@ -69,12 +147,6 @@ func (h *Hub) fill(ctx context.Context, t *topic) {
 func (h *Hub) absorb(t *topic, page Page) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.known {
-		t.at = Position{Seq: page.Head, Epoch: page.Epoch}
-		t.known = true
-		close(t.primed)
-		return true
-	}
 	if page.Epoch != t.at.Epoch && t.at != (Position{}) {
 		h.opt.Logger.Info("log was cut, watchers start anew", "topic", t.name)
 		t.reset(Position{Seq: page.Head, Epoch: page.Epoch})

@@ -86,7 +86,9 @@ type change struct {
 }
 
 const (
-	fillers       = 4
+	fillers = 4
+	// maxHeads bounds how many topics are compared with their logs at once.
+	maxHeads      = 128
 	maxReads      = 8
 	maxUnsaid     = 4096
 	tick          = 200 * time.Millisecond
@@ -139,16 +141,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	wg.Go(func() { h.tend(ctx) })
 	wg.Go(func() { h.remind(ctx) })
 	for range fillers {
-		wg.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case t := <-h.fillq:
-					h.fill(ctx, t)
-				}
-			}
-		})
+		wg.Go(func() { h.filler(ctx) })
 	}
 	<-ctx.Done()
 	h.mu.Lock()

@@ -11,9 +11,12 @@ import (
 type LogReader interface {
 	// ReadLog returns up to limit messages of topic that end after the number
 	// after, oldest first and without a hole between them; a compacted message
-	// that after lies in comes first. With limit 0 it only tells head and epoch.
-	// A topic that has no log yields the zero Page.
+	// that after lies in comes first. limit is at least 1. A topic that has no log
+	// yields the zero Page.
 	ReadLog(ctx context.Context, topic string, after int64, limit int) (Page, error)
+	// ReadHeads tells head and epoch of topics, in their order, as pages without
+	// messages.
+	ReadHeads(ctx context.Context, topics []string) ([]Page, error)
 }
 
 // Page is a stretch of a log.
@@ -34,30 +37,55 @@ const (
 
 // readLog reads one page under a deadline and a bound on concurrent reads, so
 // that a storm of reconnects cannot take the whole database pool.
-func (h *Hub) readLog(ctx context.Context, topic string, after int64, limit int) (Page, error) {
+func (h *Hub) readLog(ctx context.Context, topic string, after int64, limit int) (page Page, err error) {
 	if h.opt.Log == nil || isControl(topic) {
 		return Page{}, nil
 	}
+	err = h.reading(ctx, topic, func(ctx context.Context) error {
+		page, err = h.opt.Log.ReadLog(ctx, topic, after, limit)
+		return err
+	})
+	if err != nil {
+		return Page{}, fmt.Errorf("reading the log of %s after %d: %w", topic, after, err)
+	}
+	return page, nil
+}
+
+// readHeads reads how far the logs of topics go, as readLog does.
+func (h *Hub) readHeads(ctx context.Context, topics []string) (pages []Page, err error) {
+	err = h.reading(ctx, topics[0], func(ctx context.Context) error {
+		pages, err = h.opt.Log.ReadHeads(ctx, topics)
+		return err
+	})
+	if err == nil && len(pages) != len(topics) {
+		err = fmt.Errorf("the log told of %d", len(pages))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the heads of %d logs: %w", len(topics), err)
+	}
+	return pages, nil
+}
+
+func (h *Hub) reading(ctx context.Context, topic string, read func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select {
 	case h.reads <- struct{}{}:
 		defer func() { <-h.reads }()
 	case <-ctx.Done():
-		return Page{}, fmt.Errorf("waiting to read the log of %s: %w", topic, ctx.Err())
+		return fmt.Errorf("waiting for a turn: %w", ctx.Err())
 	}
-	page, err := h.opt.Log.ReadLog(ctx, topic, after, limit)
-	if err != nil {
+	if err := read(ctx); err != nil {
 		// One line per outage: every watched topic tries again and again.
 		if h.logAway.CompareAndSwap(false, true) {
 			h.opt.Logger.Warn("log cannot be read by the hub", "topic", topic, "err", err)
 		}
-		return Page{}, fmt.Errorf("reading the log of %s after %d: %w", topic, after, err)
+		return err
 	}
 	if h.logAway.CompareAndSwap(true, false) {
 		h.opt.Logger.Info("log can be read by the hub again")
 	}
-	return page, nil
+	return nil
 }
 
 // history returns up to pageSize deliveries after the number after: from

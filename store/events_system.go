@@ -103,6 +103,32 @@ func (db *DB) Append(ctx context.Context, entries []agents.Entry) ([]agents.Numb
 	return out, nil
 }
 
+// sqlHeadsOf tells how far logs go, each by a probe of its key.
+const sqlHeadsOf = `select w.n::int as n, h.seq, h.epoch::text as epoch
+	from unnest(@orgs::uuid[], @threads::uuid[]) with ordinality as w(org_id, thread_id, n)
+	cross join lateral (select * from thread_heads where org_id = w.org_id and thread_id = w.thread_id offset 0) h`
+
+// HeadsOf tells the hub how far the logs of threads go, in their order: the zero
+// position of one that is gone.
+func (db *DB) HeadsOf(ctx context.Context, threads []agents.ThreadKey) ([]agents.Position, error) {
+	orgs, ids := make([]string, len(threads)), make([]string, len(threads))
+	for i, t := range threads {
+		orgs[i], ids[i] = string(t.Org), string(t.Thread)
+	}
+	rows, _ := db.system.Query(ctx, sqlHeadsOf, named{"orgs": orgs, "threads": ids}) // its error comes back from ForEachRow
+	out := make([]agents.Position, len(threads))
+	var n int
+	var at agents.Position
+	_, err := pgx.ForEachRow(rows, []any{&n, &at.Seq, &at.Epoch}, func() error {
+		out[n-1] = at
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the heads of logs: %w", err)
+	}
+	return out, nil
+}
+
 // LogOf reads a thread's log for the hub, whose subscriptions were authorised
 // when a socket joined.
 func (db *DB) LogOf(ctx context.Context, org auth.OrgID, thread agents.ThreadID, after int64, limit int) ([]agents.LogRow, agents.Position, error) {

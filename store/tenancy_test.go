@@ -277,3 +277,30 @@ func TestThemeIsOnesOwnAndNeedsAMembership(t *testing.T) {
 	requireKind(t, fault.KindNotFound, b.db.SetTheme(t.Context(), stray, "dark"))
 	require.Equal(t, []string{string(b.mia.User)}, dark())
 }
+
+// TestHeadsOfLogsAreToldInTheOrderOfTheQuestion, across organisations, as the hub
+// asks for them; a thread that is gone has none.
+func TestHeadsOfLogsAreToldInTheOrderOfTheQuestion(t *testing.T) {
+	b := setup(t)
+	none, err := b.db.HeadsOf(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	var keys []agents.ThreadKey
+	var want []agents.Position
+	for i := range 6 {
+		scope := []auth.Scope{b.mia, b.gia}[i%2]
+		thread := b.thread(t, scope, agents.VisibilityPrivate)
+		for range i {
+			require.NoError(t, rename(t.Context(), b.db, scope, thread.ID, "again"))
+		}
+		_, head, err := b.db.Log(t.Context(), scope, thread.ID, 0, 1)
+		require.NoError(t, err)
+		require.EqualValues(t, i, head.Seq)
+		keys, want = append(keys, agents.ThreadKey{Org: scope.Org, Thread: thread.ID}), append(want, head)
+	}
+	keys = append(keys, agents.ThreadKey{Org: b.gia.Org, Thread: keys[0].Thread}, agents.ThreadKey{Org: b.mia.Org, Thread: agents.ThreadID(id.New())}, keys[3])
+	want = append(want, agents.Position{}, agents.Position{}, want[3])
+	got, err := b.db.HeadsOf(t.Context(), keys)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
