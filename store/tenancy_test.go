@@ -290,8 +290,8 @@ func TestHeadsOfLogsAreToldInTheOrderOfTheQuestion(t *testing.T) {
 	for i := range 6 {
 		scope := []auth.Scope{b.mia, b.gia}[i%2]
 		thread := b.thread(t, scope, agents.VisibilityPrivate)
-		for range i {
-			require.NoError(t, rename(t.Context(), b.db, scope, thread.ID, "again"))
+		for n := range i {
+			require.NoError(t, rename(t.Context(), b.db, scope, thread.ID, fmt.Sprint("title ", n)))
 		}
 		_, head, err := b.db.Log(t.Context(), scope, thread.ID, 0, 1)
 		require.NoError(t, err)
