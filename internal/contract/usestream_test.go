@@ -40,7 +40,7 @@ func TestUseStreamWorksInABrowser(t *testing.T) {
 						t.Run("messages stream", func(t *testing.T) { u.streams(t, openTab(t, browser)) })
 						t.Run("stop", func(t *testing.T) { u.stops(t, openTab(t, browser)) })
 						t.Run("reload in the middle", func(t *testing.T) { u.reloads(t, openTab(t, browser)) })
-						t.Run("a failing run", func(t *testing.T) { u.fails(t, openTab(t, browser)) })
+						t.Run("a failing run", func(t *testing.T) { u.fails(t, openTab(t, browser), openTab(t, browser)) })
 						t.Run("a question", func(t *testing.T) { u.asks(t, openTab(t, browser)) })
 						t.Run("a review", func(t *testing.T) { u.reviews(t, openTab(t, browser), openTab(t, browser)) })
 						if history == "on" { // what it needs stands in the history
@@ -199,6 +199,7 @@ func (u *hooked) stops(t *testing.T, tb *tab) {
 	thread := u.thread(tb)
 	u.s.Eventually("the run is stopped, not only its display", func() bool { return u.runs(t, thread)[0] == "interrupted" })
 	u.open(tb, u.mia, "echo", thread)
+	require.Equal(t, "2 false", eval[string](tb, `document.querySelectorAll("li").length + " " + !!document.querySelector("section, output")`), "what was said stays, and nothing waits")
 	tb.write(".send", "go on")
 	tb.until(settled + ` && ` + says + ` === "echo: go on"`)
 	require.False(t, eval[bool](tb, `!!document.querySelector("output")`), "no error is shown")
@@ -218,16 +219,22 @@ func (u *hooked) reloads(t *testing.T, tb *tab) {
 	u.shows(tb, "hello", slowly())
 }
 
-func (u *hooked) fails(t *testing.T, tb *tab) {
+func (u *hooked) fails(t *testing.T, tb, another *tab) {
+	boom := settled + ` && document.querySelector("output")?.textContent.includes("boom") && !document.querySelector("section")`
 	u.open(tb, u.mia, "failing", "")
 	tb.write(".send", "hello")
-	tb.until(settled + ` && document.querySelector("output")?.textContent.includes("boom")`)
+	tb.until(boom)
 	thread := u.thread(tb)
 	require.NoError(t, chromedp.Do(tb, chromedp.Reload()))
-	tb.until(settled + ` && document.querySelector("output")?.textContent.includes("boom")`)
-	u.open(tb, u.mia, "echo", thread)
-	tb.write(".send", "again")
-	tb.until(settled + ` && ` + says + ` === "echo: again" && !document.querySelector("output")`)
+	tb.until(boom)
+	u.open(another, u.mia, "echo", thread) // it knows of no run that it could join
+	another.until(boom)
+	another.write(".send", "again")
+	another.until(settled + ` && ` + says + ` === "echo: again"`)
+	if u.readsOnce {
+		require.NoError(t, chromedp.Do(another, chromedp.Reload()))
+	}
+	another.until(settled + ` && ` + says + ` === "echo: again" && !document.querySelector("output")`)
 }
 
 func (u *hooked) asks(t *testing.T, tb *tab) {
