@@ -265,6 +265,11 @@ func (u *hooked) reviews(t *testing.T, mias, rays *tab) {
 	mias.until(settled + ` && document.querySelector("output")?.textContent.includes("Four eyes")`)
 	thread := u.thread(mias)
 	require.Equal(t, "interrupted", u.status(t, thread))
+	var waiting []struct {
+		ID string `json:"thread_id"`
+	}
+	u.s.API(u.ray, http.MethodPost, "/api/threads/search", map[string]any{"status": "interrupted", "metadata": map[string]any{"assistant_id": found[0].ID}}).JSON(t, &waiting)
+	require.Contains(t, fmt.Sprint(waiting), thread, "who may decide finds what waits")
 	u.open(rays, u.ray, found[0].ID, thread)
 	rays.until(waits)
 	rays.click(".reject")
