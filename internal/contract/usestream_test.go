@@ -31,7 +31,7 @@ func TestUseStreamWorksInABrowser(t *testing.T) {
 				t.Cleanup(pages.Close)
 				s := testweb.Start(t, testweb.Options{Env: []string{"HEDDLE_CORS_ORIGINS=" + pages.URL}})
 				u := &hooked{s: s, pages: pages.URL, mia: s.Key("acme", "mia@acme.test", auth.ScopeRun, auth.ScopeReview),
-					ray: s.Key("acme", "ray@acme.test", auth.ScopeRun, auth.ScopeReview)}
+					ray: s.Key("acme", "ray@acme.test", auth.ScopeRun, auth.ScopeReview), slower: slower(t, s)}
 				for _, history := range []string{"on", "off"} {
 					t.Run("history "+history, func(t *testing.T) {
 						t.Parallel()
@@ -91,6 +91,20 @@ type hooked struct {
 	readsOnce bool
 	// mia asks, ray decides.
 	mia, ray string
+	// slower is an assistant that takes its time, so that a crowded machine can
+	// meet it midway.
+	slower string
+}
+
+func slower(t *testing.T, s *testweb.Server) string {
+	t.Helper()
+	var made struct {
+		ID string `json:"assistant_id"`
+	}
+	s.API(s.Key("acme", "ada@acme.test", auth.KeyScopes()...), http.MethodPost, "/api/assistants",
+		map[string]any{"graph_id": "slow", "config": map[string]any{"configurable": map[string]any{"pause_ms": 200}}}).JSON(t, &made)
+	require.NotEmpty(t, made.ID)
+	return made.ID
 }
 
 const settled = `document.querySelector("main")?.dataset.loading === "false"`
@@ -142,8 +156,8 @@ func quoted(texts []string) string {
 // says is the text of the last message so far.
 const says = `[...document.querySelectorAll("li > p")].at(-1)?.textContent`
 
-// midway waits until the page shows the beginning of an answer of the graph
-// slow and not its end.
+// midway waits until the page shows the beginning of a slow answer and not its
+// end.
 func (u *hooked) midway(tb *tab) {
 	tb.t.Helper()
 	tb.until(fmt.Sprintf(`(() => { const text = %s ?? ""; return document.querySelector(".stop") && text.startsWith("token0 token1 ") && !text.includes("token19") })()`, says))
@@ -179,11 +193,15 @@ func (u *hooked) runs(t *testing.T, thread string) []string {
 
 func (u *hooked) streams(t *testing.T, tb *tab) {
 	u.open(tb, u.mia, "slow", "")
+	require.NoError(t, chromedp.Do(tb, chromedp.Evaluate[chromedp.Void](`{
+		window.seen = new Set(); window.ids = new Set();
+		new MutationObserver(() => { seen.add(document.querySelector("li.ai > p")?.textContent); ids.add(document.querySelector("li.ai")?.id) })
+			.observe(document.body, {subtree: true, childList: true, characterData: true, attributes: true});
+	}`)))
 	tb.write(".send", "hello")
-	u.midway(tb)
-	id := eval[string](tb, `document.querySelector("li.ai").id`)
 	u.shows(tb, "hello", slowly())
-	require.Equal(t, id, eval[string](tb, `document.querySelector("li.ai").id`), "the id of the message did not change")
+	require.Greater(t, eval[int](tb, `seen.size`), 4, "it came in pieces")
+	require.Equal(t, 1, eval[int](tb, `[...ids].filter((id) => id).length`), "the id of the message did not change")
 	u.open(tb, u.mia, "echo", u.thread(tb))
 	tb.write(".send", "again")
 	u.shows(tb, "hello", slowly(), "again", "echo: again")
@@ -191,7 +209,7 @@ func (u *hooked) streams(t *testing.T, tb *tab) {
 }
 
 func (u *hooked) stops(t *testing.T, tb *tab) {
-	u.open(tb, u.mia, "slow", "")
+	u.open(tb, u.mia, u.slower, "")
 	tb.write(".send", "hello")
 	u.midway(tb)
 	tb.click(".stop")
@@ -207,7 +225,7 @@ func (u *hooked) stops(t *testing.T, tb *tab) {
 }
 
 func (u *hooked) reloads(t *testing.T, tb *tab) {
-	u.open(tb, u.mia, "slow", "")
+	u.open(tb, u.mia, u.slower, "")
 	tb.write(".send", "hello")
 	u.midway(tb)
 	thread := u.thread(tb)
