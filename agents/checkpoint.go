@@ -108,9 +108,6 @@ type State struct {
 	// Followed is the step after this one on its line, where it was asked for and
 	// there is one.
 	Followed *Followed
-	// Failed says why what is due at Head was not done, where it was asked for and
-	// a run failed there.
-	Failed *RunError
 }
 
 // Followed is the step that followed a state.

@@ -84,14 +84,8 @@ func (a *API) sendState(c *fiber.Ctx, checkpoint string) error {
 	if err != nil {
 		return err
 	}
-	states := []agents.State{state}
-	if sel.wants("tasks") {
-		if err := a.tellFailure(c.UserContext(), scope, thread, states, checkpoint == ""); err != nil {
-			return err
-		}
-	}
 	var out bytes.Buffer
-	if err := newEncoder().state(&out, thread, states[0], sel); err != nil {
+	if err := newEncoder().state(&out, thread, state, sel); err != nil {
 		return err
 	}
 	return sendJSON(c, out.Bytes())
@@ -142,12 +136,6 @@ func (a *API) History(c *fiber.Ctx) error {
 	states, err := a.threads.History(c.UserContext(), scope, thread, q)
 	if err != nil {
 		return err
-	}
-	if q.Followed {
-		newest := q.Before == "" && q.Only == "" && q.Metadata == nil
-		if err := a.tellFailure(c.UserContext(), scope, thread, states, newest); err != nil {
-			return err
-		}
 	}
 	var out bytes.Buffer
 	e := newEncoder()
@@ -230,7 +218,7 @@ func presentTasks(s agents.State) []fiber.Map {
 			path = []any{"__pregel_push", i}
 		}
 		out = append(out, fiber.Map{
-			"id": taskID(h, i), "name": due.Node, "path": path, "error": failureOf(s, i), "interrupts": interruptsOf(h, i),
+			"id": taskID(h, i), "name": due.Node, "path": path, "error": nil, "interrupts": interruptsOf(h, i),
 			"checkpoint": nil, "state": nil, "result": results[i],
 		})
 	}
