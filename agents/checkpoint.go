@@ -108,6 +108,8 @@ type State struct {
 	// Followed is the step after this one on its line, where it was asked for and
 	// there is one.
 	Followed *Followed
+	// Failure says why the run that made Head ended there, where it was asked for.
+	Failure *RunError
 }
 
 // Followed is the step that followed a state.

@@ -51,6 +51,7 @@ type apiState struct {
 		ID         string  `json:"id"`
 		Name       string  `json:"name"`
 		Result     *values `json:"result"`
+		Error      *string `json:"error"`
 		Interrupts []any   `json:"interrupts"`
 	} `json:"tasks"`
 }

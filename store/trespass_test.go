@@ -268,6 +268,12 @@ var trespasses = map[string]trespass{
 			return err
 		})
 	}},
+	"DB.Failures": {fault.KindNotFound, func(ctx context.Context, e *estate, s auth.Scope) error {
+		return both(e, func(t agents.Thread) error {
+			_, err := e.db.Failures(ctx, s, t.ID, []agents.RunID{e.pending.ID})
+			return err
+		})
+	}},
 	"DB.Acquire": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
 		// The same id is free in their own organisation.
 		if _, err := e.db.Acquire(ctx, s, e.private.ID); err != nil {

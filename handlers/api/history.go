@@ -84,6 +84,13 @@ func (a *API) sendState(c *fiber.Ctx, checkpoint string) error {
 	if err != nil {
 		return err
 	}
+	if sel.wants("tasks") {
+		of := []agents.State{state}
+		if err := a.failures(c.UserContext(), scope, thread, of); err != nil {
+			return err
+		}
+		state = of[0]
+	}
 	var out bytes.Buffer
 	if err := newEncoder().state(&out, thread, state, sel); err != nil {
 		return err
@@ -136,6 +143,11 @@ func (a *API) History(c *fiber.Ctx) error {
 	states, err := a.threads.History(c.UserContext(), scope, thread, q)
 	if err != nil {
 		return err
+	}
+	if sel.wants("tasks") {
+		if err := a.failures(c.UserContext(), scope, thread, states); err != nil {
+			return err
+		}
 	}
 	var out bytes.Buffer
 	e := newEncoder()
@@ -211,14 +223,14 @@ func stateFields(thread agents.ThreadID, s agents.State) fiber.Map {
 // checkpoint or the results of an unfinished step tell.
 func presentTasks(s agents.State) []fiber.Map {
 	h, out := s.Head, []fiber.Map{}
-	results := resultsOf(s)
+	results, failed := resultsOf(s), errorsOf(s)
 	for i, due := range h.Next {
 		path := []any{"__pregel_pull", due.Node}
 		if due.Input != nil {
 			path = []any{"__pregel_push", i}
 		}
 		out = append(out, fiber.Map{
-			"id": taskID(h, i), "name": due.Node, "path": path, "error": nil, "interrupts": interruptsOf(h, i),
+			"id": taskID(h, i), "name": due.Node, "path": path, "error": failed[i], "interrupts": interruptsOf(h, i),
 			"checkpoint": nil, "state": nil, "result": results[i],
 		})
 	}

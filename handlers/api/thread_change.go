@@ -30,6 +30,8 @@ type ThreadShelf interface {
 	// Outline is State without the messages.
 	Outline(ctx context.Context, scope auth.Scope, thread agents.ThreadID) (agents.State, error)
 	History(ctx context.Context, scope auth.Scope, thread agents.ThreadID, q agents.HistoryQuery) ([]agents.State, error)
+	// Failures gives why runs failed, of those that did.
+	Failures(ctx context.Context, scope auth.Scope, thread agents.ThreadID, runs []agents.RunID) (map[agents.RunID]agents.RunError, error)
 }
 
 const (
