@@ -111,21 +111,6 @@ test("search by what a run left: metadata.graph_id, status interrupted and error
   assert.deepEqual((await client.threads.search({ metadata: { group }, status: "error" })).map((t) => t.thread_id), [broken.thread_id]);
 });
 
-test("a run that failed: its task tells the error in state and history, until another run goes on", async () => {
-  const { thread_id } = await client.threads.create();
-  await client.runs.wait(thread_id, "failing", { input: say("x"), raiseError: false });
-  const state = await client.threads.getState(thread_id);
-  assert.deepEqual(state.next, ["failing"]);
-  const named = await client.threads.getState(thread_id, state.checkpoint.checkpoint_id);
-  const [head] = await client.threads.getHistory(thread_id);
-  for (const { tasks } of [state, named, head]) {
-    assert.equal(tasks.length, 1);
-    assert.equal(JSON.parse(tasks[0].error).message, "boom");
-  }
-  await client.runs.wait(thread_id, "echo", { input: say("again") });
-  for (const { tasks } of await client.threads.getHistory(thread_id)) for (const { error } of tasks) assert.equal(error, null);
-});
-
 test("count: a bare integer", async () => {
   const group = uuid();
   await client.threads.create({ metadata: { group } });
