@@ -17,14 +17,20 @@ import (
 // arguments of searchArgs.
 const threadMatches = `(@status::text is null or t.status = @status::text) and (@metadata::jsonb is null or t.metadata @> @metadata::jsonb)`
 
-// Threads are listed if they are the person's own or shared, and named by their ids
-// if they may be read: two statements, for one would use no index.
+// Threads are listed if they are the person's own or shared, also if they wait for
+// a review where reviewers ask what waits, and named by their ids if they may be
+// read: a statement for each, for one would use no index.
 const (
 	threadListed = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation') and not t.temporary and ` + threadMatches
-	threadNamed  = `t.id = any(@ids::uuid[]) and not t.temporary and ` + threadReadable + ` and ` + threadMatches
+	threadWaits  = `t.org_id = @org and (t.owner_id = @user or t.visibility = 'organisation'
+			or t.id = any(array(select v.thread_id from reviews v where v.org_id = @org and v.status = 'open')))
+		and not t.temporary and ` + threadMatches
+	threadNamed = `t.id = any(@ids::uuid[]) and not t.temporary and ` + threadReadable + ` and ` + threadMatches
 )
 
 const sqlThreadCount = `select count(*)::int as n from threads t where ` + threadListed
+
+const sqlThreadCountWaits = `select count(*)::int as n from threads t where ` + threadWaits
 
 const sqlThreadCountNamed = `select count(*)::int as n from threads t where ` + threadNamed
 
@@ -41,12 +47,17 @@ const threadOrder = ` order by case when @sort::text = 'status' and @ascending::
 
 const sqlThreadSearch = `select ` + threadColumns + ` from threads t where ` + threadListed + threadOrder
 
+const sqlThreadSearchWaits = `select ` + threadColumns + ` from threads t where ` + threadWaits + threadOrder
+
 const sqlThreadSearchNamed = `select ` + threadColumns + ` from threads t where ` + threadNamed + threadOrder
 
 // searchSQL gives the statements that list and count.
-func searchSQL(q agents.ThreadSearch) (list, count string) {
+func searchSQL(scope auth.Scope, q agents.ThreadSearch) (list, count string) {
 	if q.IDs != nil {
 		return sqlThreadSearchNamed, sqlThreadCountNamed
+	}
+	if q.Status == agents.ThreadInterrupted && scope.Can(auth.PermReview) {
+		return sqlThreadSearchWaits, sqlThreadCountWaits
 	}
 	return sqlThreadSearch, sqlThreadCount
 }
@@ -88,7 +99,7 @@ func (db *DB) SearchThreads(ctx context.Context, scope auth.Scope, q agents.Thre
 	var counts []countRow
 	var rows []threadRow
 	var batch pgx.Batch
-	list, count := searchSQL(q)
+	list, count := searchSQL(scope, q)
 	collect(&batch, &counts, count, args)
 	collect(&batch, &rows, list, args)
 	if err := db.batches(scope)(ctx, &batch); err != nil {
@@ -114,7 +125,7 @@ func (db *DB) CountThreads(ctx context.Context, scope auth.Scope, q agents.Threa
 		_, n, err := db.searchValues(ctx, scope, q)
 		return n, err
 	}
-	_, count := searchSQL(q)
+	_, count := searchSQL(scope, q)
 	row, err := one[countRow](ctx, db, scope, "Thread", "counting threads", count, searchArgs(scope, q))
 	return row.N, err
 }
@@ -124,7 +135,7 @@ func (db *DB) CountThreads(ctx context.Context, scope auth.Scope, q agents.Threa
 func (db *DB) searchValues(ctx context.Context, scope auth.Scope, q agents.ThreadSearch) ([]agents.FoundThread, int, error) {
 	all := q
 	all.Limit, all.Offset = agents.MaxSearchedValues+1, 0
-	list, _ := searchSQL(q)
+	list, _ := searchSQL(scope, q)
 	rows, err := many[threadRow](ctx, db, scope, "searching threads", list, searchArgs(scope, all))
 	if err != nil {
 		return nil, 0, err

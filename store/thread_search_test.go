@@ -212,3 +212,31 @@ func TestHistoryByMetadataGivesTheStatesOfTheWholeHistory(t *testing.T) {
 		require.Equal(t, agents.MessageID(fmt.Sprintf("m%d", s.Step+1)), s.Followed.Messages[0].ID)
 	}
 }
+
+func TestReviewersFindWhatWaitsForThem(t *testing.T) {
+	b := setup(t)
+	ray := b.person(t, "acme", "ray", auth.RoleReviewer)
+	review := b.ask(t, b.mia)
+	waits := review.Thread
+	own := b.labelled(t, ray, "", `{}`, 1).ID
+	interrupted := agents.ThreadSearch{Status: agents.ThreadInterrupted}
+	for name, c := range map[string]struct {
+		scope auth.Scope
+		q     agents.ThreadSearch
+		want  []agents.ThreadID
+	}{
+		"a reviewer who asks what waits":  {ray, interrupted, []agents.ThreadID{waits}},
+		"a reviewer's own list":           {ray, agents.ThreadSearch{}, []agents.ThreadID{own}},
+		"who asked":                       {b.mia, interrupted, []agents.ThreadID{waits}},
+		"another member":                  {b.max, interrupted, []agents.ThreadID{}},
+		"a reviewer of another":           {b.gus, interrupted, []agents.ThreadID{}},
+		"a reviewer, of another metadata": {ray, agents.ThreadSearch{Status: agents.ThreadInterrupted, Metadata: json.RawMessage(`{"no":1}`)}, []agents.ThreadID{}},
+	} {
+		found, _ := b.search(t, c.scope, c.q)
+		require.Equal(t, c.want, found, name)
+	}
+	_, err := b.db.Decide(t.Context(), ray, []agents.Decision{{Review: review.ID, Kind: agents.Approve}}, withdrawn)
+	require.NoError(t, err)
+	found, _ := b.search(t, ray, interrupted)
+	require.Empty(t, found, "it waits no more")
+}

@@ -310,9 +310,12 @@ var trespasses = map[string]trespass{
 		})
 	}},
 	"DB.SearchThreads": {"", func(ctx context.Context, e *estate, s auth.Scope) error {
-		for _, ids := range [][]agents.ThreadID{nil, {e.private.ID, e.shared.ID}} {
-			found, _, err := e.db.SearchThreads(ctx, s, agents.ThreadSearch{IDs: ids, Limit: 100, States: agents.WholeState})
-			err = seen(found, err, func(t agents.FoundThread) bool { return t.Org != s.Org || t.ID == e.private.ID || t.ID == e.shared.ID })
+		for _, q := range []agents.ThreadSearch{{}, {IDs: []agents.ThreadID{e.private.ID, e.shared.ID}}, {Status: agents.ThreadInterrupted}} {
+			q.Limit, q.States = 100, agents.WholeState
+			found, _, err := e.db.SearchThreads(ctx, s, q)
+			err = seen(found, err, func(t agents.FoundThread) bool {
+				return t.Org != s.Org || t.ID == e.private.ID || t.ID == e.shared.ID || t.ID == e.review.Thread
+			})
 			if err != nil {
 				return err
 			}

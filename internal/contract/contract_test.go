@@ -8,10 +8,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -157,10 +159,15 @@ func play(t *testing.T, s *testweb.Server, sdk, file string) []result {
 const marker = "node_modules/.heddle-lock"
 
 // install runs npm ci in a folder when its node_modules does not belong to its
-// lock file: a second run asks no network.
+// lock file: a second run asks no network. Tests that want the same folder at
+// the same time wait for one of them.
 func install(t *testing.T, dir string) {
 	t.Helper()
-	lock, err := os.ReadFile(filepath.Join(dir, "package-lock.json"))
+	file, err := os.Open(filepath.Join(dir, "package-lock.json"))
+	require.NoError(t, err)
+	defer file.Close()
+	require.NoError(t, syscall.Flock(int(file.Fd()), syscall.LOCK_EX), "waiting for who else installs")
+	lock, err := io.ReadAll(file)
 	require.NoError(t, err)
 	require.NotContains(t, string(lock), `"resolved"`, "the lock file names no registry")
 	sum := sha256.Sum256(lock)
