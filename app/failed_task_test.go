@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"context"
 	"net/http"
 	"sync/atomic"
@@ -47,7 +48,7 @@ func TestAStateTellsWhichTaskFailed(t *testing.T) {
 		out := map[string]string{}
 		for _, task := range s.Tasks {
 			if task.Error != nil {
-				out[task.Name] = *task.Error
+				out[task.Name] = toldBy(t, *task.Error)
 			}
 		}
 		return out
@@ -113,4 +114,13 @@ func TestAStateTellsWhichTaskFailed(t *testing.T) {
 	var run struct{ Status string }
 	mia.want(http.StatusOK, "GET", "/threads/"+thread+"/runs/"+mia.state(thread).Metadata["run_id"].(string), nil, &run)
 	require.Equal(t, string(agents.RunFailed), run.Status)
+}
+
+// toldBy gives the message of a task's error, which clients read from its JSON.
+func toldBy(t *testing.T, text string) string {
+	t.Helper()
+	var told struct{ Error, Message string }
+	require.NoError(t, json.Unmarshal([]byte(text), &told))
+	require.NotEmpty(t, told.Error)
+	return told.Message
 }

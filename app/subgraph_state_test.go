@@ -210,10 +210,10 @@ func TestAStateShowsThoseOfItsSubgraphs(t *testing.T) {
 	broken := get("/state?subgraphs=true", nil)
 	require.Equal(t, []string{"alone", "shared"}, []string{broken.Tasks[0].Name, broken.Tasks[1].Name})
 	require.Nil(t, broken.Tasks[0].Error)
-	require.Equal(t, "It broke at deep?", *broken.Tasks[1].Error)
+	require.Equal(t, "It broke at deep?", toldBy(t, *broken.Tasks[1].Error))
 	inner := broken.Tasks[1].State
 	require.Equal(t, deep.Values, inner.Tasks[0].State.Values)
-	require.Equal(t, "It broke at deep?", *inner.Tasks[0].Error)
+	require.Equal(t, "It broke at deep?", toldBy(t, *inner.Tasks[0].Error))
 	require.Equal(t, "It broke at deep?", *inner.Tasks[0].State.Tasks[0].Error)
 	require.Nil(t, get("/state", nil).Tasks[1].State)
 

@@ -358,7 +358,7 @@ func (a apiRows) history() error {
 		for j := range a.targets {
 			t := a.targets[(i+j)%len(a.targets)]
 			f, own := all[t.name], threads[t.name]
-			for _, m := range []struct {
+			turns := []struct {
 				into *[]time.Duration
 				what func() error
 			}{
@@ -368,7 +368,11 @@ func (a apiRows) history() error {
 				}},
 				{&f.late, func() error { return t.background(a.ctx, own[0]) }},
 				{&f.early, func() error { return t.background(a.ctx, own[1]) }},
-			} {
+			}
+			if i%2 == 1 {
+				slices.Reverse(turns) // what follows a large answer cleans up after it
+			}
+			for _, m := range turns {
 				began := time.Now()
 				if err := m.what(); err != nil {
 					return err

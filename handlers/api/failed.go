@@ -67,7 +67,8 @@ func nodeAt(path string, ns []string) (node string, ok bool) {
 }
 
 // errorsOf gives what is to be said of each task that was due at a state where its run
-// failed; nil where nothing is. A failure that names no node is of all that was under
+// failed, as text: the JSON of an error and its message, which useStream reads; nil
+// where nothing is. A failure that names no node is of all that was under
 // way, unless a limit kept the step from beginning.
 func errorsOf(s agents.State) []any {
 	out := make([]any, len(s.Head.Next))
@@ -75,6 +76,7 @@ func errorsOf(s agents.State) []any {
 	if f == nil {
 		return out
 	}
+	said := string(errorData(f.Code, f.Message))
 	node, inside := nodeAt(f.Node, s.NS)
 	if !inside {
 		return out
@@ -85,10 +87,10 @@ func errorsOf(s agents.State) []any {
 		}
 		switch {
 		case node == due.Node:
-			out[i] = f.Message
+			out[i] = said
 			return out
 		case node == "" && slices.Contains([]string{"timeout", "step_timeout", "attempts_exhausted"}, f.Code):
-			out[i] = f.Message
+			out[i] = said
 		}
 	}
 	return out

@@ -133,7 +133,7 @@ test("a run that failed: the due task has its error, the thread the status", asy
   const { thread_id: thread } = await client.threads.create();
   const failed = await call("POST", `/threads/${thread}/runs/wait`, { assistant_id: "failing", input: say("go") });
   const state = await client.threads.getState(thread);
-  assert.deepEqual(state.tasks.map((t) => t.error), [failed.json.__error__.message]);
+  assert.deepEqual(state.tasks.map((t) => JSON.parse(t.error)), [failed.json.__error__]);
   assert.equal((await client.threads.get(thread)).status, "error");
   assert.deepEqual((await client.threads.getHistory(thread))[0], state);
 });
