@@ -1,8 +1,8 @@
 package app_test
 
 import (
-	"encoding/json"
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync/atomic"
 	"testing"

@@ -214,7 +214,7 @@ func TestAStateShowsThoseOfItsSubgraphs(t *testing.T) {
 	inner := broken.Tasks[1].State
 	require.Equal(t, deep.Values, inner.Tasks[0].State.Values)
 	require.Equal(t, "It broke at deep?", toldBy(t, *inner.Tasks[0].Error))
-	require.Equal(t, "It broke at deep?", *inner.Tasks[0].State.Tasks[0].Error)
+	require.Equal(t, "It broke at deep?", toldBy(t, *inner.Tasks[0].State.Tasks[0].Error))
 	require.Nil(t, get("/state", nil).Tasks[1].State)
 
 	// Once they are through, nothing is under way; their lines can still be named.
