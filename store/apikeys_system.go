@@ -56,9 +56,11 @@ func (db *DB) findKeys(ctx context.Context, _ auth.OrgID, some []*keySought) err
 			prefixes = append(prefixes, s.prefix)
 		}
 	}
-	rows, _ := db.system.Query(ctx, sqlAPIKeyFind, named{"prefixes": prefixes}) // its error comes back from CollectRows
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[foundKeyRow])
-	if err != nil {
+	var found []foundKeyRow
+	var batch pgx.Batch
+	batch.Queue(sqlProbe)
+	collect(&batch, &found, sqlAPIKeyFind, named{"prefixes": prefixes})
+	if err := db.system.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("finding API keys: %w", err)
 	}
 	for _, s := range some {

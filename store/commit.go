@@ -125,7 +125,12 @@ func (db *DB) CommitSteps(ctx context.Context, scope auth.Scope, lease agents.Le
 			return e.at.appended(), finished, nil
 		}
 	}
-	return db.commitByItself(ctx, scope, lease, steps, all, finish, end)
+	e := &entry{steps: all, end: end}
+	stepped, finished, err = db.commitByItself(ctx, scope, lease, steps, e, finish)
+	if err == nil && e.at != nil {
+		db.keepSteps(stateKey{scope.Org, lease.Thread}, e)
+	}
+	return stepped, finished, err
 }
 
 func eventsOf(steps []agents.Step) []event.Envelope {
@@ -140,9 +145,12 @@ func eventsOf(steps []agents.Step) []event.Envelope {
 }
 
 // commitByItself writes steps that have more to write than rows of their own, or that
-// could not be written together with others.
-func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, all []named, finish *agents.Finish, end named,
+// could not be written together with others. It notes in e where they begin, if their
+// rows say all that a reader finds.
+func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents.Lease, steps []agents.Step, e *entry, finish *agents.Finish,
 ) (stepped agents.Appended, finished agents.Finished, err error) {
+	all, whole := e.steps, true
+	var first *writtenRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(scope.Org))
 	batch.Queue(sqlHeadLock, all[0]) // what follows sees who has got in line
@@ -168,7 +176,7 @@ func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents
 		}
 	}
 	if finish != nil {
-		batch.Queue(sqlRunFinish, end)
+		batch.Queue(sqlRunFinish, e.end)
 	}
 	results := db.app.SendBatch(ctx, &batch)
 	defer results.Close()
@@ -183,8 +191,11 @@ func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents
 			return stepped, finished, fmt.Errorf("committing step %d: %w", step.Step, err)
 		}
 		if i == 0 {
-			stepped = at.appended()
+			first, stepped = &at, at.appended()
+		} else {
+			first.Written += at.Written
 		}
+		whole = whole && len(step.Pending) == 0 && len(step.NS) == 0
 		for range pendingStatements(step) {
 			if _, err := results.Exec(); err != nil {
 				return stepped, finished, fmt.Errorf("keeping results of a step: %w", translate(err))
@@ -205,6 +216,9 @@ func (db *DB) commitByItself(ctx context.Context, scope auth.Scope, lease agents
 	}
 	if err := results.Close(); err != nil {
 		return stepped, finished, fmt.Errorf("committing step %d: %w", steps[len(steps)-1].Step, err)
+	}
+	if whole {
+		e.at = first
 	}
 	return stepped, finished, nil
 }

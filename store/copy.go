@@ -27,7 +27,7 @@ const sqlThreadCopy = `with source as (
 	from source s join renamed r on r.id = s.line_id
 	returning org_id, id
 ), head as (
-	insert into thread_heads (org_id, thread_id, epoch, token) select org_id, id, @epoch::uuid, ` + firstToken + ` from made
+	insert into thread_heads (org_id, thread_id, epoch, token) select org_id, id, @epoch::uuid, ` + clockToken + ` from made
 ), copied_lines as (
 	insert into lines (org_id, id, thread_id, parent_line, parent_step, step, created_at)
 	select made.org_id, r.new_id, made.id, p.new_id, r.parent_step, r.step, r.created_at

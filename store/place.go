@@ -21,13 +21,14 @@ import (
 
 // sqlPlaceTogether places runs on threads that are idle. What it reads of runs is of
 // before the lock of the head; the head's counter, which every placing moves, tells
-// whether it still holds then: s is the head as it was, h as it is under the lock.
+// whether it still holds then: s is the head as it was, h as it is under the lock. The
+// offsets keep each look-up on the index of its key.
 const sqlPlaceTogether = `with input as materialized (
 	select * from unnest(@runs::uuid[], @threads::uuid[], @assistants::uuid[], @versions::int[], @users::uuid[], @keys::uuid[], @strategies::text[],
 		@inputs::text[], @requests::text[], @metadata::text[], @titles::text[], @graphs::text[], @packs::bytea[], @webhooks::text[], @afters::interval[])
 		with ordinality as i(run_id, thread_id, assistant_id, version, user_id, key_id, strategy, input, request, metadata, title, graph, pack, webhook, after, n)
 ), line as materialized (
-	select count(*) as n from runs where org_id = @org and status = 'pending'
+	select user_id, count(*) as n from runs where org_id = @org and status = 'pending' group by user_id
 ), held as materialized (
 	select i.n from input i
 	join threads t on t.org_id = @org and t.id = i.thread_id
@@ -35,11 +36,13 @@ const sqlPlaceTogether = `with input as materialized (
 	join thread_heads s on s.org_id = @org and s.thread_id = i.thread_id and s.seq = h.seq and s.token = h.token
 	where (t.owner_id = i.user_id or t.visibility = 'organisation')
 		and (t.assistant_id is distinct from i.assistant_id or t.assistant_version = i.version)
-		and exists (select 1 from assistants a where a.org_id = @org and a.id = i.assistant_id and a.archived_at is null
-			and (a.active_version = i.version or t.assistant_id = i.assistant_id))
-		and not exists (select 1 from runs r where r.org_id = @org and r.thread_id = i.thread_id and r.status in ('pending', 'running', 'waiting'))
-		and (select n from line) + @count <= @per_org
-		and (select count(*) from runs p where p.org_id = @org and p.user_id = i.user_id and p.status = 'pending') + @count <= @per_person
+		and exists (select 1 from (select a.active_version from assistants a
+			where a.org_id = @org and a.id = i.assistant_id and a.archived_at is null offset 0) a
+			where a.active_version = i.version or t.assistant_id = i.assistant_id)
+		and not exists (select 1 from (select from runs r
+			where r.org_id = @org and r.thread_id = i.thread_id and r.status in ('pending', 'running', 'waiting') offset 0) r)
+		and coalesce((select sum(n) from line), 0) + @count <= @per_org
+		and coalesce((select n from line where line.user_id = i.user_id), 0) + @count <= @per_person
 	for update of h skip locked
 ), heads as (
 	update thread_heads h set seq = h.seq + 1 from input i join held on held.n = i.n
@@ -125,8 +128,8 @@ func (db *DB) place(ctx context.Context, scope auth.Scope, s agents.Submission) 
 	return out, true, nil
 }
 
-// placeTogether places runs in one statement.
-func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing) error {
+// placeArgs are the arguments of sqlPlaceTogether.
+func (db *DB) placeArgs(org auth.OrgID, some []*placing) named {
 	n := len(some)
 	columns := map[string][]string{}
 	for _, name := range []string{"runs", "threads", "assistants", "users", "strategies", "inputs", "requests", "metadata", "titles", "graphs"} {
@@ -150,6 +153,11 @@ func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing
 	for name, texts := range columns {
 		args[name] = texts
 	}
+	return args
+}
+
+// placeTogether places runs in one statement.
+func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing) error {
 	var rows []placedRow
 	var batch pgx.Batch
 	batch.Queue(sqlSetOrg, string(org))
@@ -159,9 +167,9 @@ func (db *DB) placeTogether(ctx context.Context, org auth.OrgID, some []*placing
 		}
 	}
 	batch.Queue(sqlProbe)
-	collect(&batch, &rows, sqlPlaceTogether, args)
+	collect(&batch, &rows, sqlPlaceTogether, db.placeArgs(org, some))
 	if err := db.app.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("placing %d runs together: %w", n, err)
+		return fmt.Errorf("placing %d runs together: %w", len(some), err)
 	}
 	for i, r := range rows {
 		some[r.N-1].placed = &rows[i]

@@ -42,7 +42,11 @@ func (r claimedRow) claimed() agents.Claimed {
 // sqlClaimTurn lets one claim at a time count and take, across all nodes: else two
 // would each fill what is left of a bound. It goes in one round trip with the claim,
 // so that no client can hold it.
-const sqlClaimTurn = `select pg_advisory_xact_lock(2, 0)`
+//
+// The claim's commit is not waited for on the disk: it is there before anything that
+// the attempt writes is, and a crash of the database that takes it away leaves the run
+// in line, as if nobody had claimed it. The next claim has another token even then.
+const sqlClaimTurn = `select set_config('synchronous_commit', 'off', true), pg_advisory_xact_lock(2, 0)`
 
 // sqlClaim takes the oldest due runs whose thread is free and has no earlier
 // run in line that is due, as many as the bounds of their people and organisations leave. The
@@ -52,20 +56,25 @@ const sqlClaimTurn = `select pg_advisory_xact_lock(2, 0)`
 // asked of those alone that began to wait on purpose: the others may have been placed
 // by transactions that began after this one. Taking the thread's lease gives
 // it a new token; SKIP LOCKED passes by threads that somebody else changes.
+//
+// The offsets and the coalesce keep each part on the index that it is written for,
+// whatever the planner knows of tables that grew a moment ago.
 const sqlClaim = `with held as (
-	select r.org_id, r.user_id, count(*) as n from thread_heads h
-	join runs r on r.org_id = h.org_id and r.id = h.run_id
-	where h.run_id is not null group by r.org_id, r.user_id
+	select r.org_id, r.user_id, count(*) as n from (select org_id, run_id from thread_heads where run_id is not null offset 0) h
+	cross join lateral (select org_id, user_id from runs where org_id = h.org_id and id = h.run_id offset 0) r
+	group by r.org_id, r.user_id
 ), of_org as (
 	select org_id, sum(n) as n from held group by org_id
 ), line as (
-	select r.org_id, r.id, r.user_id, r.position from runs r
-	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
-	where r.status = 'pending' and r.run_after <= now() and h.run_id is null
+	select r.org_id, r.id, r.user_id, r.position
+	from (select w.* from runs w where w.status = 'pending' and w.run_after <= now()
+		and not exists (select 1 from held where held.org_id = w.org_id and held.user_id = w.user_id and held.n >= @per_person)
+		and not exists (select 1 from of_org where of_org.org_id = w.org_id and of_org.n >= @per_org)
+		order by w.position offset 0) r
+	cross join lateral (select run_id from thread_heads where org_id = r.org_id and thread_id = r.thread_id offset 0) h
+	where h.run_id is null
 		and not exists (select 1 from runs p where p.org_id = r.org_id and p.thread_id = r.thread_id
 			and p.status in ('pending', 'waiting') and p.position < r.position and (not p.delayed or p.run_after <= now()))
-		and not exists (select 1 from held where held.org_id = r.org_id and held.user_id = r.user_id and held.n >= @per_person)
-		and not exists (select 1 from of_org where of_org.org_id = r.org_id and of_org.n >= @per_org)
 	order by r.position limit 2 * @limit
 ), by_person as (
 	select l.org_id, l.id, l.position, coalesce(held.n, 0)
@@ -80,10 +89,10 @@ const sqlClaim = `with held as (
 ), due as (
 	select r.org_id, r.id, r.thread_id from next join runs r on r.org_id = next.org_id and r.id = next.id
 	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
-	where r.status = 'pending' and h.run_id is null
+	where coalesce(r.status, '') = 'pending' and h.run_id is null
 	for update of r, h skip locked
 ), heads as (
-	update thread_heads h set token = h.token + 1, run_id = due.id, worker_id = @worker,
+	update thread_heads h set token = greatest(h.token + 1, ` + clockToken + `), run_id = due.id, worker_id = @worker,
 		lease_until = now() + @lease::interval
 	from due where h.org_id = due.org_id and h.thread_id = due.thread_id
 	returning h.org_id, h.run_id, h.token

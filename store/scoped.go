@@ -20,7 +20,8 @@ const sqlSetOrg = `select set_config('heddle.org', $1, true)`
 // all arguments: it goes before those that join a few given rows with tables that
 // grow. Making a plan anew takes them longer than to be carried out.
 const sqlProbe = `select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-	set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)`
+	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('enable_memoize', 'off', true),
+	set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 // scoped runs fn in one transaction as heddle_app with the scope's
 // organisation set. It is for methods that need more than one statement.

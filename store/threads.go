@@ -71,10 +71,11 @@ func readerArgs(s auth.Scope, more named) named {
 	return args
 }
 
-// firstToken is what a thread's tokens begin after: the milliseconds since 1970.
-// A thread that was deleted may begin anew under its id, and no token of the old
-// one may fit the new.
-const firstToken = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
+// clockToken is what a thread's tokens begin after, and a claim's is never before: the
+// milliseconds since 1970. A thread that was deleted may begin anew under its id, and
+// a claim may be lost with a crash of the database; no token of the old one may fit
+// the new.
+const clockToken = `floor(extract(epoch from clock_timestamp()) * 1000)::bigint`
 
 const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
 	insert into threads (org_id, id, owner_id, visibility, title, line_id, metadata, ttl_minutes, ttl_strategy, temporary)
@@ -82,7 +83,7 @@ const sqlThreadInsert = `with line as (select @line::uuid as id), made as (
 	on conflict do nothing
 	returning *
 ), head as (
-	insert into thread_heads (org_id, thread_id, epoch, token) select org_id, id, @epoch, ` + firstToken + ` from made
+	insert into thread_heads (org_id, thread_id, epoch, token) select org_id, id, @epoch, ` + clockToken + ` from made
 ), first_line as (
 	insert into lines (org_id, id, thread_id) select org_id, line_id, id from made
 )

@@ -24,7 +24,7 @@ const sqlTogether = `with input as materialized (
 ), held as materialized (
 	select i.n from input i join thread_heads h on h.org_id = @org and h.thread_id = i.thread_id
 	join thread_heads s on s.org_id = @org and s.thread_id = i.thread_id and s.seq = h.seq
-	left join lines l on l.org_id = @org and l.id = i.line_id
+	left join lateral (select thread_id, step from lines where org_id = @org and id = i.line_id offset 0) l on true
 	where h.token = i.token and h.run_id is not distinct from i.holder
 		and (i.step is null or l.thread_id = i.thread_id and l.step = i.stands)
 	for update of h skip locked

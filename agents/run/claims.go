@@ -31,25 +31,21 @@ func (c *Claims) Wait() time.Duration {
 // reason to claim: what comes wakes the worker.
 func (c *Claims) Full() bool { return c.full }
 
-// Fill claims runs until there are none or no slot is free. start begins one, and
-// takes its slot.
+// Fill claims as many runs as there are slots free. start begins one, and takes its
+// slot; those that become free meanwhile are for the next claim.
 func (c *Claims) Fill(claim func(free int) ([]agents.Claimed, error), start func(agents.Claimed)) error {
 	c.at, c.found, c.full = time.Now(), false, true
-	for {
-		free := c.Free()
-		if free == 0 {
-			return nil
-		}
-		claimed, err := claim(free)
-		if err != nil {
-			return err
-		}
-		for _, r := range claimed {
-			start(r)
-		}
-		c.found = c.found || len(claimed) > 0
-		if c.full = len(claimed) == free; !c.full {
-			return nil
-		}
+	free := c.Free()
+	if free == 0 {
+		return nil
 	}
+	claimed, err := claim(free)
+	if err != nil {
+		return err
+	}
+	for _, r := range claimed {
+		start(r)
+	}
+	c.found, c.full = len(claimed) > 0, len(claimed) == free
+	return nil
 }

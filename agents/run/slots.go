@@ -14,10 +14,14 @@ const (
 	fullPause  = 5 * time.Millisecond
 )
 
+// endings is how many runs may be ending for each slot: their ends are written
+// together, the more at once the less each costs.
+const endings = 3
+
 // Slots are how many runs a worker executes at once. A run whose end is on its way to
 // the database leaves its slot to the next one before the end is committed: the
-// worker claims while it writes. As many runs may be ending as may execute, so that
-// ends do not pile up. Safe for concurrent use.
+// worker claims while it writes. How many may be ending is bounded, so that ends do not
+// pile up. Safe for concurrent use.
 type Slots struct {
 	of   int
 	free chan struct{}
@@ -33,16 +37,21 @@ func NewSlots(of int) *Slots { return &Slots{of: max(1, of), free: make(chan str
 func (s *Slots) Free() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(0, min(s.of-s.executing, 2*s.of-s.executing-s.ending))
+	return max(0, min(s.of-s.executing, (1+endings)*s.of-s.executing-s.ending))
 }
 
 // Pause says how long not to claim yet. since is the time since a claim that found
-// runs, full whether it found as many as it asked for.
+// runs, full whether it found as many as it asked for. Where all slots are free there
+// is nothing to wait for.
 func (s *Slots) Pause(since time.Duration, full bool) time.Duration {
-	if full && s.Free() < (s.of+1)/2 {
+	switch free := s.Free(); {
+	case free == s.of:
+		return 0
+	case full && free < (s.of+1)/2:
 		return max(0, fullPause-since)
+	default:
+		return max(0, claimPause-since)
 	}
-	return max(0, claimPause-since)
 }
 
 // Freed receives after slots have become free; several may be one.
