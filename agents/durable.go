@@ -100,7 +100,7 @@ type Appended struct {
 }
 
 // Finished says which numbers the events of a run's end got, and whether another run
-// is in line behind it.
+// of the organisation is in line, for which the end may have made room.
 type Finished struct {
 	Appended
 	Next bool

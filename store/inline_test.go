@@ -10,12 +10,12 @@ import (
 	"github.com/heddle/heddle/internal/id"
 )
 
-// Whoever ends a run wakes nobody unless a run is in line behind it, so an end must
-// know of every run that was placed before it.
+// Whoever ends a run wakes nobody unless a run is in line, so an end must know of every
+// run that was placed before it: on its thread, or held back by a bound on another.
 func TestAnEndTellsWhetherARunIsInLine(t *testing.T) {
 	b := setup(t)
 	success := agents.Finish{Status: agents.RunSuccess}
-	for _, waits := range []bool{false, true} {
+	for _, waits := range []string{"", "here", "elsewhere"} {
 		for name, end := range map[string]func(agents.Lease, agents.LineID) (agents.Finished, error){
 			"with a step": func(l agents.Lease, line agents.LineID) (agents.Finished, error) {
 				_, finished, err := b.db.CommitStep(t.Context(), b.mia, l, text(line, 0, agents.MessageID(id.New())), &success)
@@ -36,12 +36,21 @@ func TestAnEndTellsWhetherARunIsInLine(t *testing.T) {
 		} {
 			thread := b.thread(t, b.mia, agents.VisibilityPrivate)
 			lease, _ := b.start(t, b.mia, thread.ID)
-			if waits {
-				b.submit(t, b.mia, thread.ID)
+			var next agents.Run
+			switch waits {
+			case "here":
+				next = b.submit(t, b.mia, thread.ID)
+			case "elsewhere":
+				next = b.submit(t, b.mia, b.thread(t, b.mia, agents.VisibilityPrivate).ID)
 			}
+			b.submit(t, b.gia, b.thread(t, b.gia, agents.VisibilityPrivate).ID) // another organisation's
 			finished, err := end(lease, thread.Line)
 			require.NoError(t, err, name)
-			require.Equal(t, waits && name != "to wait", finished.Next, name)
+			require.Equal(t, waits != "", finished.Next, "%s %s", name, waits)
+			if waits != "" {
+				_, err := b.db.CancelRun(t.Context(), b.mia, next.Thread, next.ID, "stopped", cancelled, withdrawn)
+				require.NoError(t, err)
+			}
 		}
 	}
 }

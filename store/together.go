@@ -68,11 +68,10 @@ const sqlTogether = `with input as materialized (
 		when i.status <> 'waiting' and ` + someoneWaits + ` then 'busy'
 		else i.thread_status end
 	from heads h join input i on i.n = h.n where i.status is not null and t.org_id = @org and t.id = i.thread_id
-	returning i.n, t.status = 'busy' as next
 )
 select h.n, h.base, h.epoch::text as epoch, now() as at,
 	(select count(*) from written w join input i on i.thread_id = w.thread_id where i.n = h.n)::int as written,
-	coalesce((select f.next from freed f where f.n = h.n), false) as next from heads h`
+	` + somebodyWaits + ` as next from heads h`
 
 // entry is steps of one line that follow each other, an end, or both.
 type entry struct {
@@ -86,7 +85,7 @@ type entry struct {
 }
 
 // writtenRow says what became of steps or an end that were written: how many of the
-// messages were not there before, and whether a run is in line after the end.
+// messages were not there before, and whether a run of the organisation is in line.
 type writtenRow struct {
 	Base    int64
 	Epoch   string

@@ -377,7 +377,7 @@ func (a *attempt) commit(ctx context.Context, source agents.CheckpointSource, c 
 	return nil
 }
 
-// ended wakes the workers for the run that is next in line.
+// ended wakes the workers for runs in line: the thread is free, and bounds have room.
 func (a *attempt) ended(ctx context.Context, at agents.Finished) {
 	if at.Next {
 		a.w.o.Signals.Wake(ctx)

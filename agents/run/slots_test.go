@@ -12,6 +12,7 @@ import (
 	"github.com/heddle/heddle/agents/graph"
 	"github.com/heddle/heddle/agents/run"
 	"github.com/heddle/heddle/internal/id"
+	"github.com/heddle/heddle/store"
 )
 
 func TestARunThatEndsLeavesItsSlotToTheNext(t *testing.T) {
@@ -99,4 +100,27 @@ func TestAClaimWaitsForCompany(t *testing.T) {
 	require.Equal(t, 3*time.Millisecond, s.Pause(2*time.Millisecond, true))
 	taken[1].Ending()
 	require.Zero(t, s.Pause(2*time.Millisecond, true), "half of them are free")
+}
+
+// A run that a bound holds back begins when one that the bound counts ends, on
+// whatever thread: nobody looks for it on a clock.
+func TestARunThatABoundHeldBackBeginsWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	b := setup(t, g.graph(t))
+	bounded, err := store.Open(t.Context(), store.Options{URL: b.url, Bounds: store.Bounds{ExecutingPerPerson: 1}})
+	require.NoError(t, err)
+	t.Cleanup(bounded.Close)
+	for range 2 {
+		b.worker(t, func(o *run.Options) {
+			o.Store, o.Poll, o.Sweep, o.Runs = bounded, time.Hour, time.Hour, 2
+			o.Arrive = func(ctx context.Context, name string) (run.Presence, error) { return bounded.Arrive(ctx, name) }
+		})
+	}
+	first := b.submit(t, agents.ThreadID(id.New()), "gate", "x")
+	<-g.entered
+	second := b.submit(t, agents.ThreadID(id.New()), "echo", "y")
+	g.release(1)
+	require.Equal(t, agents.RunSuccess, b.wait(t, first).Status)
+	require.Equal(t, agents.RunSuccess, b.wait(t, second).Status)
 }
