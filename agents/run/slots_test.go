@@ -18,23 +18,27 @@ import (
 func TestARunThatEndsLeavesItsSlotToTheNext(t *testing.T) {
 	t.Parallel()
 	s := run.NewSlots(3)
-	require.Equal(t, 3, s.Free())
-	held := []*run.Slot{s.Take(), s.Take(), s.Take()}
-	require.Zero(t, s.Free())
-	for _, slot := range held {
-		slot.Ending()
-		slot.Ending()
+	var ending []*run.Slot
+	for range 3 {
+		require.Equal(t, 3, s.Free(), "the ends of those before are being written")
+		held := []*run.Slot{s.Take(), s.Take(), s.Take()}
+		require.Zero(t, s.Free())
+		for _, slot := range held {
+			slot.Ending()
+			slot.Ending()
+		}
+		<-s.Freed()
+		ending = append(ending, held...)
 	}
-	require.Equal(t, 3, s.Free(), "their ends are being written")
-	<-s.Freed()
+	require.Equal(t, 3, s.Free())
 	more := []*run.Slot{s.Take(), s.Take(), s.Take()}
 	more[0].Ending()
-	require.Zero(t, s.Free(), "as many may be ending as may execute")
-	held[0].Gone()
-	held[0].Gone()
-	held[0].Ending()
+	require.Zero(t, s.Free(), "three may be ending for each slot")
+	ending[0].Gone()
+	ending[0].Gone()
+	ending[0].Ending()
 	require.Equal(t, 1, s.Free())
-	for _, slot := range append(held, more...) {
+	for _, slot := range append(ending, more...) {
 		slot.Gone()
 	}
 	require.Equal(t, 3, s.Free())
