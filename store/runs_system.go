@@ -60,9 +60,7 @@ const sqlClaimTurn = `select set_config('synchronous_commit', 'off', true), pg_a
 // The offsets and the coalesce keep each part on the index that it is written for,
 // whatever the planner knows of tables that grew a moment ago.
 const sqlClaim = `with held as (
-	select r.org_id, r.user_id, count(*) as n from (select org_id, run_id from thread_heads where run_id is not null offset 0) h
-	cross join lateral (select org_id, user_id from runs where org_id = h.org_id and id = h.run_id offset 0) r
-	group by r.org_id, r.user_id
+	select org_id, user_id, count(*) as n from runs where status = 'running' group by org_id, user_id
 ), of_org as (
 	select org_id, sum(n) as n from held group by org_id
 ), line as (
@@ -151,9 +149,10 @@ func (db *DB) DueWithin(ctx context.Context, within time.Duration) (after time.D
 // sqlRenew locks the heads in the order of their keys, as sqlAppendBatch does:
 // both wait for several heads, and in different orders they would deadlock.
 const sqlRenew = `with held as (
-	select org_id, thread_id from thread_heads
-	where worker_id = @worker and run_id = any(@runs::uuid[])
-	order by org_id, thread_id for update
+	select h.org_id, h.thread_id from (select org_id, thread_id, id from runs where status = 'running' and id = any(@runs::uuid[]) offset 0) r
+	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id
+	where h.worker_id = @worker and h.run_id = r.id
+	order by h.org_id, h.thread_id for update of h
 ), renewed as (
 	update thread_heads h set lease_until = now() + @lease::interval
 	from held where h.org_id = held.org_id and h.thread_id = held.thread_id
@@ -186,8 +185,10 @@ func (db *DB) Renew(ctx context.Context, worker agents.WorkerID, runs []agents.R
 // all can write nothing more.
 const sqlSweep = `with lost as (
 	select h.org_id, h.thread_id, h.run_id, h.lease_until, w.name, coalesce(h.worker_id = any(@dead::uuid[]), false) as gone
-	from thread_heads h left join workers w on w.id = h.worker_id
-	where h.run_id is not null and (h.lease_until < now() or h.worker_id = any(@dead::uuid[]))
+	from (select org_id, thread_id, id from runs where status = 'running' offset 0) r
+	join thread_heads h on h.org_id = r.org_id and h.thread_id = r.thread_id and h.run_id = r.id
+	left join workers w on w.id = h.worker_id
+	where h.lease_until < now() or h.worker_id = any(@dead::uuid[])
 	for update of h skip locked
 ), freed as (
 	update thread_heads h set token = h.token + 1, run_id = null, worker_id = null, lease_until = null
