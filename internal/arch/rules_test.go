@@ -102,6 +102,7 @@ var rooms = []room{
 	// The fault protocol: harness, command and, with a tag, the node it torments.
 	{"internal/chaos/...", list("*")},
 
+	{"internal/testbrowser", list("github.com/chromedp/chromedp")},
 	{"internal/testpg/...", list("*")},
 	{"internal/testredis/...", list("*")},
 	{"internal/testweb/...", list("*")},
@@ -131,6 +132,7 @@ var keepers = []keeper{
 	{"config", list("app/...", "cmd/...", "internal/testweb/...", "internal/chaos/..."), "everybody else takes an Options struct"},
 	{"app/...", list("app/...", "cmd/...", "internal/testweb/...", "internal/chaos/..."), "app wires the others together, and nobody is wired to it"},
 	{"cmd/...", list("cmd/..."), "commands are entry points"},
+	{"internal/testbrowser", list("internal/testbrowser"), "it is test support"},
 	{"internal/testpg/...", list("internal/testpg/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testredis/...", list("internal/testredis/...", "internal/testweb/...", "store/storetest/..."), "it is test support"},
 	{"internal/testweb/...", list("internal/testweb/..."), "it is test support"},

@@ -3,8 +3,6 @@ package contract
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -15,31 +13,6 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 )
-
-// startBrowser runs one Chromium for a test and its subtests.
-func startBrowser(t *testing.T) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	require.NotEmpty(t, path, "Chromium is needed for this test: make setup-test installs it")
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path))
-	if os.Geteuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox)
-	}
-	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(), opts...)
-	browser, _ := chromedp.NewContext(alloc)
-	t.Cleanup(func() {
-		require.NoError(t, chromedp.Cancel(browser))
-		stopAlloc()
-	})
-	require.NoError(t, chromedp.Do(browser), "starting Chromium")
-	return browser
-}
 
 // tab is one page of the browser; a script of it that throws fails the test.
 type tab struct {

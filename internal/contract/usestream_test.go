@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/auth"
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/internal/testweb"
 )
 
@@ -21,7 +22,7 @@ import (
 // nothing of this server, from another origin and with a key, in Chromium.
 func TestUseStreamWorksInABrowser(t *testing.T) {
 	t.Parallel()
-	browser := startBrowser(t)
+	browser := testbrowser.Start(t)
 	t.Run("of", func(t *testing.T) {
 		for _, line := range lines {
 			t.Run("langgraph-sdk "+line, func(t *testing.T) {

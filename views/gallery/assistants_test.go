@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/diff"
 	"github.com/heddle/heddle/views/layout"
@@ -153,7 +154,7 @@ func TestAWholeAssistantIsEditedByKeyboardAlone(t *testing.T) {
 	mux.Handle("GET /socket/websocket", sockets.handler())
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() { sockets.closeAll(); server.Close() })
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	tb.run(desktop.action())
 	tb.open(server.URL + "/admin/assistants/a1")
 	focused := func() string {
@@ -216,7 +217,7 @@ func TestAWholeAssistantIsEditedByKeyboardAlone(t *testing.T) {
 // TestTheFormOfAnAssistantIsPhotographedWhole takes pictures as tall as the page.
 func TestTheFormOfAnAssistantIsPhotographedWhole(t *testing.T) {
 	server, _ := serve(t)
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	for theme, v := range map[string]viewport{"light": {"1280", 1280, 3900, false}, "dark": {"390", 390, 6400, true}} {
 		tb.run(v.action())
 		for name, path := range map[string]string{"whole-refused": "/admin/assistants/refused", "whole-new": "/admin/assistants/new"} {

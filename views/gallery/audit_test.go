@@ -6,6 +6,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/views/admin"
 	"github.com/heddle/heddle/views/layout"
 	"github.com/heddle/heddle/views/ui"
@@ -82,7 +83,7 @@ func TestTheAuditPageSaysWhatIsWrongAndWorksWithoutScript(t *testing.T) {
 
 func TestAnEntryOfTheAuditLogOpensInPlace(t *testing.T) {
 	server, _ := serve(t)
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	for _, v := range []viewport{desktop, phone} {
 		for _, theme := range []string{"light", "dark"} {
 			tb.run(v.action())

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/views/chat"
 )
 
@@ -64,7 +65,7 @@ func openDesk(t *testing.T) *desk {
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() { d.sockets.closeAll(); server.Close() })
 	d.url = server.URL
-	d.tab = openTab(t, startBrowser(t))
+	d.tab = openTab(t, testbrowser.Start(t))
 	d.run(desktop.action())
 	return d
 }

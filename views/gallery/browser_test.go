@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/static"
 )
 
@@ -33,31 +33,6 @@ func builtAssets(t *testing.T) *static.Assets {
 	assets, err := static.Load(static.Embedded())
 	require.NoError(t, err)
 	return assets
-}
-
-// startBrowser runs one Chromium for a test and its subtests.
-func startBrowser(t *testing.T) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	require.NotEmpty(t, path, "Chromium is needed for this test; install the package chromium")
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path))
-	if os.Geteuid() == 0 {
-		opts = append(opts, chromedp.NoSandbox)
-	}
-	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(), opts...)
-	browser, _ := chromedp.NewContext(alloc)
-	t.Cleanup(func() {
-		require.NoError(t, chromedp.Cancel(browser))
-		stopAlloc()
-	})
-	require.NoError(t, chromedp.Do(browser), "starting Chromium")
-	return browser
 }
 
 // tab is one page of the browser that remembers every complaint: scripts that
@@ -271,7 +246,7 @@ var shots = map[string]string{"sign-in": "/sign-in", "empty": "/empty", "home": 
 func TestPagesFitTheWindowAndArePhotographed(t *testing.T) {
 	server, _ := serve(t)
 	dir := screenshots(t)
-	browser := startBrowser(t)
+	browser := testbrowser.Start(t)
 	taken := maps.Clone(shots)
 	maps.Copy(taken, memberShots())
 	maps.Copy(taken, reviewShots())
@@ -326,7 +301,7 @@ func TestPagesHaveNoAccessibilityViolations(t *testing.T) {
 	axe, err := os.ReadFile(filepath.Join("..", "..", "static", "node_modules", "axe-core", "axe.min.js"))
 	require.NoError(t, err, `axe-core is missing: run "go run ./static/build"`)
 	server, _ := serve(t)
-	browser := startBrowser(t)
+	browser := testbrowser.Start(t)
 	// A tab for each page: more pages never make one test too long.
 	for path := range pages(builtAssets(t), "") {
 		t.Run(strings.Trim(path, "/"), func(t *testing.T) {

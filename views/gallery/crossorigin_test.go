@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/internal/testweb"
 )
 
@@ -24,7 +25,7 @@ func TestAPageOfAnotherOriginCallsTheAPI(t *testing.T) {
 	t.Cleanup(stranger.Close)
 	s := testweb.Start(t, testweb.Options{Env: []string{"HEDDLE_CORS_ORIGINS=" + friend.URL}})
 	key := s.Key("acme", "mia@acme.test")
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	tb.expected = []string{s.URL()} // the refusals below, which the browser logs
 
 	call := func(path, options string) map[string]any {

@@ -6,6 +6,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/internal/testpg"
 	"github.com/heddle/heddle/internal/testweb"
 )
@@ -22,7 +23,7 @@ const (
 // in front of the whole server, at the mock model's real pace.
 func TestAPersonChatsOnTheRealServer(t *testing.T) {
 	server := testweb.Start(t, testweb.Options{TokensPerSecond: 60})
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	tb.run(desktop.action())
 	tb.open(server.URL() + "/auth/dev?login_hint=mia@acme.test")
 	tb.until(`location.pathname === "/" && document.querySelector("h1").textContent.includes("Mia")`)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/internal/testweb"
 )
 
@@ -16,7 +17,7 @@ func TestAnOpenPageFollowsARoleAndLeavesWithItsMember(t *testing.T) {
 	server := testweb.Start(t, testweb.Options{})
 	ada := server.SignIn("ada@acme.test")
 	member := "/admin/members/" + string(server.Scope("acme", "mia@acme.test").User)
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	tb.expected = []string{"WebSocket connection to", "401"}
 	tb.run(desktop.action())
 	tb.open(server.URL() + "/auth/dev?login_hint=mia@acme.test")

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/heddle/heddle/agents"
+	"github.com/heddle/heddle/internal/testbrowser"
 	"github.com/heddle/heddle/internal/testweb"
 )
 
@@ -23,7 +24,7 @@ const (
 func TestAReviewByKeyboardAlone(t *testing.T) {
 	server := testweb.Start(t, testweb.Options{})
 	mia, ray := server.SignIn("mia@acme.test"), server.Scope("acme", "ray@acme.test")
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	tb.run(desktop.action())
 	tb.open(server.URL() + "/auth/dev?login_hint=ray@acme.test")
 	tb.open(server.URL() + "/reviews")
@@ -85,7 +86,7 @@ func TestAnOpenRequestLearnsThatSomebodyWasFaster(t *testing.T) {
 	server := testweb.Start(t, testweb.Options{})
 	mia, ada := server.SignIn("mia@acme.test"), server.SignIn("ada@acme.test")
 	thread, r := server.AskForReview(mia, server.Scope("acme", "ray@acme.test"), "email bob@example.com that we ship on friday")
-	browser := startBrowser(t)
+	browser := testbrowser.Start(t)
 	tb := openTab(t, browser)
 	tb.run(desktop.action())
 	tb.open(server.URL() + "/auth/dev?login_hint=ray@acme.test")
@@ -102,7 +103,7 @@ func TestAnOpenRequestLearnsThatSomebodyWasFaster(t *testing.T) {
 // what became of it.
 func TestAThreadShowsLiveWhoDecides(t *testing.T) {
 	server := testweb.Start(t, testweb.Options{})
-	tb := openTab(t, startBrowser(t))
+	tb := openTab(t, testbrowser.Start(t))
 	tb.run(desktop.action())
 	tb.open(server.URL() + "/auth/dev?login_hint=mia@acme.test")
 	tb.run(chromedp.SendKeys(chromedp.CSS("#composer-text"), "email bob@example.com that we ship on friday"), enter(0, 13))

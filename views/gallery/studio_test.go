@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/heddle/heddle/internal/testbrowser"
 )
 
 // TestADrawnGraphIsReadable measures the drawing as the browser shows it: names
@@ -11,7 +13,7 @@ import (
 // through a node.
 func TestADrawnGraphIsReadable(t *testing.T) {
 	server, _ := serve(t)
-	browser := startBrowser(t)
+	browser := testbrowser.Start(t)
 	for _, path := range []string{"/dev/graphs/chat", "/dev/graphs/research"} {
 		tb := openTab(t, browser)
 		tb.run(phone.action())
