@@ -15,8 +15,7 @@ import (
 
 // commitsPerRun is how many transactions a run of one step cannot do without
 // when nobody shares its batches and its node answers at once: submit; claim; the
-// input's step and the last one,
-// with what the node said and the run's end.
+// input's step and the last one, with what the node said and the run's end.
 const commitsPerRun = 3
 
 // poolSize is how many connections the product holds in its two pools (20 and

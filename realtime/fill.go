@@ -33,8 +33,8 @@ func (h *Hub) later(t *topic) {
 	h.retryMu.Unlock()
 }
 
-// fillers compare topics with their logs and fill holes: several at a time, and each
-// all those that wait.
+// filler compares topics with their logs and fills holes, all that wait at a time;
+// several of them run side by side.
 func (h *Hub) filler(ctx context.Context) {
 	for {
 		select {

@@ -66,21 +66,21 @@ const sqlRunFinish = `with head as (
 	where runs.org_id = @org and runs.id = @run
 ), freed as (
 	update threads t set updated_at = now(), status = case
-		when @status::text <> 'waiting' and ` + someoneWaits + ` then 'busy'
+		when @status::text <> 'waiting' and ` + waitsOnThread + ` then 'busy'
 		else @thread_status::text end
 	from head where t.org_id = @org and t.id = @thread
 )
-select head.base, head.epoch::text as epoch, now() as at, 0 as written, ` + somebodyWaits + ` as next from head`
+select head.base, head.epoch::text as epoch, now() as at, 0 as written, ` + waitsInOrg + ` as next from head`
 
-// someoneWaits holds for a thread t with a run in line. The offset lets it be looked
+// waitsOnThread holds for a thread t with a run in line. The offset lets it be looked
 // for among the thread's open runs, and not along the whole queue, which the planner
 // takes for short.
-const someoneWaits = `exists (select 1 from (select r.status from runs r where r.org_id = t.org_id and r.thread_id = t.id
+const waitsOnThread = `exists (select 1 from (select r.status from runs r where r.org_id = t.org_id and r.thread_id = t.id
 	and r.status in ('pending', 'running', 'waiting') offset 0) r where r.status = 'pending')`
 
-// somebodyWaits holds where a run of the organisation is in line, on whatever thread:
+// waitsInOrg holds where a run of the organisation is in line, on whatever thread:
 // an end makes room for it where bounds held it back.
-const somebodyWaits = `exists (select from runs where org_id = @org and status = 'pending')`
+const waitsInOrg = `exists (select from runs where org_id = @org and status = 'pending')`
 
 // madeNow holds for the checkpoint that this transaction made: one that stood
 // there before shows that the step was refused.

@@ -65,13 +65,13 @@ const sqlTogether = `with input as materialized (
 	where r.org_id = @org and r.id = i.run_id and (i.status is not null or r.failures > 0 or i.manifest is not null)
 ), freed as (
 	update threads t set updated_at = now(), status = case
-		when i.status <> 'waiting' and ` + someoneWaits + ` then 'busy'
+		when i.status <> 'waiting' and ` + waitsOnThread + ` then 'busy'
 		else i.thread_status end
 	from heads h join input i on i.n = h.n where i.status is not null and t.org_id = @org and t.id = i.thread_id
 )
 select h.n, h.base, h.epoch::text as epoch, now() as at,
 	(select count(*) from written w join input i on i.thread_id = w.thread_id where i.n = h.n)::int as written,
-	` + somebodyWaits + ` as next from heads h`
+	` + waitsInOrg + ` as next from heads h`
 
 // entry is steps of one line that follow each other, an end, or both.
 type entry struct {
